@@ -1,0 +1,62 @@
+# Every target does its own set-up. `make help` lists them.
+SHELL := /bin/bash
+NODE := hack/node
+BIN := node_modules/.bin
+export NODE_NO_WARNINGS := 1
+SEEDS ?= 1000
+.DEFAULT_GOAL := help
+.PHONY: help up down status build generate verify format lint typecheck test test-unit test-system simulate bench-start clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+node_modules/.installed: package.json package-lock.json .npmrc
+	@command -v npm >/dev/null || { echo "berth: npm is needed to install the dependencies: install Node (any version) first." >&2; exit 2; }
+	npm ci --no-progress
+	@touch $@
+
+up: build ## Start a local Berth: etcd, kube-apiserver, registry, operator, two agents with containerd (root; repeatable)
+	$(NODE) hack/local/up.ts
+
+down: node_modules/.installed ## Remove everything that `make up` made
+	$(NODE) hack/local/down.ts
+
+status: node_modules/.installed ## Say which parts of the local Berth run
+	$(NODE) hack/local/status.ts
+
+build: node_modules/.installed ## Bundle the binaries into dist/
+	$(NODE) hack/build.ts
+
+generate: node_modules/.installed ## Write everything generated: CRDs, gRPC stubs, seccomp profile, reference docs
+	$(NODE) hack/generate.ts
+
+verify: node_modules/.installed ## Fail when a generated file differs from what `make generate` writes
+	$(NODE) hack/generate.ts --verify
+
+format: node_modules/.installed ## Format the code
+	$(NODE) $(BIN)/prettier --write --log-level warn .
+
+lint: node_modules/.installed ## Check formatting, the import rules and the purity rules
+	$(NODE) $(BIN)/prettier --check --log-level warn .
+	$(NODE) --max-old-space-size=4096 $(BIN)/eslint .
+
+typecheck: node_modules/.installed ## Check the types
+	$(NODE) $(BIN)/tsc
+
+test: node_modules/.installed ## Everything: verify, lint, types, unit tests, simulation, system tests (root)
+	$(NODE) hack/test.ts
+
+test-unit: node_modules/.installed ## Unit tests (needs nothing but Node; FILES=… to choose)
+	$(NODE) --experimental-vm-modules $(BIN)/jest --selectProjects unit $(FILES)
+
+test-system: build ## System tests on a real API server, containerd and registry (root; FILES=… to choose)
+	$(NODE) --experimental-vm-modules $(BIN)/jest --selectProjects system --runInBand $(FILES)
+
+simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one]
+	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+
+bench-start: build ## Time from POST to Started beside the same calls made to containerd directly (root)
+	$(NODE) test/bench/start.ts
+
+clean: ## Remove what was built (not the cache of downloaded and compiled tools)
+	rm -rf dist node_modules

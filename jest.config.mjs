@@ -1,0 +1,13 @@
+/** Two projects: `unit` needs nothing but Node; `system` starts real parts through test/harness and runs one file at a time. */
+const shared = {
+  testEnvironment: 'node',
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: { '\\.ts$': ['@swc/jest', { jsc: { parser: { syntax: 'typescript' }, target: 'es2024' }, module: { type: 'es6' } }] },
+  modulePathIgnorePatterns: ['<rootDir>/dist/'],
+};
+export default {
+  projects: [
+    { ...shared, displayName: 'unit', testMatch: ['<rootDir>/**/*.test.ts'], testPathIgnorePatterns: ['/node_modules/', '\\.system\\.test\\.ts$'] },
+    { ...shared, displayName: 'system', testMatch: ['<rootDir>/**/*.system.test.ts'] },
+  ],
+};
