@@ -1,0 +1,145 @@
+/**
+ * The container runtime as the copies see it: a port. Implemented over containerd in agent/containerd, modelled with faults in the simulation.
+ * Every call may be repeated; every call that changes something leaves either the state before or the state after, or is finished by repeating it.
+ */
+export interface CopyRuntime {
+  /** Everything of this installation on this runtime. The truth after a restart and after every subscription. */
+  list(): Promise<readonly RuntimeCopy[]>;
+  /**
+   * Makes a copy ready to start: image, snapshot, container, created task. From `Image` a snapshot is made when none is there; from `Local` it must be
+   * there (else ContentMissing). A container whose config differs is updated; its snapshot stays. Rejects with an AttemptError, or with the
+   * signal's reason when aborted (what was made so far is removed by `remove`).
+   */
+  prepare(attempt: Attempt, progress: (progress: PrepareProgress) => void, signal: AbortSignal): Promise<PreparedCopy>;
+  /**
+   * Starts the created task. Rejects with an AttemptError only when it is certain that the process never ran (what is left of the task is gone then);
+   * with anything else the caller does not know, and lists.
+   */
+  start(key: CopyKey): Promise<StartedCopy>;
+  /** SIGTERM, SIGKILL after the grace; resolves when it is proven that no process is left, at once when none ran. The snapshot and container stay. */
+  stop(key: CopyKey, graceSeconds: number, signal: AbortSignal): Promise<ExitStatus | undefined>;
+  /** Removes the task, container, snapshot, log and cgroup of exactly this copy. Resolves when all are proven gone. */
+  remove(key: CopyKey): Promise<void>;
+  /** Notes on the container which order and contentVersion it is at, for people and for adoption. Not the durable record. */
+  annotate(key: CopyKey, note: CopyNote): Promise<void>;
+  /** References of the images that are present. */
+  images(): Promise<readonly string[]>;
+  /** Calls `listener` for every event until `signal` aborts; reconnects by itself and then sends `Resubscribed`. Events may be lost: list. */
+  subscribe(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void;
+}
+
+/** One copy: a sandbox may have several on one runner, one per epoch. */
+export interface CopyKey {
+  readonly uid: string;
+  readonly epoch: number;
+}
+
+export interface Attempt {
+  readonly key: CopyKey;
+  readonly namespace: string;
+  readonly name: string;
+  readonly source: AttemptSource;
+  readonly config: ContainerConfig;
+  readonly credentials: readonly ImageCredential[];
+}
+
+export type AttemptSource = { readonly kind: 'Image'; readonly digest: string } | { readonly kind: 'Local' } | { readonly kind: 'Backup'; readonly digest: string };
+
+export interface ContainerConfig {
+  readonly hash: string;
+  readonly image: string;
+  readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly env: readonly { readonly name: string; readonly value: string }[];
+  readonly workingDir: string;
+  readonly runAsUser?: number;
+  readonly runAsGroup?: number;
+  readonly requests: ResourceAmounts;
+  readonly limits: ResourceAmounts;
+  readonly pidsLimit: number;
+}
+
+export interface ResourceAmounts {
+  readonly milliCPU: number;
+  readonly memoryBytes: number;
+  readonly diskBytes: number;
+}
+
+export interface ImageCredential {
+  readonly host: string;
+  readonly username: string;
+  readonly password: string;
+}
+
+export interface PrepareProgress {
+  readonly phase: 'Pulling' | 'Unpacking' | 'Creating';
+  readonly bytes: number;
+  readonly totalBytes: number;
+}
+
+export interface PreparedCopy {
+  /** The manifest digest of the image that the snapshot stands on. */
+  readonly baseDigest: string;
+}
+
+export interface StartedCopy {
+  readonly startTimeMs: number;
+}
+
+export interface ExitStatus {
+  readonly code: number;
+  readonly signal: number;
+  readonly oomKilled: boolean;
+  readonly finishTimeMs: number;
+  /** The process ended and nobody saw how: after a reboot, or when its task is gone. `code` is 255 then. */
+  readonly lost: boolean;
+}
+
+export interface CopyNote {
+  readonly order: number;
+  readonly contentVersion: number;
+}
+
+/** What is on the runtime of one copy. */
+export interface RuntimeCopy {
+  readonly key: CopyKey;
+  readonly namespace: string;
+  readonly name: string;
+  readonly note: CopyNote;
+  readonly configHash: string;
+  readonly baseDigest: string;
+  readonly requests: ResourceAmounts;
+  /** False when the container's record is there and its snapshot is not: the content is missing. */
+  readonly hasContent: boolean;
+  /** The boot under which the last task was created. */
+  readonly bootID: string;
+  readonly task: RuntimeTask;
+}
+
+export type RuntimeTask =
+  | { readonly state: 'None' }
+  | { readonly state: 'Created' }
+  | { readonly state: 'Running'; readonly startTimeMs: number }
+  | { readonly state: 'Paused' }
+  | { readonly state: 'Stopped'; readonly exit: ExitStatus };
+
+export type RuntimeEvent =
+  | { readonly kind: 'Exited'; readonly key: CopyKey; readonly exit: ExitStatus }
+  | { readonly kind: 'Removed'; readonly key: CopyKey }
+  | { readonly kind: 'Resubscribed' };
+
+/** Why a copy could not be made ready or started: certain, and nothing ran. `code` is one of the reasons in crds/names.ts. */
+export type AttemptErrorCode =
+  | 'ImageNotFound'
+  | 'ImageUnauthorized'
+  | 'ImagePullFailed'
+  | 'RegistryUnavailable'
+  | 'ImageInvalid'
+  | 'CommandNotFound'
+  | 'InvalidUser'
+  | 'InvalidConfig'
+  | 'OutOfMemory'
+  | 'DiskFull'
+  | 'ContentMissing'
+  | 'RuntimeFailed';
