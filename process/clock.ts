@@ -12,6 +12,9 @@ export interface Timer {
   cancel(): void;
 }
 
+/** A number in [0, 1): the only source of randomness, injected wherever jitter is wanted. */
+export type Random = () => number;
+
 /** Resolves after `ms` milliseconds; rejects with the signal's reason when it is aborted first. */
 export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
