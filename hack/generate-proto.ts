@@ -52,7 +52,8 @@ const tsProtoOptions = [
 /** All generated TypeScript: path relative to the repository → content. */
 export async function generate(): Promise<Map<string, string>> {
   const files = new Map<string, string>();
-  for (const protoRoot of protoRoots) for (const [path, content] of await generateRoot(protoRoot)) files.set(join(protoRoot.output, path), content);
+  for (const protoRoot of protoRoots)
+    for (const [path, content] of await generateRoot(protoRoot)) files.set(join(protoRoot.output, path), content);
   return files;
 }
 
@@ -68,7 +69,7 @@ async function generateRoot(protoRoot: ProtoRoot): Promise<ReadonlyMap<string, s
       `--ts_proto_opt=${tsProtoOptions.join(',')}`,
     ];
     // protoc starts the plugin by its `#!/usr/bin/env node` line: it is to be this Node.
-    const env = { PATH: [dirname(process.execPath), process.env['PATH']].join(delimiter) };
+    const env = { PATH: [dirname(process.execPath), process.env.PATH].join(delimiter) };
     await run(process.execPath, [join(bin, 'protoc'), ...args, ...protos, ...protoRoot.also], { env });
     const entries = (await filesUnder(scratch)).map(async (path) => [path, await readFile(join(scratch, path), 'utf8')] as const);
     return new Map(await Promise.all(entries));
