@@ -51,8 +51,8 @@ export function createLogger(options: LogOptions): Logger {
     formatters: {
       level: (label: string) => ({ level: label }),
       log: (fields: Record<string, unknown>) => redact(fields, 0) as Record<string, unknown>,
-      bindings: (fields: Record<string, unknown>) => redact(fields, 0) as Record<string, unknown>,
     },
+    serializers: { err: (value: unknown) => value },
   };
   return wrap(pino(settings, options.destination ?? pino.destination({ dest: 2, sync: true })));
 }
@@ -74,7 +74,7 @@ function wrap(inner: PinoLike): Logger {
     info: (fields, message) => inner.info(fields, message),
     warn: (fields, message) => inner.warn(fields, message),
     error: (fields, message) => inner.error(fields, message),
-    child: (fields) => wrap(inner.child(fields)),
+    child: (fields) => wrap(inner.child(redact(fields, 0) as object)),
   };
 }
 
