@@ -1,0 +1,131 @@
+/** The names of the API, each written once: group, kinds, states, condition types, labels. Reasons are in reasons.ts. */
+
+export const API_GROUP = 'berth.dev';
+export const API_VERSION = 'v1alpha1';
+export const API_GROUP_VERSION = `${API_GROUP}/${API_VERSION}` as const;
+
+/** A kind of object as the API server addresses it. */
+export interface ResourceKind {
+  readonly kind: string;
+  readonly listKind: string;
+  readonly plural: string;
+  readonly singular: string;
+  readonly shortName: string;
+  readonly namespaced: boolean;
+}
+
+export const SANDBOX_KIND = {
+  kind: 'Sandbox',
+  listKind: 'SandboxList',
+  plural: 'sandboxes',
+  singular: 'sandbox',
+  shortName: 'sbx',
+  namespaced: true,
+} as const satisfies ResourceKind;
+
+export const RUNNER_KIND = {
+  kind: 'Runner',
+  listKind: 'RunnerList',
+  plural: 'runners',
+  singular: 'runner',
+  shortName: 'rnr',
+  namespaced: false,
+} as const satisfies ResourceKind;
+
+/** Keeps a deleted Sandbox until its copies are removed, or noted in their Runner's `removals`. */
+export const SANDBOX_FINALIZER = 'berth.dev/sandbox';
+
+/** What a user can ask for. Deleting the object destroys the sandbox. */
+export const DESIRED_STATES = ['Started', 'Stopped', 'Archived'] as const;
+export type DesiredState = (typeof DESIRED_STATES)[number];
+
+/** What was observed of a sandbox. A cold start is Creating → Started. */
+export const SANDBOX_STATES = [
+  'Pending',
+  'Creating',
+  'Restoring',
+  'Starting',
+  'Started',
+  'Stopping',
+  'Stopped',
+  'Archiving',
+  'Archived',
+  'Deleting',
+  'Error',
+] as const;
+export type SandboxState = (typeof SANDBOX_STATES)[number];
+
+/** The states that end by a deadline. Pending waits for the world and says for what; Error is left by back-off, a spec change or a changed world. */
+export const TRANSITIONAL_STATES = [
+  'Creating',
+  'Restoring',
+  'Starting',
+  'Stopping',
+  'Archiving',
+  'Deleting',
+] as const satisfies readonly SandboxState[];
+export type TransitionalState = (typeof TRANSITIONAL_STATES)[number];
+
+export const IMAGE_PULL_POLICIES = ['Always', 'IfNotPresent', 'Never'] as const;
+export type ImagePullPolicy = (typeof IMAGE_PULL_POLICIES)[number];
+
+export const RESTART_POLICIES = ['Always', 'OnFailure', 'Never'] as const;
+export type RestartPolicy = (typeof RESTART_POLICIES)[number];
+
+export const BACKUP_POLICIES = ['OnStop', 'Interval', 'Manual', 'Never'] as const;
+export type BackupPolicy = (typeof BACKUP_POLICIES)[number];
+
+export const RECLAIM_POLICIES = ['Delete', 'Retain'] as const;
+export type ReclaimPolicy = (typeof RECLAIM_POLICIES)[number];
+
+export const RECOVERY_POLICIES = ['Wait', 'RestoreLastBackup'] as const;
+export type RecoveryPolicy = (typeof RECOVERY_POLICIES)[number];
+
+export const DRAIN_STARTED_POLICIES = ['Wait', 'Stop'] as const;
+export type DrainStartedPolicy = (typeof DRAIN_STARTED_POLICIES)[number];
+
+/** How far an assignment has gone. Until Committed the target may be given up; afterwards only a proof leaves it. */
+export const ASSIGNMENT_PHASES = ['Prepared', 'Committed'] as const;
+export type AssignmentPhase = (typeof ASSIGNMENT_PHASES)[number];
+
+/** Where the content of a copy comes from: the base image, what already lies on the runner, or a backup. */
+export const SOURCE_KINDS = ['Image', 'Local', 'Backup'] as const;
+export type SourceKind = (typeof SOURCE_KINDS)[number];
+
+/** How the last main process ended. Lost: it is gone and nobody saw its exit. */
+export const EXIT_REASONS = ['Completed', 'Error', 'OOMKilled', 'Signaled', 'Lost'] as const;
+export type ExitReason = (typeof EXIT_REASONS)[number];
+
+export const TAKEN_WHILE = ['Stopped', 'Paused'] as const;
+export type TakenWhile = (typeof TAKEN_WHILE)[number];
+
+export const BACKUP_OPERATION_KINDS = ['Backup', 'Verify', 'Delete'] as const;
+export type BackupOperationKind = (typeof BACKUP_OPERATION_KINDS)[number];
+
+export const BACKUP_OPERATION_STATES = ['Pending', 'Running', 'Succeeded', 'Failed'] as const;
+export type BackupOperationState = (typeof BACKUP_OPERATION_STATES)[number];
+
+export const CONDITION_STATUSES = ['True', 'False', 'Unknown'] as const;
+export type ConditionStatus = (typeof CONDITION_STATUSES)[number];
+
+export const SANDBOX_CONDITIONS = ['Ready', 'Assigned', 'BackedUp'] as const;
+export type SandboxConditionType = (typeof SANDBOX_CONDITIONS)[number];
+
+/** The Runner conditions that the operator writes. The agent writes one `connection.berth.dev/<address>` per operator pod. */
+export const RUNNER_CONDITIONS = ['Ready', 'Schedulable'] as const;
+export type RunnerConditionType = (typeof RUNNER_CONDITIONS)[number];
+export const CONNECTION_CONDITION_PREFIX = 'connection.berth.dev/';
+
+/** Labels that an agent puts on the containers it makes: its durable record of each copy. The first is on its containerd namespace, too. */
+export const LABELS = {
+  installID: 'berth.dev/install-id',
+  storeID: 'berth.dev/store-id',
+  namespace: 'berth.dev/namespace',
+  name: 'berth.dev/name',
+  uid: 'berth.dev/uid',
+  epoch: 'berth.dev/epoch',
+  order: 'berth.dev/order',
+  contentVersion: 'berth.dev/content-version',
+  baseDigest: 'berth.dev/base-digest',
+  configHash: 'berth.dev/config-hash',
+} as const;

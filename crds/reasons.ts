@@ -1,0 +1,154 @@
+/** Every reason that Berth writes into a status, a condition or an Event. docs/reference/reasons.md is generated from here. */
+
+export interface ReasonText {
+  /** What it says, in one sentence. */
+  readonly means: string;
+  /** What a user or administrator can do; absent when there is nothing to do. */
+  readonly todo?: string;
+}
+
+/** Why a runner was chosen, kept or left: the outcomes of docs/assignment.md. */
+export const ASSIGNMENT_REASON_TEXTS = {
+  FirstPlacement: { means: 'The sandbox has no content yet and was placed on a runner that fits best.' },
+  RestoreRequested: { means: 'A restore was requested by spec.restore.' },
+  RunnerUnschedulable: { means: 'The runner is cordoned, and a current backup allowed to move.' },
+  RunnerDraining: { means: 'The runner is being drained, and a current backup allowed to move.' },
+  RunnerLost: { means: 'The Lease of the runner has expired.', todo: 'Bring the runner back.' },
+  RunnerUnfit: { means: 'The runner has no room, keeps failing or no longer matches the placement, and a current backup allowed to move.' },
+  LoadBalanced: { means: 'The runner had more started sandboxes than its maxStarted, and another had fewer.' },
+  NoRunnerAvailable: {
+    means: 'No runner can take the sandbox now. The message counts why not.',
+    todo: 'Add or uncordon a runner, lower the requests, or widen spec.placement. It is tried again by itself.',
+  },
+  RunnerNotConnected: {
+    means: 'The runner of the sandbox is alive but not connected to the operator.',
+    todo: 'It is tried again when the agent connects.',
+  },
+  InsufficientOnRunner: {
+    means: 'The sandbox lies on a runner that has no room to start it, and there is no current backup to move it with.',
+    todo: 'Stop another sandbox there, or lower the requests.',
+  },
+  PlacementNotMet: {
+    means: 'The sandbox was started in place on a runner that spec.placement no longer matches.',
+    todo: 'Nothing, or change spec.placement.',
+  },
+  DrainNoTarget: { means: 'The runner is being drained and no other can take the sandbox.', todo: 'Add a runner.' },
+  DrainBlocked: { means: 'The runner is being drained, but the sandbox has no current backup and may not be backed up.' },
+  NoCurrentBackup: { means: 'The sandbox has no runner and no current backup.', todo: 'Start from an older backup with spec.restore.' },
+  ContentMissing: {
+    means: 'The copy that should lie on the runner is not there, and there is no current backup. It is never replaced by the image.',
+    todo: 'Bring back the disk of the runner, or delete the Sandbox and create it again.',
+  },
+  BackupUnverified: { means: 'The backup could not be verified in the registry, so that the sandbox was not moved.' },
+  RegistryUnavailable: { means: 'The registry does not answer.', todo: 'It is tried again by itself.' },
+} as const satisfies Readonly<Record<string, ReasonText>>;
+
+/** How a sandbox goes through its states. */
+export const LIFECYCLE_REASON_TEXTS = {
+  Creating: { means: 'The image is pulled and the container made.' },
+  Starting: { means: 'The main program is being started.' },
+  Started: { means: 'The main program runs.' },
+  Stopping: { means: 'The main program was asked to end.' },
+  Stopped: { means: 'The sandbox does not run, as spec.desiredState asks.' },
+  Restarting: { means: 'A restart was requested by spec.restartID, or the spec changed.' },
+  Deleting: { means: 'The object is deleted and its copies are being removed.' },
+  Deleted: { means: 'Every copy was removed.' },
+  RemovalPending: {
+    means: 'A copy could not be removed because its runner is away. It is noted in the Runner and removed when the runner is back.',
+  },
+  Released: { means: 'A copy that is not needed any more was removed from its runner.' },
+  Completed: { means: 'The main program ended with exit code 0.' },
+  ExitedWithError: { means: 'The main program ended with another exit code than 0.', todo: 'Look at what the program printed.' },
+  OOMKilled: {
+    means: 'The main program was killed because the sandbox went beyond its memory limit.',
+    todo: 'Raise spec.resources.limits.memory.',
+  },
+  Signaled: { means: 'The main program was ended by a signal.' },
+  ExitLost: { means: 'The main program is gone and its exit was not seen.' },
+  RestartBackOff: { means: 'The main program keeps ending. It is started again after a growing wait.', todo: 'Look at why it ends.' },
+  DeadlineExceeded: { means: 'The step was not done by its deadline. It is tried again after a growing wait.' },
+  NotObserved: { means: 'The runner of the sandbox does not report, so that nobody knows whether it runs.' },
+} as const satisfies Readonly<Record<string, ReasonText>>;
+
+/** Why a sandbox could not be created, started, stopped or removed. */
+export const FAILURE_REASON_TEXTS = {
+  InvalidSpec: { means: 'The spec can not be read by this version of Berth. The message names the field.', todo: 'Correct the field.' },
+  ImageNotFound: {
+    means: 'The registry does not have the image.',
+    todo: 'Correct spec.image by creating another Sandbox, or push the image.',
+  },
+  ImageUnauthorized: {
+    means: 'The registry refused the credentials, or asks for some.',
+    todo: 'Correct the Secrets named in spec.imagePullSecrets.',
+  },
+  ImagePullSecretNotFound: {
+    means: 'A Secret named in spec.imagePullSecrets does not exist or can not be read.',
+    todo: 'Create the Secret.',
+  },
+  ImagePullSecretInvalid: { means: 'A Secret named in spec.imagePullSecrets holds no .dockerconfigjson.', todo: 'Correct the Secret.' },
+  ImageNotPresent: { means: 'spec.imagePullPolicy is Never and the runner does not have the image.', todo: 'Use IfNotPresent.' },
+  ImageUnsuitable: {
+    means: 'The image has no variant for the platform of the runner, or is not a container image.',
+    todo: 'Use another image.',
+  },
+  ImagePullFailed: { means: 'The image could not be pulled for another cause. The message has it.', todo: 'It is tried again by itself.' },
+  CommandMissing: { means: 'Neither spec.command nor the image says what to run.', todo: 'Set spec.command.' },
+  CommandNotFound: { means: 'The program is not in the sandbox.', todo: 'Correct spec.command.' },
+  CommandNotExecutable: { means: 'The program is there but can not be executed.', todo: 'Correct spec.command or the mode of the file.' },
+  WorkingDirNotFound: { means: 'spec.workingDir can not be used as a directory.', todo: 'Correct spec.workingDir.' },
+  UserNotFound: { means: 'The user that the image names is not in its /etc/passwd.', todo: 'Set spec.securityContext.runAsUser.' },
+  OutOfMemoryAtStart: { means: 'The memory limit is too small to start the program.', todo: 'Raise spec.resources.limits.memory.' },
+  OutOfDisk: { means: 'The disk of the runner is full.', todo: 'Free space on the runner. It is tried again by itself.' },
+  RuntimeFailed: { means: 'containerd or the OCI runtime failed. The message has its words.', todo: 'It is tried again by itself.' },
+  StopFailed: { means: 'The main program could not be ended.', todo: 'It is tried again by itself.' },
+  RemoveFailed: { means: 'A copy could not be removed.', todo: 'It is tried again by itself.' },
+  OrderRejected: { means: 'The runner refused the order; it was restarted or re-imaged in between. A new one is issued by itself.' },
+} as const satisfies Readonly<Record<string, ReasonText>>;
+
+/** Reasons of the conditions Ready and Schedulable of Runners and of the Runner's Events. */
+export const RUNNER_REASON_TEXTS = {
+  LeaseRenewed: { means: 'The agent renews its Lease.' },
+  LeaseExpired: { means: 'The agent has not renewed its Lease in time.', todo: 'Look at the machine and its agent.' },
+  LeaseMissing: { means: 'The agent has not taken its Lease yet.' },
+  Schedulable: { means: 'Sandboxes can be placed on the runner.' },
+  Cordoned: { means: 'spec.unschedulable is true.', todo: 'Set it to false to place sandboxes again.' },
+  Draining: { means: 'The runner is being drained.' },
+  NotReady: { means: 'The runner is not ready.' },
+  NotConnected: { means: 'The agent is not connected to the operator.' },
+  Connected: { means: 'The agent is connected to the operator pod.' },
+  ConnectionLost: { means: 'The connection to the operator pod ended. It is tried again with a growing wait.' },
+  ConnectionRefused: { means: 'The operator pod refused the connection. The message says why.' },
+  Unknown: { means: 'The agent does not report, so that its connections are not known.' },
+  UnclaimedCopy: { means: 'A copy on the runner belongs to no Sandbox. It is kept and listed.', todo: 'Adopt or discard it.' },
+  StoreChanged: { means: 'The runner came back with another disk under the same name.' },
+} as const satisfies Readonly<Record<string, ReasonText>>;
+
+/** Reasons of the condition BackedUp. */
+export const BACKUP_REASON_TEXTS = {
+  BackupCurrent: { means: 'A verified backup holds the content as it is.' },
+  BackupOutdated: { means: 'The content may have changed since the newest backup.' },
+  NoBackup: { means: 'There is no backup.' },
+} as const satisfies Readonly<Record<string, ReasonText>>;
+
+export type AssignmentReason = keyof typeof ASSIGNMENT_REASON_TEXTS;
+export type LifecycleReason = keyof typeof LIFECYCLE_REASON_TEXTS;
+export type FailureReason = keyof typeof FAILURE_REASON_TEXTS;
+export type RunnerReason = keyof typeof RUNNER_REASON_TEXTS;
+export type BackupReason = keyof typeof BACKUP_REASON_TEXTS;
+/** What may stand in a Sandbox's status, conditions and Events. */
+export type SandboxReason = AssignmentReason | LifecycleReason | FailureReason | BackupReason;
+export type Reason = SandboxReason | RunnerReason;
+
+const namesOf = <Texts extends object>(texts: Texts) => Object.keys(texts) as (keyof Texts)[];
+
+export const ASSIGNMENT_REASONS = namesOf(ASSIGNMENT_REASON_TEXTS);
+export const LIFECYCLE_REASONS = namesOf(LIFECYCLE_REASON_TEXTS);
+export const FAILURE_REASONS = namesOf(FAILURE_REASON_TEXTS);
+export const RUNNER_REASONS = namesOf(RUNNER_REASON_TEXTS);
+export const BACKUP_REASONS = namesOf(BACKUP_REASON_TEXTS);
+export const SANDBOX_REASONS: readonly SandboxReason[] = [
+  ...ASSIGNMENT_REASONS,
+  ...LIFECYCLE_REASONS,
+  ...FAILURE_REASONS,
+  ...BACKUP_REASONS,
+];

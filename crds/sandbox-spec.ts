@@ -1,0 +1,266 @@
+import { z } from 'zod';
+import { dnsLabel, digest, labels, labelValue, objectName, quantity, requestID, amountsOf, type ResourceAmounts } from './meta.ts';
+import { BACKUP_POLICIES, DESIRED_STATES, IMAGE_PULL_POLICIES, RECLAIM_POLICIES, RECOVERY_POLICIES, RESTART_POLICIES } from './names.ts';
+import { compareQuantities, millicores, parseNanos, type Quantity } from './quantity.ts';
+import {
+  atomicList,
+  immutable,
+  mapList,
+  matching,
+  onlyValue,
+  refused,
+  ruled,
+  wholeNumber,
+  type DeepReadonly,
+  type Rule,
+} from './schema.ts';
+
+/** The sandbox that a user asks for. The operator never writes it. */
+
+const HOST = '[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?';
+const NAME = '[a-z0-9]+([._-]+[a-z0-9]+)*';
+const IMAGE = new RegExp(`^(${HOST}/)?${NAME}(/${NAME})*(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$`);
+const ENV_NAME = /^[-._A-Za-z][-._A-Za-z0-9]*$/;
+const NO_NUL = /^[^\x00]*$/;
+
+/** The largest id that Linux and OCI runtimes agree on. */
+const MAX_ID = 2_147_483_647;
+/** MAX_ARG_STRLEN of Linux: a longer argument or variable makes exec fail. */
+const MAX_ARGUMENT = 131_072;
+const DAY = 86_400;
+const YEAR = 366 * DAY;
+
+const argument = () => z.string().max(MAX_ARGUMENT).regex(NO_NUL, { message: 'must not contain a NUL byte' });
+const seconds = (min: number) => wholeNumber(min, YEAR);
+
+const envVarSchema = z
+  .object({
+    name: matching(ENV_NAME, 256, 'spec.env[].name must be letters, digits, _, - and ., not beginning with a digit.').describe(
+      'Name of the variable.',
+    ),
+    value: argument().optional().describe('Value of the variable. Empty when it is not given.'),
+    valueFrom: refused(
+      'spec.env[].valueFrom',
+      z.object({
+        secretKeyRef: z
+          .object({
+            name: objectName('spec.env[].valueFrom.secretKeyRef.name').describe('Name of a Secret in the namespace of the sandbox.'),
+            key: z.string().min(1).max(253).describe('Key in the Secret.'),
+          })
+          .describe('Takes the value from a key of a Secret.'),
+      }),
+    ).describe('Where the value comes from instead. Not supported yet.'),
+  })
+  .describe('One environment variable.');
+
+const DISK_LIMIT = '4Gi';
+
+const requestsSchema = z.object({
+  cpu: quantity('spec.resources.requests.cpu', '0', '1024')
+    .optional()
+    .describe('Processor time set aside. Default: an eighth of the limit.'),
+  memory: quantity('spec.resources.requests.memory', '0', '16Ti').optional().describe('Memory set aside. Default: the limit.'),
+  disk: quantity('spec.resources.requests.disk', '0', '64Ti').optional().describe('Disk space set aside. Default: the limit.'),
+});
+
+const limitsSchema = z.object({
+  cpu: quantity('spec.resources.limits.cpu', '10m', '1024').default('1').describe('Processor time that the sandbox may use, in cores.'),
+  memory: quantity('spec.resources.limits.memory', '8Mi', '16Ti')
+    .default('512Mi')
+    .describe('Memory that the sandbox may use. Beyond it processes are killed (OOMKilled).'),
+  disk: ruled(quantity('spec.resources.limits.disk', '0', '64Ti'), {
+    rule: `isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('${DISK_LIMIT}')) == 0`,
+    check: (value) => parseNanos(value) === parseNanos(DISK_LIMIT),
+    message: `spec.resources.limits.disk is not supported by this version of Berth with any value but ${DISK_LIMIT}: remove it.`,
+  })
+    .default(DISK_LIMIT)
+    .describe('Disk space that the sandbox may use. Not enforced yet, so only the default is accepted.'),
+  pids: wholeNumber(16, 4_194_304).default(512).describe('Processes and threads that the sandbox may have at once.'),
+});
+
+/** A request within its limit. A malformed quantity is the field's own error, not this one's. */
+function withinLimit(resource: 'cpu' | 'memory' | 'disk'): Rule<{ requests?: Requests | undefined; limits: Limits }> {
+  const [request, limit] = [`self.requests.${resource}`, `self.limits.${resource}`];
+  return {
+    rule:
+      `!has(self.requests) || !has(${request}) || !isQuantity(string(${request})) || !isQuantity(string(${limit})) || ` +
+      `quantity(string(${request})).compareTo(quantity(string(${limit}))) <= 0`,
+    check: ({ requests, limits }) => requests?.[resource] === undefined || compareQuantities(requests[resource], limits[resource]) <= 0,
+    message: `spec.resources.requests.${resource} may not be more than spec.resources.limits.${resource}: lower the request or raise the limit.`,
+    at: ['requests', resource],
+  };
+}
+type Requests = Readonly<Partial<Record<'cpu' | 'memory' | 'disk', Quantity | undefined>>>;
+type Limits = Readonly<Record<'cpu' | 'memory' | 'disk', Quantity>>;
+
+const resourcesSchema = ruled(
+  z.object({
+    requests: requestsSchema.optional().describe('What a runner sets aside for the sandbox: decides where it fits.'),
+    limits: limitsSchema.prefault({}).describe('What the sandbox may use at most.'),
+  }),
+  withinLimit('cpu'),
+  withinLimit('memory'),
+  withinLimit('disk'),
+);
+
+const backupSchema = z.object({
+  policy: onlyValue('spec.backup.policy', z.enum(BACKUP_POLICIES), 'OnStop')
+    .default('OnStop')
+    .describe(
+      'When the sandbox is backed up: after each stop, in intervals, on request, or never. Only OnStop is accepted, and does nothing until backups exist.',
+    ),
+  intervalSeconds: refused('spec.backup.intervalSeconds', seconds(60)).describe(
+    'Seconds between two backups with policy Interval. Not supported yet.',
+  ),
+  retain: refused('spec.backup.retain', wholeNumber(1, 100)).describe('How many backups are kept. Not supported yet.'),
+  requestID: refused('spec.backup.requestID', requestID('spec.backup.requestID')).describe(
+    'A new value asks for one backup now. Not supported yet.',
+  ),
+  reclaimPolicy: refused('spec.backup.reclaimPolicy', z.enum(RECLAIM_POLICIES)).describe(
+    'What happens to the backups when the Sandbox is deleted. Not supported yet.',
+  ),
+});
+
+const restoreSchema = z.object({
+  requestID: requestID('spec.restore.requestID').describe('A new value asks for one restore.'),
+  digest: digest('spec.restore.digest').describe('The backup to restore.'),
+});
+
+const lifecycleSchema = z.object({
+  autoArchiveAfterSeconds: refused('spec.lifecycle.autoArchiveAfterSeconds', seconds(1)).describe(
+    'Seconds after a stop until the sandbox is archived. Not supported yet.',
+  ),
+  autoDeleteAfterSeconds: refused('spec.lifecycle.autoDeleteAfterSeconds', seconds(0)).describe(
+    'Seconds after a stop until the Sandbox is deleted. Not supported yet.',
+  ),
+  ephemeral: refused('spec.lifecycle.ephemeral', z.boolean()).describe('Whether a stop deletes the Sandbox. Not supported yet.'),
+  autoStopAfterSeconds: refused('spec.lifecycle.autoStopAfterSeconds', seconds(1)).describe(
+    'Seconds without activity until the sandbox is stopped. Not supported yet.',
+  ),
+  autoStart: refused('spec.lifecycle.autoStart', z.boolean()).describe(
+    'Whether a request starts a sandbox that stopped by itself. Not supported yet.',
+  ),
+});
+
+const recoverySchema = z.object({
+  policy: onlyValue('spec.recovery.policy', z.enum(RECOVERY_POLICIES), 'Wait')
+    .default('Wait')
+    .describe('What happens when the runner is lost and its newest content is in no backup. Only Wait is accepted.'),
+});
+
+const placementSchema = z.object({
+  region: labelValue('spec.placement.region').optional().describe('Only runners whose spec.region is this. Default: any.'),
+  runnerClassName: dnsLabel('spec.placement.runnerClassName')
+    .optional()
+    .describe('Only runners whose spec.runnerClassName is this. Default: any.'),
+  runnerSelector: z
+    .object({
+      matchLabels: labels('spec.placement.runnerSelector.matchLabels', 16)
+        .optional()
+        .describe('Labels that the Runner must have, all of them.'),
+    })
+    .optional()
+    .describe('Only runners with these labels. Default: any.'),
+});
+
+const fromSchema = z.object({
+  backup: z
+    .object({ digest: digest('spec.from.backup.digest').describe('Digest of the backup.') })
+    .optional()
+    .describe('A backup.'),
+  sandbox: z
+    .object({ name: dnsLabel('spec.from.sandbox.name').describe('Name of the Sandbox.') })
+    .optional()
+    .describe('Another Sandbox of the namespace.'),
+});
+
+const volumeSchema = z.object({
+  name: dnsLabel('spec.volumes[].name').describe('Name of the volume.'),
+  mountPath: z.string().min(1).max(4096).describe('Where it is mounted.'),
+});
+
+export const sandboxSpecSchema = z
+  .object({
+    desiredState: ruled(z.enum(DESIRED_STATES), {
+      rule: "self != 'Archived'",
+      check: (value) => value !== 'Archived',
+      message: 'spec.desiredState Archived is not supported by this version of Berth: use Started or Stopped.',
+    })
+      .default('Started')
+      .describe('Whether the sandbox is to run. Files are kept while it is stopped. Deleting the object destroys the sandbox.'),
+    image: immutable(
+      matching(IMAGE, 512, 'spec.image must be an image reference such as docker.io/library/debian:12, with a tag, a digest or both.'),
+      'spec.image may not be changed: create another Sandbox.',
+    ).describe('The image that the sandbox begins with. A tag is resolved to a digest once. May not be changed.'),
+    imagePullPolicy: z.enum(IMAGE_PULL_POLICIES).default('IfNotPresent').describe('When a runner asks the registry for the image.'),
+    imagePullSecrets: mapList(
+      z.object({
+        name: objectName('spec.imagePullSecrets[].name').describe(
+          'Name of a Secret of type kubernetes.io/dockerconfigjson in the namespace of the sandbox.',
+        ),
+      }),
+      ['name'],
+      16,
+    )
+      .optional()
+      .describe('Credentials for the registry of the image.'),
+    command: atomicList(argument(), 256).optional().describe("The program and its first arguments. Default: the image's entrypoint."),
+    args: atomicList(argument(), 1024).optional().describe("Further arguments. Default: the image's command, unless command is given."),
+    env: mapList(envVarSchema, ['name'], 256).optional().describe("Environment variables, added to the image's."),
+    workingDir: ruled(z.string().min(1).max(4096).regex(NO_NUL, { message: 'must not contain a NUL byte' }), {
+      rule: "self.startsWith('/')",
+      check: (value) => value.startsWith('/'),
+      message: 'spec.workingDir must be an absolute path, beginning with /.',
+    })
+      .optional()
+      .describe("Directory in which the program starts. Default: the image's, else /."),
+    securityContext: z
+      .object({
+        runAsUser: wholeNumber(0, MAX_ID).optional().describe("User id of the program. Default: the image's user."),
+        runAsGroup: wholeNumber(0, MAX_ID).optional().describe("Group id of the program. Default: the image's group."),
+      })
+      .optional()
+      .describe('Who the program runs as.'),
+    resources: resourcesSchema.prefault({}).describe('What is set aside for the sandbox, and what it may use.'),
+    restartPolicy: z
+      .enum(RESTART_POLICIES)
+      .default('Always')
+      .describe('Whether the main program is started again when it ends: always, only after a failure, or never.'),
+    placement: placementSchema.optional().describe('On which runners the sandbox may be.'),
+    runtimeHandler: refused('spec.runtimeHandler', dnsLabel('spec.runtimeHandler')).describe(
+      'Name of another container runtime. Not supported yet.',
+    ),
+    backup: backupSchema.prefault({}).describe('Backups of the files of the sandbox.'),
+    restore: refused('spec.restore', restoreSchema).describe('Replaces the files by those of a backup, once. Not supported yet.'),
+    restartID: requestID('spec.restartID').optional().describe('A new value asks for one restart of the main program.'),
+    lifecycle: lifecycleSchema.optional().describe('What happens by itself after a time.'),
+    recovery: recoverySchema.prefault({}).describe('What happens when the runner is lost.'),
+    terminationGracePeriodSeconds: wholeNumber(0, 3600).default(10).describe('Seconds between asking the program to end and killing it.'),
+    from: refused('spec.from', fromSchema).describe('Begins with other files than those of the image. Not supported yet.'),
+    volumes: refused('spec.volumes', mapList(volumeSchema, ['name'], 16)).describe('Volumes. Not supported yet.'),
+    network: refused('spec.network', z.object({})).describe('Network settings. Not supported yet.'),
+  })
+  .describe('What the sandbox is to be. Written by users, never by Berth.');
+export type SandboxSpec = DeepReadonly<z.output<typeof sandboxSpecSchema>>;
+
+/** What a sandbox takes of a runner and what it may use, in whole numbers. */
+export interface EffectiveResources {
+  readonly requests: ResourceAmounts;
+  readonly limits: ResourceAmounts & { readonly pids: number };
+}
+
+/**
+ * The resources of a sandbox with every default applied. Requests default to the limits, cpu to an eighth of it, rounded up.
+ * The defaults of requests are computed here and not stored, so that they follow a changed limit.
+ */
+export function effectiveResources(spec: Pick<SandboxSpec, 'resources'>): EffectiveResources {
+  const { requests, limits } = spec.resources;
+  return {
+    requests: amountsOf({
+      cpu: requests?.cpu ?? `${Math.ceil(millicores(limits.cpu) / 8)}m`,
+      memory: requests?.memory ?? limits.memory,
+      disk: requests?.disk ?? limits.disk,
+    }),
+    limits: { ...amountsOf(limits), pids: limits.pids },
+  };
+}
