@@ -47,10 +47,10 @@ test: node_modules/.installed ## Everything: verify, lint, types, unit tests, si
 	$(NODE) hack/test.ts
 
 test-unit: node_modules/.installed ## Unit tests (needs nothing but Node; FILES=… to choose)
-	$(NODE) --experimental-vm-modules $(BIN)/jest --selectProjects unit $(FILES)
+	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects unit
 
 test-system: build ## System tests on a real API server, containerd and registry (root; FILES=… to choose)
-	$(NODE) --experimental-vm-modules $(BIN)/jest --selectProjects system --runInBand $(FILES)
+	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects system --runInBand
 
 simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one]
 	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
