@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { CONDITION_STATUSES } from './names.ts';
 import { bytes, compareQuantities, millicores, QUANTITY_MAX_LENGTH, QUANTITY_PATTERN, parseNanos, type Quantity } from './quantity.ts';
-import { counter, mapList, matching, ruled, time, type DeepReadonly } from './schema.ts';
+import { counter, mapList, matching, ruled, time, type DeepReadonly, text } from './schema.ts';
 
 /** Field types that both kinds use. */
 
@@ -26,13 +26,13 @@ export const reason = (field: string) => matching(CAMEL_CASE, 64, `${field} must
 /** A region or another label value. */
 export const labelValue = (field: string) =>
   matching(LABEL_VALUE, 63, `${field} must be at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit.`);
-export const identity = () => z.string().min(1).max(64);
+export const identity = () => text(64).min(1);
 
 /** Labels as a selector or an object carries them. */
 export function labels(field: string, maxProperties: number) {
-  const record = ruled(z.record(z.string(), z.string().max(63)), {
+  const record = ruled(z.record(z.string(), text(63)), {
     rule: `self.all(key, key.size() <= 317 && key.matches(r'${LABEL_KEY.source}') && self[key].matches(r'${LABEL_VALUE.source}'))`,
-    check: (value) => Object.entries(value).every(([key, text]) => key.length <= 317 && LABEL_KEY.test(key) && LABEL_VALUE.test(text)),
+    check: (value) => Object.entries(value).every(([key, label]) => key.length <= 317 && LABEL_KEY.test(key) && LABEL_VALUE.test(label)),
     message: `${field} must hold label keys and values, such as example.com/zone: a.`,
   });
   return record
@@ -42,12 +42,12 @@ export function labels(field: string, maxProperties: number) {
 
 /** A quantity from `min` to `max`, both included. */
 export function quantity(field: string, min: string, max: string) {
-  const text = `quantity(string(self))`;
-  const schema = z.union([z.int().min(0), z.string().max(QUANTITY_MAX_LENGTH)]).meta({ 'x-kubernetes-int-or-string': true });
+  const self = 'quantity(string(self))';
+  const schema = z.union([z.int().min(0), text(QUANTITY_MAX_LENGTH)]).meta({ 'x-kubernetes-int-or-string': true });
   return ruled(schema, {
     rule:
       `string(self).size() <= ${QUANTITY_MAX_LENGTH} && string(self).matches(r'${QUANTITY_PATTERN.source}') && isQuantity(string(self)) && ` +
-      `${text}.compareTo(quantity('${min}')) >= 0 && ${text}.compareTo(quantity('${max}')) <= 0`,
+      `${self}.compareTo(quantity('${min}')) >= 0 && ${self}.compareTo(quantity('${max}')) <= 0`,
     check: (value) => parseNanos(value) !== undefined && compareQuantities(value, min) >= 0 && compareQuantities(value, max) <= 0,
     message: `${field} must be a quantity from ${min} to ${max}, such as 500m or 1Gi.`,
   });
@@ -76,10 +76,10 @@ export function amountsOf(resources: { readonly cpu: Quantity; readonly memory: 
 const CONDITION_TYPE = /^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/;
 
 export const conditionSchema = z.object({
-  type: z.string().max(316).regex(CONDITION_TYPE).describe('What the condition is about.'),
+  type: text(316).regex(CONDITION_TYPE).describe('What the condition is about.'),
   status: z.enum(CONDITION_STATUSES).describe('True, False or Unknown.'),
-  reason: z.string().min(1).max(64).regex(CAMEL_CASE).describe('Why, in one CamelCase word from the list of reasons.'),
-  message: z.string().max(4096).describe('Why, in one sentence.'),
+  reason: text(64).min(1).regex(CAMEL_CASE).describe('Why, in one CamelCase word from the list of reasons.'),
+  message: text(4096).describe('Why, in one sentence.'),
   lastTransitionTime: time().describe('When the status last changed.'),
   observedGeneration: counter().optional().describe('The metadata.generation that this condition was computed from.'),
 });
@@ -89,9 +89,9 @@ export const conditions = (maxItems: number) => mapList(conditionSchema, ['type'
 
 /** The part of metadata that a manifest brings. */
 export const manifestMetadataSchema = z.object({
-  name: z.string().min(1).max(253).optional(),
-  generateName: z.string().max(253).optional(),
-  namespace: z.string().max(63).optional(),
+  name: text(253).min(1).optional(),
+  generateName: text(253).optional(),
+  namespace: text(63).optional(),
   labels: z.record(z.string(), z.string()).optional(),
   annotations: z.record(z.string(), z.string()).optional(),
 });

@@ -11,7 +11,7 @@ import {
   resourceAmountsSchema,
 } from './meta.ts';
 import { API_GROUP_VERSION, DRAIN_STARTED_POLICIES, RUNNER_KIND } from './names.ts';
-import { counter, mapList, refused, time, wholeNumber, type DeepReadonly } from './schema.ts';
+import { counter, mapList, refused, time, wholeNumber, type DeepReadonly, text } from './schema.ts';
 
 /** A runner: a node with an agent. Its spec is the administrator's; the agent creates the object once and never writes the spec again. */
 
@@ -51,8 +51,8 @@ export const runnerSpecSchema = z
 const unclaimedSchema = z.object({
   uid: identity().describe('uid of the Sandbox object that it was made for.'),
   epoch: counter().describe('The epoch of the copy.'),
-  namespace: z.string().max(63).optional().describe('Namespace of that object.'),
-  name: z.string().max(253).optional().describe('Name of that object.'),
+  namespace: text(63).optional().describe('Namespace of that object.'),
+  name: text(253).optional().describe('Name of that object.'),
   contentVersion: counter().describe('The version of its content.'),
   state: z.enum(['Running', 'Stopped']).describe('Whether it runs.'),
   startTime: time().describe('When it was first seen without an owner.'),
@@ -61,8 +61,8 @@ const unclaimedSchema = z.object({
 const removalSchema = z.object({
   uid: identity().describe('uid of the deleted Sandbox object.'),
   epoch: counter().describe('The epoch of the copy. Exactly this one is removed.'),
-  namespace: z.string().max(63).describe('Namespace of the deleted object.'),
-  name: z.string().max(253).describe('Name of the deleted object.'),
+  namespace: text(63).describe('Namespace of the deleted object.'),
+  name: text(253).describe('Name of the deleted object.'),
   storeID: identity().describe('The store that holds the copy.'),
   order: counter().describe('Number of the order to remove it.'),
   startTime: time().describe('When the object was deleted.'),
@@ -74,7 +74,7 @@ export const runnerStatusSchema = z
     incarnation: counter().optional().describe('Rises with every start of the agent.'),
     agentID: identity().optional().describe('One start of the agent.'),
     bootID: identity().optional().describe('One boot of the machine.'),
-    version: z.string().max(64).optional().describe('Version of the agent.'),
+    version: text(64).optional().describe('Version of the agent.'),
     capacity: resourceAmountsSchema('status.capacity').optional().describe('What the runner has for sandboxes and task slots.'),
     allocated: resourceAmountsSchema('status.allocated').optional().describe('What is given away.'),
     startedSandboxes: counter().default(0).describe('Sandboxes that run.'),
@@ -83,7 +83,7 @@ export const runnerStatusSchema = z
         slots: counter().describe('Task slots.'),
         used: counter().describe('Slots in use.'),
         queued: counter().describe('Tasks that wait for a slot.'),
-        summary: z.string().max(32).describe('Used and all slots: 1/4.'),
+        summary: text(32).describe('Used and all slots: 1/4.'),
       })
       .optional()
       .describe('Tasks.'),
@@ -91,7 +91,7 @@ export const runnerStatusSchema = z
       .object({
         connected: counter().describe('Operator pods that the agent is connected to.'),
         known: counter().describe('Operator pods that it knows.'),
-        summary: z.string().max(32).describe('Connected and known: 3/3.'),
+        summary: text(32).describe('Connected and known: 3/3.'),
       })
       .optional()
       .describe('Connections to the operator pods.'),

@@ -10,6 +10,7 @@ import {
   onlyValue,
   refused,
   ruled,
+  text,
   wholeNumber,
   type DeepReadonly,
   type Rule,
@@ -30,7 +31,7 @@ const MAX_ARGUMENT = 131_072;
 const DAY = 86_400;
 const YEAR = 366 * DAY;
 
-const argument = () => z.string().max(MAX_ARGUMENT).regex(NO_NUL, { message: 'must not contain a NUL byte' });
+const argument = () => text(MAX_ARGUMENT).regex(NO_NUL, { message: 'must not contain a NUL byte' });
 const seconds = (min: number) => wholeNumber(min, YEAR);
 
 const envVarSchema = z
@@ -45,7 +46,7 @@ const envVarSchema = z
         secretKeyRef: z
           .object({
             name: objectName('spec.env[].valueFrom.secretKeyRef.name').describe('Name of a Secret in the namespace of the sandbox.'),
-            key: z.string().min(1).max(253).describe('Key in the Secret.'),
+            key: text(253).min(1).describe('Key in the Secret.'),
           })
           .describe('Takes the value from a key of a Secret.'),
       }),
@@ -176,7 +177,7 @@ const fromSchema = z.object({
 
 const volumeSchema = z.object({
   name: dnsLabel('spec.volumes[].name').describe('Name of the volume.'),
-  mountPath: z.string().min(1).max(4096).describe('Where it is mounted.'),
+  mountPath: text(4096).min(1).describe('Where it is mounted.'),
 });
 
 export const sandboxSpecSchema = z
@@ -207,7 +208,7 @@ export const sandboxSpecSchema = z
     command: atomicList(argument(), 256).optional().describe("The program and its first arguments. Default: the image's entrypoint."),
     args: atomicList(argument(), 1024).optional().describe("Further arguments. Default: the image's command, unless command is given."),
     env: mapList(envVarSchema, ['name'], 256).optional().describe("Environment variables, added to the image's."),
-    workingDir: ruled(z.string().min(1).max(4096).regex(NO_NUL, { message: 'must not contain a NUL byte' }), {
+    workingDir: ruled(text(4096).min(1).regex(NO_NUL, { message: 'must not contain a NUL byte' }), {
       rule: "self.startsWith('/')",
       check: (value) => value.startsWith('/'),
       message: 'spec.workingDir must be an absolute path, beginning with /.',

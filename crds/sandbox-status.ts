@@ -9,7 +9,7 @@ import {
   SOURCE_KINDS,
   TAKEN_WHILE,
 } from './names.ts';
-import { counter, mapList, time, wholeNumber, type DeepReadonly } from './schema.ts';
+import { counter, mapList, time, wholeNumber, type DeepReadonly, text } from './schema.ts';
 
 /** What was observed of a sandbox, and what was decided for it. Written by the operator alone. */
 
@@ -81,7 +81,7 @@ export const sandboxStatusSchema = z
   .object({
     state: z.enum(SANDBOX_STATES).default('Pending').describe('What was observed of the sandbox.'),
     reason: reason('status.reason').optional().describe('Why, in one word from the list of reasons.'),
-    message: z.string().max(4096).optional().describe('Why, in one sentence.'),
+    message: text(4096).optional().describe('Why, in one sentence.'),
     observedGeneration: counter().optional().describe('The metadata.generation that this status answers.'),
     runnerName: runnerName('status.runnerName').optional().describe('The runner that holds the sandbox.'),
     prevRunnerName: runnerName('status.prevRunnerName').optional().describe('The runner that held it before.'),
@@ -90,7 +90,7 @@ export const sandboxStatusSchema = z
     contentVersion: counter().default(0).describe('Rises whenever the content is permitted to change. 0: there is no content yet.'),
     baseImage: z
       .object({
-        ref: z.string().min(1).max(512).describe('The reference as the spec has it.'),
+        ref: text(512).min(1).describe('The reference as the spec has it.'),
         digest: digest('status.baseImage.digest').describe('What it was resolved to.'),
       })
       .optional()

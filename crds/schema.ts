@@ -87,9 +87,17 @@ export function mapList<Item extends z.ZodType<object>>(
     .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': [...keys] });
 }
 
+/** A string of at most `max` characters, counted as the API server does: by code point, where JavaScript counts UTF-16 units. */
+export function text(max: number): z.ZodString {
+  return z
+    .string()
+    .refine((value) => value.length <= max || Array.from(value).length <= max, { message: `must have at most ${max} characters` })
+    .meta({ maxLength: max });
+}
+
 /** A string that must match `pattern`, which JavaScript and RE2 must read alike: no look-around, no single quote. */
 export function matching(pattern: RegExp, maxLength: number, message: string): z.ZodString {
-  return ruled(z.string().max(maxLength), { rule: `self.matches(r'${pattern.source}')`, check: (value) => pattern.test(value), message });
+  return ruled(text(maxLength), { rule: `self.matches(r'${pattern.source}')`, check: (value) => pattern.test(value), message });
 }
 
 export function wholeNumber(min: number, max: number): z.ZodInt {
@@ -108,5 +116,5 @@ export function time(): z.ZodString {
   return z
     .string()
     .refine((value) => RFC3339.test(value) && !Number.isNaN(Date.parse(value)), { message: 'must be a time such as 2026-01-31T12:00:00Z' })
-    .meta({ format: 'date-time' });
+    .meta({ format: 'date-time', maxLength: 64 });
 }
