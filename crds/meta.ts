@@ -40,8 +40,8 @@ export function labels(field: string, maxProperties: number) {
     .meta({ maxProperties });
 }
 
-/** A quantity from `min` to `max`, both included. */
-export function quantity(field: string, min: string, max: string) {
+/** A quantity from `min` to `max`, both included. `example` is shown to who got it wrong. */
+export function quantity(field: string, min: string, max: string, example: string) {
   const self = 'quantity(string(self))';
   const schema = z.union([z.int().min(0), text(QUANTITY_MAX_LENGTH)]).meta({ 'x-kubernetes-int-or-string': true });
   return ruled(schema, {
@@ -49,16 +49,16 @@ export function quantity(field: string, min: string, max: string) {
       `string(self).size() <= ${QUANTITY_MAX_LENGTH} && string(self).matches(r'${QUANTITY_PATTERN.source}') && isQuantity(string(self)) && ` +
       `${self}.compareTo(quantity('${min}')) >= 0 && ${self}.compareTo(quantity('${max}')) <= 0`,
     check: (value) => parseNanos(value) !== undefined && compareQuantities(value, min) >= 0 && compareQuantities(value, max) <= 0,
-    message: `${field} must be a quantity from ${min} to ${max}, such as 500m or 1Gi.`,
+    message: `${field} must be a quantity from ${min} to ${max}, such as ${example}.`,
   });
 }
 
 /** What a runner has, or has given away. */
 export const resourceAmountsSchema = (field: string) =>
   z.object({
-    cpu: quantity(`${field}.cpu`, '0', '100k').describe('Processor cores, such as 8 or 7500m.'),
-    memory: quantity(`${field}.memory`, '0', '1Pi').describe('Memory, such as 16Gi.'),
-    disk: quantity(`${field}.disk`, '0', '8Pi').describe('Disk space of the store, such as 200Gi.'),
+    cpu: quantity(`${field}.cpu`, '0', '100k', '7500m').describe('Processor cores, such as 8 or 7500m.'),
+    memory: quantity(`${field}.memory`, '0', '1Pi', '16Gi').describe('Memory, such as 16Gi.'),
+    disk: quantity(`${field}.disk`, '0', '8Pi', '200Gi').describe('Disk space of the store, such as 200Gi.'),
   });
 
 /** An amount of cpu, memory and disk in whole numbers, for arithmetic. */

@@ -37,8 +37,8 @@ export const runnerSpecSchema = z
     taskSlots: wholeNumber(0, 1000).default(4).describe('Tasks that the runner does at once.'),
     taskSlotResources: z
       .object({
-        cpu: quantity('spec.taskSlotResources.cpu', '0', '1024').default('100m').describe('Processor time of one slot.'),
-        memory: quantity('spec.taskSlotResources.memory', '0', '16Ti').default('128Mi').describe('Memory of one slot.'),
+        cpu: quantity('spec.taskSlotResources.cpu', '0', '1024', '500m').default('100m').describe('Processor time of one slot.'),
+        memory: quantity('spec.taskSlotResources.memory', '0', '16Ti', '512Mi').default('128Mi').describe('Memory of one slot.'),
       })
       .prefault({})
       .describe('What is set aside for each task slot and not given to sandboxes.'),

@@ -57,19 +57,21 @@ const envVarSchema = z
 const DISK_LIMIT = '4Gi';
 
 const requestsSchema = z.object({
-  cpu: quantity('spec.resources.requests.cpu', '0', '1024')
+  cpu: quantity('spec.resources.requests.cpu', '0', '1024', '500m')
     .optional()
     .describe('Processor time set aside. Default: an eighth of the limit.'),
-  memory: quantity('spec.resources.requests.memory', '0', '16Ti').optional().describe('Memory set aside. Default: the limit.'),
-  disk: quantity('spec.resources.requests.disk', '0', '64Ti').optional().describe('Disk space set aside. Default: the limit.'),
+  memory: quantity('spec.resources.requests.memory', '0', '16Ti', '512Mi').optional().describe('Memory set aside. Default: the limit.'),
+  disk: quantity('spec.resources.requests.disk', '0', '64Ti', '4Gi').optional().describe('Disk space set aside. Default: the limit.'),
 });
 
 const limitsSchema = z.object({
-  cpu: quantity('spec.resources.limits.cpu', '10m', '1024').default('1').describe('Processor time that the sandbox may use, in cores.'),
-  memory: quantity('spec.resources.limits.memory', '8Mi', '16Ti')
+  cpu: quantity('spec.resources.limits.cpu', '10m', '1024', '500m')
+    .default('1')
+    .describe('Processor time that the sandbox may use, in cores.'),
+  memory: quantity('spec.resources.limits.memory', '8Mi', '16Ti', '512Mi')
     .default('512Mi')
     .describe('Memory that the sandbox may use. Beyond it processes are killed (OOMKilled).'),
-  disk: ruled(quantity('spec.resources.limits.disk', '0', '64Ti'), {
+  disk: ruled(quantity('spec.resources.limits.disk', '0', '64Ti', '4Gi'), {
     rule: `isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('${DISK_LIMIT}')) == 0`,
     check: (value) => parseNanos(value) === parseNanos(DISK_LIMIT),
     message: `spec.resources.limits.disk is not supported by this version of Berth with any value but ${DISK_LIMIT}: remove it.`,

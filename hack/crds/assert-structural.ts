@@ -2,25 +2,24 @@ import type { StructuralSchema } from './structural.ts';
 
 /** What the API server, or its budget for CEL, forbids in a schema: one sentence each, naming the field. Empty: the schema is fit. */
 export function structuralProblems(schema: StructuralSchema, path = ''): readonly string[] {
-  const at = path === '' ? 'the root' : path;
-  const { properties, additionalProperties, items } = schema;
+  const { properties = {}, additionalProperties, items } = schema;
   return [
-    ...forbiddenKeys(schema).map((key) => `${at}: ${key} is not allowed in a structural schema`),
-    ...(schema.type === undefined && !schema['x-kubernetes-int-or-string'] ? [`${at}: has no type`] : []),
-    ...(properties && additionalProperties ? [`${at}: has both properties and additionalProperties`] : []),
-    ...(schema.type === 'array' && !items ? [`${at}: is a list without items`] : []),
-    ...(TYPE_META.has(path) ? [] : unbounded(schema)).map((what) => `${at}: ${what}`),
-    ...(path !== '' && path !== '.metadata' && schema.description === undefined
-      ? describable(path).map(() => `${at}: has no description`)
-      : []),
-    ...(schema.pattern !== undefined ? patternProblems(schema.pattern) : []).map((what) => `${at}: ${what}`),
-    ...(schema['x-kubernetes-validations'] ?? [])
-      .flatMap(({ rule }) => celPatterns(rule).flatMap(patternProblems))
-      .map((what) => `${at}: ${what}`),
-    ...listProblems(schema).map((what) => `${at}: ${what}`),
-    ...Object.entries(properties ?? {}).flatMap(([name, property]) => structuralProblems(property, `${path}.${name}`)),
+    ...nodeProblems(schema, path).map((problem) => `${path === '' ? 'the root' : path}: ${problem}`),
+    ...Object.entries(properties).flatMap(([name, property]) => structuralProblems(property, `${path}.${name}`)),
     ...(items ? structuralProblems(items, `${path}[]`) : []),
     ...(additionalProperties ? structuralProblems(additionalProperties, `${path}{}`) : []),
+  ];
+}
+
+function nodeProblems(schema: StructuralSchema, path: string): readonly string[] {
+  return [
+    ...forbiddenKeys(schema).map((key) => `${key} is not allowed in a structural schema`),
+    ...(schema.type === undefined && !schema['x-kubernetes-int-or-string'] ? ['has no type'] : []),
+    ...(schema.properties && schema.additionalProperties ? ['has both properties and additionalProperties'] : []),
+    ...(isField(path) && schema.description === undefined ? ['has no description'] : []),
+    ...(TYPE_META.has(path) ? [] : unbounded(schema)),
+    ...patterns(schema).flatMap(patternProblems),
+    ...listProblems(schema),
   ];
 }
 
@@ -43,9 +42,9 @@ function forbiddenKeys(schema: StructuralSchema): readonly string[] {
   return Object.keys(schema).filter((key) => !ALLOWED.has(key));
 }
 
-/** Fields are described; the items of lists and the values of maps may be. */
-function describable(path: string): readonly string[] {
-  return /(\[\]|\{\})$/.test(path) ? [] : [path];
+/** Fields are described; the root, metadata, the items of lists and the values of maps need not be. */
+function isField(path: string): boolean {
+  return path !== '' && path !== '.metadata' && !/(\[\]|\{\})$/.test(path);
 }
 
 function unbounded({
@@ -68,6 +67,7 @@ function unbounded({
 
 function listProblems(schema: StructuralSchema): readonly string[] {
   if (schema.type !== 'array') return [];
+  if (!schema.items) return ['is a list without items'];
   const keys = schema['x-kubernetes-list-map-keys'] ?? [];
   switch (schema['x-kubernetes-list-type']) {
     case 'map':
@@ -84,8 +84,10 @@ function listProblems(schema: StructuralSchema): readonly string[] {
   }
 }
 
-function celPatterns(rule: string): readonly string[] {
-  return [...rule.matchAll(/matches\(r'([^']*)'\)/g)].map(([, pattern]) => pattern ?? '');
+/** The regular expressions of a schema and of its CEL rules. */
+function patterns({ pattern, 'x-kubernetes-validations': rules = [] }: StructuralSchema): readonly string[] {
+  const inRules = rules.flatMap(({ rule }) => [...rule.matchAll(/matches\(r'([^']*)'\)/g)].map(([, text]) => text ?? ''));
+  return pattern === undefined ? inRules : [pattern, ...inRules];
 }
 
 /** What JavaScript reads and RE2 does not, or reads otherwise. */

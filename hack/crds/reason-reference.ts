@@ -1,0 +1,28 @@
+import {
+  ASSIGNMENT_REASON_TEXTS,
+  BACKUP_REASON_TEXTS,
+  FAILURE_REASON_TEXTS,
+  LIFECYCLE_REASON_TEXTS,
+  RUNNER_REASON_TEXTS,
+  type ReasonText,
+} from '../../crds/index.ts';
+
+/** The reference page of reasons. */
+export function reasonReference(): string {
+  return [
+    '# Reasons',
+    'Every reason in a status, a condition or an Event is one of these. `kubectl get sandboxes -o wide` shows it in the column REASON; `kubectl describe` shows the message that goes with it.',
+    section('Where a sandbox is', ASSIGNMENT_REASON_TEXTS),
+    section('How a sandbox lives', LIFECYCLE_REASON_TEXTS),
+    section('What failed', FAILURE_REASON_TEXTS),
+    section('Whether a sandbox is backed up', BACKUP_REASON_TEXTS),
+    section('Runners', RUNNER_REASON_TEXTS),
+  ]
+    .join('\n\n')
+    .concat('\n');
+}
+
+function section(title: string, texts: Readonly<Record<string, ReasonText>>): string {
+  const rows = Object.entries(texts).map(([name, { means, todo = '' }]) => `| \`${name}\` | ${means} | ${todo} |`);
+  return [`## ${title}`, '', '| Reason | Means | What to do |', '| --- | --- | --- |', ...rows].join('\n');
+}

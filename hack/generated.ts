@@ -1,0 +1,42 @@
+/** What a generator makes: path relative to the repository → content. */
+export type Generated = ReadonlyMap<string, string>;
+
+/** A file that is not as it should be. `found` is undefined when it is missing, `wanted` when it should not be there. */
+export interface Difference {
+  readonly path: string;
+  readonly found: string | undefined;
+  readonly wanted: string | undefined;
+}
+
+/** Files in folders that a generator owns and does not make any more. */
+export function staleFiles(generated: Generated, owned: readonly string[]): readonly string[] {
+  return owned.filter((path) => !generated.has(path));
+}
+
+export function differences(generated: Generated, found: ReadonlyMap<string, string | undefined>): readonly Difference[] {
+  return [...found]
+    .map(([path, content]) => ({ path, found: content, wanted: generated.get(path) }))
+    .filter((difference) => difference.found !== difference.wanted)
+    .toSorted((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/** One line for each difference and, for a changed file, the first line that differs. */
+export function summarize(changes: readonly Difference[]): string {
+  return changes
+    .map((change) => `  ${describe(change)}`)
+    .join('\n')
+    .trimStart();
+}
+
+function describe({ path, found, wanted }: Difference): string {
+  if (found === undefined) return `${path}: missing`;
+  if (wanted === undefined) return `${path}: not generated any more`;
+  const [before, after] = [found.split('\n'), wanted.split('\n')];
+  const line = after.findIndex((text, index) => text !== before[index]);
+  const at = line === -1 ? after.length : line;
+  return `${path}:${at + 1}: found "${excerpt(before[at])}", generated "${excerpt(after[at])}"`;
+}
+
+function excerpt(line: string | undefined): string {
+  return line === undefined ? 'the end of the file' : line.trim().slice(0, 80);
+}
