@@ -22,7 +22,7 @@ interface Outcome {
   readonly signal?: string | undefined;
   readonly stderr?: unknown;
   readonly stdout?: unknown;
-  readonly shortMessage?: string;
+  readonly shortMessage?: string | undefined;
 }
 
 function commandFailed(file: string, args: readonly string[], outcome: Outcome): BerthError {

@@ -1,0 +1,250 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { execa } from 'execa';
+import { BerthError } from '../../process/errors.ts';
+import { run } from '../../hack/command.ts';
+import type { Toolchain } from '../../hack/toolchain/toolchain.ts';
+import { cgroupProcesses, hybridUnifiedMount, removeCgroup } from './cgroups.ts';
+import { answers } from './control-plane.ts';
+import type { Ledger } from './ledger.ts';
+import { bundleContent } from './operator.ts';
+import { Part, type PartCommand } from './part.ts';
+import { killAll, processesMarked } from './processes.ts';
+
+/** The variable that marks everything that runs on one runner: its containerd, agent and shims. */
+const runnerVariable = 'BERTH_HARNESS_RUNNER';
+/** containerd's own bound for the directory of its shims' sockets; the kernel's for a socket path is 108. */
+const longestSocketDirectory = 42;
+
+export interface RunnerOptions {
+  readonly name: string;
+  readonly ledger: Ledger;
+  readonly tools: Pick<Toolchain, 'containerd' | 'ctr' | 'nsenter' | 'unshare'>;
+  /** The agent's bundle and environment besides what the runner itself knows; read at every start of the agent. */
+  readonly agent: () => { readonly bundle: string; readonly env: Readonly<Record<string, string>> };
+  readonly agentHealthPort: number;
+}
+
+/**
+ * A machine that runs sandboxes: a private mount namespace with its own containerd and its own agent.
+ * The namespace has no version 2 cgroup hierarchy beside version 1 ones, and a boot id of its own.
+ */
+export class Runner {
+  readonly name: string;
+  /** Keeps the mount namespace alive; containerd and the agent may be restarted in it. */
+  readonly machine: Part;
+  readonly containerd: Part;
+  readonly agent: Part;
+  /** containerd's socket. */
+  readonly socket: string;
+  /** Where containerd keeps content and snapshots. */
+  readonly containerdRoot: string;
+  /** The OCI runtime's `root` for this runner. */
+  readonly runtimeRoot: string;
+  /** Where the agent keeps its identity and journal. */
+  readonly agentStateDir: string;
+  /** The cgroup below which the runner's sandboxes lie. */
+  readonly cgroupParent: string;
+  /** http://host:port of the agent's health and metrics. */
+  readonly agentHealthUrl: string;
+  readonly #options: RunnerOptions;
+  readonly #state: string;
+  readonly #data: string;
+
+  constructor(options: RunnerOptions) {
+    const { name, ledger } = options;
+    this.name = name;
+    this.#options = options;
+    this.#state = join(ledger.content.stateDir, name);
+    this.#data = join(ledger.content.dataDir, 'runners', name);
+    this.socket = join(this.#state, 'containerd.sock');
+    this.containerdRoot = join(this.#data, 'containerd');
+    this.runtimeRoot = join(this.#state, 'oci');
+    this.agentStateDir = join(this.#data, 'agent');
+    this.cgroupParent = `/berth-${ledger.content.instance}/${name}`;
+    this.agentHealthUrl = `http://127.0.0.1:${options.agentHealthPort}`;
+    this.machine = this.#machinePart();
+    this.containerd = this.#containerdPart();
+    this.agent = this.#agentPart();
+    requireShort(this.#shimSockets);
+  }
+
+  /** Starts the machine and its containerd, then (when `agent`) the agent. What runs stays; what runs with old settings is replaced. */
+  async start({ agent }: { readonly agent: boolean }): Promise<void> {
+    await this.machine.ensure();
+    await this.containerd.ensure();
+    if (agent) await this.agent.ensure();
+  }
+
+  /** The agent is asked to end, then everything on the runner is ended. Sandboxes do not survive it; their files do. */
+  async stop(): Promise<void> {
+    await this.agent.stop();
+    await this.containerd.stop();
+    await this.#endEverything();
+  }
+
+  /** As pulling the plug: everything on the runner dies at once and /run is empty. `start` boots it with another boot id. */
+  async powerOff(): Promise<void> {
+    await Promise.all([this.agent.kill(), this.containerd.kill()]);
+    await this.#endEverything();
+  }
+
+  /** Loses the disk too: containerd's content, snapshots and the agent's directory. Call it on a runner that is off. */
+  async wipe(): Promise<void> {
+    if (this.machine.isRunning) throw new BerthError('RunnerRunning', `${this.name} runs; power it off before its disk is wiped.`);
+    await Promise.all([this.containerdRoot, this.agentStateDir].map((path) => rm(path, { recursive: true, force: true })));
+  }
+
+  /** ctr in a containerd namespace of this runner; returns stdout. */
+  async ctr(namespace: string, ...args: readonly string[]): Promise<string> {
+    return run(this.#options.tools.nsenter, [...this.#enter(), this.#options.tools.ctr, '-a', this.socket, '-n', namespace, ...args], {
+      env: { [runnerVariable]: this.#state },
+    });
+  }
+
+  /** Runs any program in the runner's mount namespace. */
+  async exec(file: string, ...args: readonly string[]): Promise<string> {
+    return run(this.#options.tools.nsenter, [...this.#enter(), file, ...args]);
+  }
+
+  /** Pids of containerd's shims and of everything in the runner's cgroup. */
+  sandboxProcesses(): readonly number[] {
+    const own = [this.machine, this.containerd, this.agent].map((part) => part.process?.pid);
+    const marked = processesMarked(this.#state, runnerVariable).map((found) => found.pid);
+    return [...marked.filter((pid) => !own.includes(pid)), ...cgroupProcesses(this.cgroupParent).map((found) => found.pid)];
+  }
+
+  get #shimSockets(): string {
+    return join(this.#state, 's');
+  }
+
+  #enter(): readonly string[] {
+    return [`--mount=/proc/${this.machine.pid}/ns/mnt`, '--'];
+  }
+
+  async #endEverything(): Promise<void> {
+    await killAll(processesMarked(this.#state, runnerVariable));
+    await removeCgroup(this.cgroupParent);
+    await this.machine.kill();
+    await rm(this.#state, { recursive: true, force: true });
+  }
+
+  #machinePart(): Part {
+    const ready = join(this.#state, 'ready');
+    const bootID = join(this.#state, 'boot_id');
+    const unified = hybridUnifiedMount();
+    const script = [
+      'set -e',
+      ...(unified === undefined ? [] : [`umount '${unified}'`]),
+      `mount --bind '${bootID}' /proc/sys/kernel/random/boot_id`,
+      `echo ready >'${ready}'`,
+      'exec sleep infinity',
+    ].join('\n');
+    return new Part({
+      name: `${this.name}.machine`,
+      ledger: this.#options.ledger,
+      logFile: this.#log('machine'),
+      prepare: async () => {
+        await killAll(processesMarked(this.#state, runnerVariable));
+        await removeCgroup(this.cgroupParent);
+        await rm(this.#state, { recursive: true, force: true });
+        await mkdir(this.#state, { recursive: true, mode: 0o711 });
+        await writeFile(bootID, `${randomUUID()}\n`);
+      },
+      command: () => ({
+        file: this.#options.tools.unshare,
+        args: ['--mount', '--propagation', 'slave', 'sh', '-c', script],
+        env: { [runnerVariable]: this.#state },
+      }),
+      probe: async () => {
+        await run('test', ['-e', ready]);
+      },
+    });
+  }
+
+  #containerdPart(): Part {
+    const { containerd, nsenter, ctr } = this.#options.tools;
+    const config = join(this.#data, 'containerd.toml');
+    return new Part({
+      name: `${this.name}.containerd`,
+      ledger: this.#options.ledger,
+      logFile: this.#log('containerd'),
+      prepare: async () => {
+        await mkdir(this.#data, { recursive: true, mode: 0o711 });
+        await writeFile(config, this.#containerdConfig());
+      },
+      command: () => ({
+        file: nsenter,
+        args: [...this.#enter(), containerd, '--config', config],
+        env: { PATH: `${dirname(containerd)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`, [runnerVariable]: this.#state },
+        inputs: [this.#containerdConfig()],
+      }),
+      probe: async () => {
+        const { failed, stderr } = await execa(ctr, ['-a', this.socket, '--connect-timeout', '2s', 'version'], {
+          reject: false,
+          timeout: 5_000,
+        });
+        if (failed) throw new BerthError('NotReady', stderr);
+      },
+    });
+  }
+
+  #agentPart(): Part {
+    return new Part({
+      name: `${this.name}.agent`,
+      ledger: this.#options.ledger,
+      logFile: this.#log('agent'),
+      prepare: () => mkdir(this.agentStateDir, { recursive: true, mode: 0o700 }).then(() => undefined),
+      command: () => this.#agentCommand(),
+      probe: () => answers(`${this.agentHealthUrl}/readyz`),
+    });
+  }
+
+  #agentCommand(): PartCommand {
+    const { bundle, env } = this.#options.agent();
+    return {
+      file: this.#options.tools.nsenter,
+      args: [...this.#enter(), process.execPath, '--enable-source-maps', bundle],
+      env: {
+        BERTH_CONTAINERD_ADDRESS: this.socket,
+        BERTH_STATE_DIR: this.agentStateDir,
+        BERTH_RUNTIME_ROOT: this.runtimeRoot,
+        BERTH_CGROUP_PARENT: this.cgroupParent,
+        BERTH_HEALTH_LISTEN: `127.0.0.1:${this.#options.agentHealthPort}`,
+        NODE_NO_WARNINGS: '1',
+        ...env,
+        [runnerVariable]: this.#state,
+      },
+      inputs: [bundleContent(bundle)],
+    };
+  }
+
+  #containerdConfig(): string {
+    return `version = 3
+root = "${this.containerdRoot}"
+state = "${join(this.#state, 'c')}"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.podsandbox.controller.v1.podsandbox", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp"]
+[grpc]
+  address = "${this.socket}"
+[ttrpc]
+  address = "${this.socket}.ttrpc"
+[plugins.'io.containerd.shim.v1.manager']
+  socket_dir = "${this.#shimSockets}"
+[plugins.'io.containerd.internal.v1.opt']
+  path = "${join(this.#data, 'opt')}"
+`;
+  }
+
+  #log(part: string): string {
+    return join(this.#options.ledger.content.dataDir, 'logs', `${this.name}.${part}.log`);
+  }
+}
+
+function requireShort(directory: string): void {
+  if (directory.length > longestSocketDirectory)
+    throw new BerthError(
+      'PathTooLong',
+      `${directory} is too long for sockets (${longestSocketDirectory} characters at most): choose a shorter instance or runner name, or stateDir.`,
+    );
+}
