@@ -223,12 +223,12 @@ export interface WorkQueue {
   forget(key: string): void;
   /** How often `addRateLimited` was called since `forget`. */
   retries(key: string): number;
-  /** The next key to work on, or undefined once the queue is shut down and empty. The caller must call `done` with it. */
+  /** Waits for the next key to work on; undefined once the queue is shut down. The caller must call `done` with the key. */
   next(): Promise<string | undefined>;
   done(key: string): void;
   /** Keys waiting, without delayed ones. */
   readonly depth: number;
-  /** Takes no more keys, drops delayed ones and resolves when the keys that are worked on are done. */
+  /** Takes no more keys, drops those that wait and resolves when the keys that are worked on are done. */
   shutdown(): Promise<void>;
 }
 

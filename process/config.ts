@@ -116,7 +116,7 @@ function defaultOf(field: z.ZodType): string {
   const parsed = field.safeParse(undefined);
   if (!parsed.success) return 'required';
   if (parsed.data === undefined) return '';
-  return Array.isArray(parsed.data) ? parsed.data.join(',') : String(parsed.data);
+  return Array.isArray(parsed.data) ? parsed.data.join(',') : typeof parsed.data === 'string' ? parsed.data : JSON.stringify(parsed.data);
 }
 
 function kebab(key: string): string {
