@@ -1,0 +1,76 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Runner } from '../harness/runner.ts';
+
+/** What a runner still holds of a sandbox, by the sandbox's uid. Everything that Berth makes for a copy carries it in its name. */
+export interface Remains {
+  readonly containers: readonly string[];
+  readonly snapshots: readonly string[];
+  readonly tasks: readonly string[];
+  readonly files: readonly string[];
+  readonly cgroups: readonly string[];
+}
+
+export const nothing: Remains = { containers: [], snapshots: [], tasks: [], files: [], cgroups: [] };
+
+/** Everything of the sandbox that lies on the runner. */
+export async function lyingOn(runner: Runner, uid: string): Promise<Remains> {
+  const namespaces = lines(await runner.ctr('default', 'namespaces', 'ls', '-q'));
+  const named = async (...args: readonly string[]) => {
+    const printed = await Promise.all(namespaces.map((namespace) => runner.ctr(namespace, ...args)));
+    return printed
+      .flatMap(lines)
+      .map((line) => line.split(/\s+/)[0] ?? '')
+      .filter((name) => name.includes(uid));
+  };
+  return {
+    containers: await named('containers', 'ls', '-q'),
+    snapshots: await named('snapshots', 'ls'),
+    tasks: await named('tasks', 'ls', '-q'),
+    files: under(runner.agentStateDir, uid),
+    cgroups: [join('/sys/fs/cgroup', runner.cgroupParent), ...hierarchies().map((path) => join(path, runner.cgroupParent))].flatMap(
+      (path) => under(path, uid),
+    ),
+  };
+}
+
+/** The container of a sandbox and the containerd namespace it lies in. */
+export async function containerOf(runner: Runner, uid: string): Promise<{ readonly namespace: string; readonly id: string }> {
+  for (const namespace of lines(await runner.ctr('default', 'namespaces', 'ls', '-q'))) {
+    const id = lines(await runner.ctr(namespace, 'containers', 'ls', '-q')).find((name) => name.includes(uid));
+    if (id !== undefined) return { namespace, id };
+  }
+  throw new Error(`no container of ${uid} lies on ${runner.name}`);
+}
+
+/** Runs a command inside a running sandbox, beside its main program; returns what it printed. */
+export async function inside(runner: Runner, uid: string, ...command: readonly string[]): Promise<string> {
+  const { namespace, id } = await containerOf(runner, uid);
+  return runner.ctr(namespace, 'tasks', 'exec', '--exec-id', `look-${process.hrtime.bigint()}`, id, ...command);
+}
+
+/** The memory limit of a sandbox as its cgroup has it, of either cgroup version, in bytes. */
+export async function memoryLimitOf(runner: Runner, uid: string): Promise<number> {
+  const { cgroups } = await lyingOn(runner, uid);
+  const limit = cgroups.find((path) => /\/memory\.(limit_in_bytes|max)$/.test(path));
+  if (limit === undefined) throw new Error(`${uid} has no memory cgroup on ${runner.name}`);
+  return Number(readFileSync(limit, 'utf8'));
+}
+
+/** The mount points of the version 1 hierarchies; with version 2 alone, its directories, which hold nothing of a runner. */
+function hierarchies(): readonly string[] {
+  return readdirSync('/sys/fs/cgroup', { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join('/sys/fs/cgroup', name));
+}
+
+function under(directory: string, part: string): readonly string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.includes(part))
+    .map((path) => join(directory, path));
+}
+
+function lines(text: string): readonly string[] {
+  return text.split('\n').filter((line) => line !== '');
+}

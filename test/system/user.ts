@@ -1,0 +1,150 @@
+import { execa } from 'execa';
+import type { Runner } from '../../crds/runner.ts';
+import type { Sandbox, SandboxManifest } from '../../crds/sandbox.ts';
+import type { SandboxState } from '../../crds/names.ts';
+import { eventually } from './eventually.ts';
+
+/** What kubectl did. */
+export interface Outcome {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface SandboxRef {
+  readonly name: string;
+  readonly namespace?: string | undefined;
+}
+
+/** An Event as `kubectl get events` shows it. */
+export interface SeenEvent {
+  readonly type: string;
+  readonly reason: string;
+  readonly note: string;
+  readonly regarding: { readonly kind: string; readonly name: string; readonly uid: string };
+}
+
+/** Somebody with kubectl and a kubeconfig: everything that these tests do to sandboxes and learn of them goes through here. */
+export class User {
+  /** Path of the program. */
+  readonly program: string;
+  readonly kubeconfig: string;
+
+  constructor({ kubectl, kubeconfig }: { readonly kubectl: string; readonly kubeconfig: string }) {
+    this.program = kubectl;
+    this.kubeconfig = kubeconfig;
+  }
+
+  /** Runs kubectl, whatever comes of it. */
+  async try(args: readonly string[], input?: string): Promise<Outcome> {
+    const { exitCode, stdout, stderr } = await execa(this.program, args, {
+      env: { KUBECONFIG: this.kubeconfig },
+      reject: false,
+      ...(input === undefined ? { stdin: 'ignore' } : { input }),
+    });
+    return { exitCode: exitCode ?? -1, stdout, stderr };
+  }
+
+  /** Runs kubectl, which must succeed; returns what it printed. */
+  async kubectl(...args: readonly string[]): Promise<string> {
+    return this.#must(args);
+  }
+
+  /** `kubectl apply` of objects. */
+  async apply(...objects: readonly object[]): Promise<string> {
+    return this.#must(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }));
+  }
+
+  /** `kubectl create` of one object, as the API server answered it. */
+  async create(manifest: SandboxManifest): Promise<Sandbox> {
+    return JSON.parse(await this.#must(['create', '-o', 'json', '-f', '-'], JSON.stringify(manifest))) as Sandbox;
+  }
+
+  /** Merge-patches the spec of a sandbox. */
+  async patch(ref: SandboxRef, spec: object): Promise<void> {
+    await this.#must(['patch', 'sandbox', ref.name, ...inNamespace(ref), '--type=merge', '-p', JSON.stringify({ spec })]);
+  }
+
+  /** Merge-patches the spec of a runner. */
+  async patchRunner(name: string, spec: object): Promise<void> {
+    await this.#must(['patch', 'runner', name, '--type=merge', '-p', JSON.stringify({ spec })]);
+  }
+
+  /** Deletes sandboxes and waits until they are gone. */
+  async delete(...refs: readonly SandboxRef[]): Promise<void> {
+    await Promise.all(
+      refs.map((ref) => this.#must(['delete', 'sandbox', ref.name, ...inNamespace(ref), '--ignore-not-found', '--timeout=180s'])),
+    );
+  }
+
+  async find(ref: SandboxRef): Promise<Sandbox | undefined> {
+    const printed = await this.#must(['get', 'sandbox', ref.name, ...inNamespace(ref), '--ignore-not-found', '-o', 'json']);
+    return printed.trim() === '' ? undefined : (JSON.parse(printed) as Sandbox);
+  }
+
+  async sandbox(ref: SandboxRef): Promise<Sandbox> {
+    const found = await this.find(ref);
+    if (found === undefined) throw new Error(`there is no sandbox ${ref.name}`);
+    return found;
+  }
+
+  async runner(name: string): Promise<Runner> {
+    return JSON.parse(await this.#must(['get', 'runner', name, '-o', 'json'])) as Runner;
+  }
+
+  /** The Events about an object, oldest first. */
+  async events({ metadata }: Pick<Sandbox, 'metadata'>): Promise<readonly SeenEvent[]> {
+    const printed = await this.#must([
+      'get',
+      'events.events.k8s.io',
+      '-n',
+      metadata.namespace,
+      '--sort-by=.metadata.creationTimestamp',
+      '-o',
+      'json',
+    ]);
+    const { items } = JSON.parse(printed) as { items: readonly SeenEvent[] };
+    return items.filter(({ regarding }) => regarding.uid === metadata.uid);
+  }
+
+  /** The sandbox once it is as asked. */
+  async until(ref: SandboxRef, what: string, test: (sandbox: Sandbox) => boolean): Promise<Sandbox> {
+    const last: { seen?: Sandbox['status'] | undefined } = {};
+    return eventually(
+      `sandbox ${ref.name} ${what}`,
+      async () => {
+        const sandbox = await this.find(ref);
+        last.seen = sandbox?.status;
+        return sandbox !== undefined && test(sandbox) ? sandbox : undefined;
+      },
+      () => last.seen,
+    );
+  }
+
+  /** The sandbox once it is in the state, and the status answers the spec as it is now. */
+  async untilState(ref: SandboxRef, state: SandboxState): Promise<Sandbox> {
+    return this.until(ref, `is ${state}`, (sandbox) => stateOf(sandbox) === state && isObserved(sandbox));
+  }
+
+  async #must(args: readonly string[], input?: string): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.try(args, input);
+    if (exitCode !== 0) throw new Error(`kubectl ${args.join(' ')} ended with ${exitCode}: ${stderr}`);
+    return stdout;
+  }
+}
+
+/** The state; undefined while the operator has written none. What is read here did not go through the schema and its defaults. */
+export function stateOf(sandbox: Sandbox): SandboxState | undefined {
+  const { status } = sandbox as { readonly status?: Partial<Sandbox['status']> };
+  return status?.state;
+}
+
+/** Whether the status answers the spec as it is. */
+export function isObserved(sandbox: Sandbox): boolean {
+  const { status } = sandbox as { readonly status?: Partial<Sandbox['status']> };
+  return status?.observedGeneration === sandbox.metadata.generation;
+}
+
+function inNamespace({ namespace }: SandboxRef): readonly string[] {
+  return namespace === undefined ? [] : ['-n', namespace];
+}

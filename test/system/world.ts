@@ -1,0 +1,70 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Sandbox } from '../../crds/sandbox.ts';
+import { Cluster, type ClusterOptions } from '../harness/cluster.ts';
+import { demoImage } from '../harness/images.ts';
+import type { Runner } from '../harness/runner.ts';
+import { User } from './user.ts';
+
+/** For beforeAll and afterAll: the first start on a machine compiles kube-apiserver and containerd. */
+export const startTimeoutMs = 1_800_000;
+
+/** A Berth with a demo image in its registry, and somebody who uses it. */
+export class World {
+  readonly cluster: Cluster;
+  readonly user: User;
+  /** The demo image: a busybox. */
+  readonly image: string;
+
+  private constructor(cluster: Cluster, image: string) {
+    this.cluster = cluster;
+    this.image = image;
+    this.user = new User({ kubectl: cluster.tools.kubectl, kubeconfig: cluster.kubeconfig });
+  }
+
+  /** Starts it and waits until every agent is connected to every operator. */
+  static async start(options: ClusterOptions = {}): Promise<World> {
+    const cluster = await Cluster.start(options);
+    try {
+      return new World(cluster, await cluster.pushImage('demo:1', await demoImage()));
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.cluster.stop();
+  }
+
+  /** The runner that a sandbox is on. */
+  runnerOf({ status }: Pick<Sandbox, 'status'>): Runner {
+    if (status.runnerName === undefined) throw new Error('the sandbox has no runner');
+    return this.cluster.runner(status.runnerName);
+  }
+}
+
+const directory = join(import.meta.dirname, '..', '..', 'examples');
+
+/** Every example. */
+export function examples(): readonly string[] {
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.yaml'))
+    .map((name) => join(directory, name));
+}
+
+/** A Secret with credentials for one registry. */
+export function pullSecret(
+  name: string,
+  host: string,
+  { username, password }: { readonly username: string; readonly password: string },
+): object {
+  const config = { auths: { [host]: { username, password, auth: Buffer.from(`${username}:${password}`).toString('base64') } } };
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name },
+    type: 'kubernetes.io/dockerconfigjson',
+    stringData: { '.dockerconfigjson': JSON.stringify(config) },
+  };
+}
