@@ -33,7 +33,8 @@ export function cgroupExists(cgroup: string): boolean {
 
 /** Kills what runs in a cgroup and below, frozen or not, and removes it from every hierarchy. @throws BerthError `CgroupBusy`. */
 export async function removeCgroup(cgroup: string): Promise<void> {
-  for (const end = performance.now() + 20_000; cgroupExists(cgroup); await delay(20)) {
+  const end = performance.now() + 20_000;
+  for (; cgroupExists(cgroup); await delay(10)) {
     for (const directory of directories(cgroup)) thaw(directory);
     for (const target of cgroupProcesses(cgroup)) sendSignal(target, 'SIGKILL');
     for (const directory of directories(cgroup)) tryRemove(directory);

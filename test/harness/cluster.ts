@@ -132,7 +132,7 @@ export class Cluster implements AsyncDisposable {
     try {
       return await Cluster.#startParts(options, place, tools, log);
     } catch (error) {
-      if (options.persistent !== true && process.env['BERTH_KEEP_FAILED'] === undefined) await sweep(place);
+      if (options.persistent !== true && process.env.BERTH_KEEP_FAILED === undefined) await sweep(place);
       throw error;
     }
   }

@@ -120,7 +120,7 @@ async function apiserverPart({ ledger, authority, programs, ports }: ControlPlan
     }),
     probe: async () => {
       const { status, body } = await probeApi.call('GET', '/readyz');
-      if (status !== 200) throw new BerthError('NotReady', `/readyz: ${status} ${String(body['message'])}`);
+      if (status !== 200) throw new BerthError('NotReady', `/readyz: ${status} ${String(body.message)}`);
     },
   });
 }

@@ -40,7 +40,7 @@ export async function issueToken(api: KubeApi, options: TokenRequest): Promise<s
     },
   };
   const answer = await api.ok('POST', `/api/v1/namespaces/${systemNamespace}/serviceaccounts/${serviceAccount}/token`, body);
-  return (answer['status'] as { token: string }).token;
+  return (answer.status as { token: string }).token;
 }
 
 /** Writes a file that only its owner may read; readers see the old or the new content, never half of it. */
@@ -52,7 +52,7 @@ export async function writeSecretFile(path: string, content: string): Promise<vo
 
 async function uidOf(api: KubeApi, node: string): Promise<string> {
   const answer = await api.get(nodeObject(node));
-  const { uid } = (answer.body['metadata'] ?? {}) as { uid?: string };
+  const { uid } = (answer.body.metadata ?? {}) as { uid?: string };
   if (uid === undefined) throw new BerthError('NodeMissing', `There is no Node "${node}" to bind a token to.`);
   return uid;
 }

@@ -114,7 +114,7 @@ class Push {
     const { statusCode } = await this.#send('HEAD', `${this.#base}/blobs/${digest}`);
     if (statusCode === 200) return;
     const begun = await this.#expect(202, 'POST', `${this.#base}/blobs/uploads/`);
-    const upload = new URL(String(begun.headers['location']), this.#base);
+    const upload = new URL(String(begun.headers.location), this.#base);
     upload.searchParams.set('digest', digest);
     await this.#expect(201, 'PUT', upload.href, blob, 'application/octet-stream');
   }

@@ -23,7 +23,7 @@ export async function installProduct(api: KubeApi, namespace: string, tokenSecon
 }
 
 async function isEstablished(api: KubeApi, definition: KubeObject): Promise<boolean> {
-  const { conditions = [] } = ((await api.get(definition)).body['status'] ?? {}) as { conditions?: { type: string; status: string }[] };
+  const { conditions = [] } = ((await api.get(definition)).body.status ?? {}) as { conditions?: { type: string; status: string }[] };
   return conditions.some(({ type, status }) => type === 'Established' && status === 'True');
 }
 
@@ -31,7 +31,7 @@ async function isEstablished(api: KubeApi, definition: KubeObject): Promise<bool
 async function addsFinalizer(api: KubeApi): Promise<boolean> {
   const body = { apiVersion: 'berth.dev/v1alpha1', kind: 'Sandbox', metadata: { name: 'probe' }, spec: { image: 'probe' } };
   const answer = await api.call('POST', '/apis/berth.dev/v1alpha1/namespaces/default/sandboxes?dryRun=All', body);
-  return ((answer.body['metadata'] ?? {}) as { finalizers?: string[] }).finalizers?.includes('berth.dev/sandbox') === true;
+  return ((answer.body.metadata ?? {}) as { finalizers?: string[] }).finalizers?.includes('berth.dev/sandbox') === true;
 }
 
 /** An agent's token without a node must not write any Lease. */
@@ -39,10 +39,13 @@ async function refusesUnbound(stranger: KubeApi, namespace: string): Promise<boo
   const body = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name: 'runner-probe', namespace } };
   const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases?dryRun=All`;
   const answer = await stranger.call('POST', path, body);
-  return answer.status === 403 && String(answer.body['message']).includes('berth-agent-own-runner');
+  return answer.status === 403 && String(answer.body.message).includes('berth-agent-own-runner');
 }
 
 async function until(what: string, test: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 60_000; !(await test()); await delay(50))
+  const end = performance.now() + 60_000;
+  while (!(await test())) {
     if (performance.now() > end) throw new BerthError('NotInstalled', `Waited 60 s in vain for ${what}.`);
+    await delay(50);
+  }
 }

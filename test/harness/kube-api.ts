@@ -111,5 +111,7 @@ function parse(text: string): Readonly<Record<string, unknown>> {
 }
 
 function refused(method: string, path: string, { status, body }: ApiAnswer): BerthError {
-  return new BerthError('ApiRefused', `${method} ${path}: ${status} ${String(body['message'] ?? '')}`, { details: { status, body } });
+  return new BerthError('ApiRefused', `${method} ${path}: ${status} ${typeof body.message === 'string' ? body.message : ''}`, {
+    details: { status, body },
+  });
 }

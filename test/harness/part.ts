@@ -123,7 +123,8 @@ export class Part {
 
   /** Waits until the part answers. @throws BerthError `PartNotReady` with the end of its log when it ends or does not answer in time. */
   async waitReady(timeoutMs = 60_000): Promise<void> {
-    for (const end = performance.now() + timeoutMs; ; await delay(25)) {
+    const end = performance.now() + timeoutMs;
+    for (;;) {
       const why = await this.#options.probe().then(
         () => undefined,
         (error: unknown) => messageOf(error),
@@ -131,6 +132,7 @@ export class Part {
       if (why === undefined) return;
       if (!this.isRunning) throw this.#notReady('ended while it was being started');
       if (performance.now() > end) throw this.#notReady(`did not answer within ${timeoutMs / 1000} s (${why})`);
+      await delay(25);
     }
   }
 
@@ -173,7 +175,7 @@ interface Outputs {
 }
 
 function spawnDetached(name: string, command: PartCommand, { out, err, marker }: Outputs): Promise<number> {
-  const env = { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/root', [markerVariable]: marker, ...command.env };
+  const env = { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '/root', [markerVariable]: marker, ...command.env };
   return new Promise((resolve, reject) => {
     const child = spawn(command.file, command.args, { detached: true, stdio: ['ignore', out, err], env, cwd: '/' });
     child.once('error', (cause) => reject(new BerthError('StartFailed', `${name} could not be started: ${cause.message}.`, { cause })));

@@ -28,7 +28,7 @@ export interface RunnerOptions {
 
 /**
  * A machine that runs sandboxes: a private mount namespace with its own containerd and its own agent.
- * The namespace has no version 2 cgroup hierarchy beside version 1 ones, and a boot id of its own.
+ * The namespace has no version 2 cgroup hierarchy beside version 1 ones, an own /run/containerd and an own boot id.
  */
 export class Runner {
   readonly name: string;
@@ -137,6 +137,8 @@ export class Runner {
     const script = [
       'set -e',
       ...(unified === undefined ? [] : [`umount '${unified}'`]),
+      // Where shims keep what nobody gave them another place for; the machine's own is not touched.
+      `mkdir -p /run/containerd && mount --bind '${join(this.#state, 'run')}' /run/containerd`,
       `mount --bind '${bootID}' /proc/sys/kernel/random/boot_id`,
       `echo ready >'${ready}'`,
       'exec sleep infinity',
@@ -149,7 +151,7 @@ export class Runner {
         await killAll(processesMarked(this.#state, runnerVariable));
         await removeCgroup(this.cgroupParent);
         await rm(this.#state, { recursive: true, force: true });
-        await mkdir(this.#state, { recursive: true, mode: 0o711 });
+        await mkdir(join(this.#state, 'run'), { recursive: true, mode: 0o711 });
         await writeFile(bootID, `${randomUUID()}\n`);
       },
       command: () => ({

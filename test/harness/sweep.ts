@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '../../process/errors.ts';
@@ -29,6 +29,7 @@ export async function sweep(place: InstancePlace): Promise<void> {
   await keepLogs(place);
   await rm(place.stateDir, { recursive: true, force: true });
   await rm(place.dataDir, { recursive: true, force: true });
+  if (knownInstances().length === 0) removeWhenEmpty('/run/containerd');
   const left = remainsOf(place);
   if (left.length > 0)
     throw new BerthError('NotSwept', `The instance "${place.instance}" could not be removed completely; left: ${left.join('; ')}.`);
@@ -71,8 +72,13 @@ function mountsBelow({ stateDir, dataDir }: InstancePlace): readonly string[] {
     .reverse();
 }
 
+/** The mount point that runners need on the machine. While another instance runs it must stay; what a containerd of the machine keeps there stays. */
+function removeWhenEmpty(directory: string): void {
+  if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory);
+}
+
 async function keepLogs({ instance, dataDir }: InstancePlace): Promise<void> {
-  const target = process.env['BERTH_KEEP_LOGS'];
+  const target = process.env.BERTH_KEEP_LOGS;
   const logs = join(dataDir, 'logs');
   if (target !== undefined && target !== '' && existsSync(logs)) await cp(logs, join(target, instance), { recursive: true });
 }
