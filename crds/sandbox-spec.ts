@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { dnsLabel, digest, labels, labelValue, objectName, quantity, requestID, amountsOf, type ResourceAmounts } from './meta.ts';
 import { BACKUP_POLICIES, DESIRED_STATES, IMAGE_PULL_POLICIES, RECLAIM_POLICIES, RECOVERY_POLICIES, RESTART_POLICIES } from './names.ts';
-import { compareQuantities, millicores, parseNanos, type Quantity } from './quantity.ts';
+import { millicores, parseNanos, type Quantity } from './quantity.ts';
 import {
   atomicList,
   immutable,
@@ -88,7 +88,10 @@ function withinLimit(resource: 'cpu' | 'memory' | 'disk'): Rule<{ requests?: Req
     rule:
       `!has(self.requests) || !has(${request}) || !isQuantity(string(${request})) || !isQuantity(string(${limit})) || ` +
       `quantity(string(${request})).compareTo(quantity(string(${limit}))) <= 0`,
-    check: ({ requests, limits }) => requests?.[resource] === undefined || compareQuantities(requests[resource], limits[resource]) <= 0,
+    check: ({ requests, limits }) => {
+      const [asked, allowed] = [parseNanos(requests?.[resource] ?? '0'), parseNanos(limits[resource])];
+      return asked === undefined || allowed === undefined || asked <= allowed;
+    },
     message: `spec.resources.requests.${resource} may not be more than spec.resources.limits.${resource}: lower the request or raise the limit.`,
     at: ['requests', resource],
   };
