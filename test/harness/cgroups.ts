@@ -34,12 +34,13 @@ export function cgroupExists(cgroup: string): boolean {
 /** Kills what runs in a cgroup and below, frozen or not, and removes it from every hierarchy. @throws BerthError `CgroupBusy`. */
 export async function removeCgroup(cgroup: string): Promise<void> {
   const end = performance.now() + 20_000;
-  for (; cgroupExists(cgroup); await delay(10)) {
+  while (cgroupExists(cgroup)) {
     for (const directory of directories(cgroup)) thaw(directory);
     for (const target of cgroupProcesses(cgroup)) sendSignal(target, 'SIGKILL');
     for (const directory of directories(cgroup)) tryRemove(directory);
     if (performance.now() > end)
       throw new BerthError('CgroupBusy', `The cgroup ${cgroup} cannot be removed: something in it does not end.`);
+    await delay(10);
   }
 }
 

@@ -33,7 +33,7 @@ import { Operator } from './operator.ts';
 import type { Part } from './part.ts';
 import { Authority } from './pki.ts';
 import { freePort, requireFreePort } from './ports.ts';
-import { processesMarked } from './processes.ts';
+import { isAlive, processesMarked } from './processes.ts';
 import { Registry, type RegistryOptions } from './registry.ts';
 import { Runner } from './runner.ts';
 import { type InstancePlace, sweep, sweepAbandoned, sweepProcesses } from './sweep.ts';
@@ -49,7 +49,7 @@ export interface ClusterOptions {
   readonly agents?: boolean;
   /** Stay when this process ends, and take over what runs of the same instance. Default false. */
   readonly persistent?: boolean;
-  /** Fixed ports by name (`apiserver`, `etcd`, `registry`, `operator-1`, `operator-1-health`, `runner-1-health`, …); the others are free ones. */
+  /** Fixed ports by name (`kube-apiserver`, `etcd`, `etcd.peer`, `registry`, `operator-1`, `operator-1.health`, `runner-1.agent`, …); the others are free ones. */
   readonly ports?: Readonly<Record<string, number>>;
   /** What to do about a fixed port in use, for the message. */
   readonly portAdvice?: string;
@@ -125,6 +125,7 @@ export class Cluster implements AsyncDisposable {
       throw new BerthError('NotRoot', 'Root is needed (private containerd, mounts, cgroups): run it as root or with sudo.');
     const log = options.log ?? (() => undefined);
     const place = placeOf(options);
+    requireBundles(options);
     const tools = await ensureTools(options.log ?? toStderr);
     await sweepAbandoned(log);
     if (options.persistent === true) await sweepUnknownProcesses(place, log);
@@ -141,9 +142,6 @@ export class Cluster implements AsyncDisposable {
     const ledger = Ledger.open({ ...place, ...(options.persistent === true ? {} : { owner: thisProcess() }) });
     const cluster = await Cluster.#assemble(options, ledger, tools);
     await cluster.#startControlPlane(log);
-    const product = (options.operators ?? 1) > 0 || (options.agents ?? true);
-    for (const name of product ? (['operator', 'agent'] as const) : [])
-      if (!existsSync(bundles[name])) throw new BerthError('NotBuilt', `${bundles[name]} is missing: run "make build" first.`);
     for (let number = 1; number <= (options.operators ?? 1); number += 1) await cluster.#makeOperator(`operator-${number}`);
     await Promise.all((options.runners ?? ['runner-1']).map((name) => cluster.#makeRunner(name)));
     await Promise.all([
@@ -164,8 +162,8 @@ export class Cluster implements AsyncDisposable {
     const port = (name: string, part: string) => choosePort(options, ledger, name, part);
     const ports = {
       etcd: await port('etcd', 'etcd'),
-      etcdPeer: await port('etcd-peer', 'etcd'),
-      apiserver: await port('apiserver', 'kube-apiserver'),
+      etcdPeer: await port('etcd.peer', 'etcd'),
+      apiserver: await port('kube-apiserver', 'kube-apiserver'),
     };
     const plane = await controlPlane({ ledger, authority, programs: tools, ports, etcdFsync: options.etcdFsync ?? false });
     const registry = await Registry.create({ ledger, program: tools['docker-registry'], port: await port('registry', 'registry') });
@@ -288,7 +286,7 @@ export class Cluster implements AsyncDisposable {
       name,
       ledger: this.#ledger,
       port: await choosePort(this.#options, this.#ledger, name, name),
-      healthPort: await choosePort(this.#options, this.#ledger, `${name}-health`, name),
+      healthPort: await choosePort(this.#options, this.#ledger, `${name}.health`, name),
       env: () => ({
         BERTH_KUBECONFIG: join(directory, 'kubeconfig'),
         BERTH_NAMESPACE: systemNamespace,
@@ -312,7 +310,7 @@ export class Cluster implements AsyncDisposable {
       name,
       ledger: this.#ledger,
       tools: this.tools,
-      agentHealthPort: await choosePort(this.#options, this.#ledger, `${name}-health`, `${name}.agent`),
+      agentHealthPort: await choosePort(this.#options, this.#ledger, `${name}.agent`, `${name}.agent`),
       agent: () => ({ bundle: bundles.agent, env: this.#agentEnv(name) }),
     });
     await ensureNode(this.api, name);
@@ -343,6 +341,12 @@ export class Cluster implements AsyncDisposable {
   }
 }
 
+function requireBundles(options: ClusterOptions): void {
+  const needed = [...((options.operators ?? 1) > 0 ? [bundles.operator] : []), ...((options.agents ?? true) ? [bundles.agent] : [])];
+  const absent = needed.find((path) => !existsSync(path));
+  if (absent !== undefined) throw new BerthError('NotBuilt', `${absent} is missing: run "make build" first.`);
+}
+
 function placeOf(options: ClusterOptions): InstancePlace {
   started += 1;
   const instance = options.instance ?? `t${process.pid.toString(36)}${started}`;
@@ -363,7 +367,7 @@ async function choosePort(options: ClusterOptions, ledger: Ledger, name: string,
   const fixed = options.ports?.[name];
   const known = ledger.content.ports[name];
   const port = fixed ?? known ?? (await freePort());
-  if (ledger.part(part) === undefined || known !== port) await requireFreePort(port, part, options.portAdvice ?? 'choose another');
+  if (!isAlive(ledger.part(part)) || known !== port) await requireFreePort(port, part, options.portAdvice ?? 'choose another');
   ledger.setPort(name, port);
   return port;
 }

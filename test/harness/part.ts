@@ -69,14 +69,18 @@ export class Part {
     await this.waitReady(timeoutMs);
   }
 
-  /** As `start`; a process that runs with other settings, another bundle or configuration than a start would use now is replaced. */
+  /**
+   * As `start`; a process is replaced that was started with other settings, another bundle or configuration than a start would use now,
+   * and one that runs but does not answer.
+   */
   async ensure(timeoutMs = 60_000): Promise<'kept' | 'started' | 'replaced'> {
     const record = this.#options.ledger.part(this.name);
     const running = isAlive(record);
-    const outdated = running && record.fingerprint !== fingerprint(this.#options.command());
-    if (outdated) await this.stop();
+    const current = running && record.fingerprint === fingerprint(this.#options.command());
+    if (current && (await this.#answersWithin(15_000))) return 'kept';
+    if (running) await this.stop(5_000);
     await this.start(timeoutMs);
-    return outdated ? 'replaced' : running ? 'kept' : 'started';
+    return running ? 'replaced' : 'started';
   }
 
   /** Starts the process without waiting until it answers. */
@@ -155,6 +159,13 @@ export class Part {
       closeSync(err);
       if (out !== err) closeSync(out);
     }
+  }
+
+  #answersWithin(ms: number): Promise<boolean> {
+    return this.waitReady(ms).then(
+      () => true,
+      () => false,
+    );
   }
 
   #running(): ProcessRef {
