@@ -22,7 +22,18 @@ export function reasonReference(): string {
     .concat('\n');
 }
 
+/** The guide with its table of failures between the two comments that mark its place. */
+export function withFailures(guide: string): string {
+  const place = /(?<=<!-- failures -->\n)[^]*(?=\n<!-- \/failures -->)/;
+  if (!place.test(guide)) throw new Error('docs/guide.md has no place for the table of failures: <!-- failures --> and <!-- /failures -->');
+  return guide.replace(place, () => tableOf(FAILURE_REASON_TEXTS));
+}
+
 function section(title: string, texts: Readonly<Record<string, ReasonText>>): string {
+  return [`## ${title}`, '', tableOf(texts)].join('\n');
+}
+
+function tableOf(texts: Readonly<Record<string, ReasonText>>): string {
   const rows = Object.entries(texts).map(([name, { means, todo = '' }]) => `| \`${name}\` | ${means} | ${todo} |`);
-  return [`## ${title}`, '', '| Reason | Means | What to do |', '| --- | --- | --- |', ...rows].join('\n');
+  return ['| Reason | Means | What to do |', '| --- | --- | --- |', ...rows].join('\n');
 }
