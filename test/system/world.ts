@@ -46,7 +46,7 @@ export class World {
 
 const directory = join(import.meta.dirname, '..', '..', 'examples');
 
-/** Every example. */
+/** The path of every example. */
 export function examples(): readonly string[] {
   return readdirSync(directory)
     .filter((name) => name.endsWith('.yaml'))

@@ -1,0 +1,52 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { execa } from 'execa';
+import { startTimeoutMs, World } from './world.ts';
+
+const repository = join(import.meta.dirname, '..', '..');
+
+/** The shell blocks of a page that are marked as tested; in README, those of the quick start. */
+function blocksOf(page: string): readonly string[] {
+  const text = readFileSync(join(repository, page), 'utf8');
+  const [section = '', fence] =
+    page === 'README.md'
+      ? [text.split(/^## /m).find((part) => part.startsWith('Quick start')), /^```sh\n([^]*?)^```$/gm]
+      : [text, /^```sh tested\n([^]*?)^```$/gm];
+  return [...section.matchAll(fence)].map(([, block = '']) => block);
+}
+
+/** What `make up` gives, this test gives in another way. */
+const isSetUp = (line: string) => line.startsWith('make up') || line.startsWith('export KUBECONFIG=');
+
+describe('the commands in the documentation', () => {
+  let world: World;
+  let clone: string;
+  beforeAll(async () => {
+    world = await World.start({ runners: ['runner-1', 'runner-2'] });
+    clone = mkdtempSync(join(tmpdir(), 'berth-docs-'));
+    mkdirSync(join(clone, 'examples'));
+    for (const name of readdirSync(join(repository, 'examples'))) {
+      const example = readFileSync(join(repository, 'examples', name), 'utf8');
+      writeFileSync(join(clone, 'examples', name), example.replaceAll(/127\.0\.0\.1:\d+/g, world.cluster.registry.address));
+    }
+  }, startTimeoutMs);
+  afterAll(async () => {
+    rmSync(clone, { recursive: true, force: true });
+    await world.stop();
+  }, startTimeoutMs);
+
+  it.each(['README.md', 'docs/guide.md'])('%s: every command works as it stands there', async (page) => {
+    const blocks = blocksOf(page);
+    expect(blocks.length).toBeGreaterThan(2);
+    const env = { KUBECONFIG: world.cluster.kubeconfig, PATH: `${dirname(world.cluster.tools.kubectl)}:${process.env.PATH ?? ''}` };
+    for (const block of blocks) {
+      const commands = block.split('\n').filter((line) => !isSetUp(line));
+      const { exitCode, all } = await execa('bash', ['-e', '-u', '-c', commands.join('\n')], { cwd: clone, env, reject: false, all: true });
+      expect({ block, exitCode, all }).toMatchObject({ exitCode: 0 });
+    }
+    await world.user.kubectl('delete', 'sandboxes', '--all', '--timeout=180s');
+    for (const { name } of world.cluster.runners) await world.user.patchRunner(name, { unschedulable: false });
+  });
+});
