@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { execa } from 'execa';
+import type { SandboxManifest } from '../../crds/sandbox.ts';
+import { parseObjects } from '../harness/manifests.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 const repository = join(import.meta.dirname, '..', '..');
@@ -48,5 +50,20 @@ describe('the commands in the documentation', () => {
     }
     await world.user.kubectl('delete', 'sandboxes', '--all', '--timeout=180s');
     for (const { name } of world.cluster.runners) await world.user.patchRunner(name, { unschedulable: false });
+  });
+
+  it('every example is taken by the API server and becomes what it asks for', async () => {
+    const files = readdirSync(join(clone, 'examples')).filter((name) => name.endsWith('.yaml'));
+    const runnersFirst = files.toSorted((a, b) => Number(b.startsWith('runner')) - Number(a.startsWith('runner')));
+    for (const file of runnersFirst) await world.user.kubectl('apply', '-f', join(clone, 'examples', file));
+    const sandboxes = files
+      .flatMap((file) => parseObjects(readFileSync(join(clone, 'examples', file), 'utf8')))
+      .filter(({ kind }) => kind === 'Sandbox') as readonly Pick<SandboxManifest, 'metadata' | 'spec'>[];
+    expect(sandboxes.length).toBeGreaterThan(3);
+    for (const { metadata, spec } of sandboxes) {
+      const ended = spec.restartPolicy === 'Never' || spec.desiredState === 'Stopped';
+      await world.user.untilState({ name: metadata.name ?? '' }, ended ? 'Stopped' : 'Started');
+    }
+    await world.user.kubectl('delete', 'sandboxes', '--all', '--timeout=180s');
   });
 });

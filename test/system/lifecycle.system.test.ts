@@ -1,12 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { readFileSync } from 'node:fs';
-import { parseObjects } from '../harness/manifests.ts';
 import { aSandbox, after } from './a-sandbox.ts';
 import { eventually, longEnoughMs } from './eventually.ts';
 import { inside, lyingOn, memoryLimitOf, nothing } from './lying-on.ts';
 import { StatusWrites } from './status-writes.ts';
 import { stateOf } from './user.ts';
-import { examples, startTimeoutMs, World } from './world.ts';
+import { startTimeoutMs, World } from './world.ts';
 
 describe('the life of a sandbox', () => {
   let world: World;
@@ -23,18 +21,17 @@ describe('the life of a sandbox', () => {
     return (await inside(world.runnerOf({ status }), metadata.uid, 'cat', '/data/boots')).split('\n').filter((line) => line !== '').length;
   };
 
-  it('is applied from the examples, becomes Ready, and kubectl shows where it is', async () => {
-    for (const file of examples()) await world.user.kubectl('apply', '-f', file);
-    const names = examples()
-      .flatMap((file) => parseObjects(readFileSync(file, 'utf8')))
-      .filter(({ kind }) => kind === 'Sandbox');
-    for (const { metadata } of names) {
-      await world.user.kubectl('wait', '--for=condition=Ready', `sandbox/${metadata.name}`, `--timeout=${longEnoughMs / 1000}s`);
-      const { status } = await world.user.sandbox({ name: metadata.name });
-      const [line] = (await world.user.kubectl('get', 'sandbox', metadata.name, '--no-headers')).split('\n');
-      expect(line?.split(/\s+/).slice(0, 4)).toEqual([metadata.name, 'Started', 'Started', status.runnerName]);
-    }
-    await world.user.delete(...names.map(({ metadata }) => ({ name: metadata.name })));
+  it('is applied, becomes Ready, and kubectl shows where it is', async () => {
+    await world.user.apply(aSandbox('first', { image: world.image }));
+    await world.user.kubectl('wait', '--for=condition=Ready', 'sandbox/first', `--timeout=${longEnoughMs / 1000}s`);
+    const { status } = await world.user.sandbox({ name: 'first' });
+    expect((await world.user.kubectl('get', 'sandbox', 'first', '--no-headers')).split(/\s+/).slice(0, 4)).toEqual([
+      'first',
+      'Started',
+      'Started',
+      status.runnerName,
+    ]);
+    await world.user.delete({ name: 'first' });
   });
 
   it('keeps its files while it is stopped, and each start costs two status writes', async () => {

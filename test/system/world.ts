@@ -1,5 +1,3 @@
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Sandbox } from '../../crds/sandbox.ts';
 import { Cluster, type ClusterOptions } from '../harness/cluster.ts';
 import { demoImage } from '../harness/images.ts';
@@ -42,15 +40,6 @@ export class World {
     if (status.runnerName === undefined) throw new Error('the sandbox has no runner');
     return this.cluster.runner(status.runnerName);
   }
-}
-
-const directory = join(import.meta.dirname, '..', '..', 'examples');
-
-/** The path of every example. */
-export function examples(): readonly string[] {
-  return readdirSync(directory)
-    .filter((name) => name.endsWith('.yaml'))
-    .map((name) => join(directory, name));
 }
 
 /** A Secret with credentials for one registry. */
