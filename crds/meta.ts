@@ -7,7 +7,7 @@ import { counter, mapList, matching, ruled, time, type DeepReadonly, text } from
 
 export const DNS_LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 const DNS_SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
-const REQUEST_ID = /^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
+const NAME_IN_LABEL = /^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 const CAMEL_CASE = /^[A-Z][A-Za-z0-9]*$/;
 const LABEL_KEY = /^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
@@ -19,13 +19,17 @@ export const objectName = (field: string) =>
   matching(DNS_SUBDOMAIN, 253, `${field} must be the name of an object: lower-case letters, digits, '-' and '.'.`);
 /** An id that a user makes up; a new one asks for the thing again. */
 export const requestID = (field: string) =>
-  matching(REQUEST_ID, 63, `${field} must be at most 63 letters, digits, '-', '_' and '.', such as 2026-01-31.`);
+  matching(NAME_IN_LABEL, 63, `${field} must be at most 63 letters, digits, '-', '_' and '.', such as 2026-01-31.`);
 export const digest = (field: string) => matching(DIGEST, 71, `${field} must be a digest: sha256: and 64 hexadecimal digits.`);
 /** A reason from the closed list (reasons.ts). Stored as text, so that an older reader survives a newer reason. */
 export const reason = (field: string) => matching(CAMEL_CASE, 64, `${field} must be a CamelCase word.`);
-/** A region or another label value. */
-export const labelValue = (field: string) =>
-  matching(LABEL_VALUE, 63, `${field} must be at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit.`);
+/** A word with which things are grouped, such as a region. */
+export const groupName = (field: string) =>
+  matching(
+    NAME_IN_LABEL,
+    63,
+    `${field} must be at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit.`,
+  );
 export const identity = () => text(64).min(1);
 
 /** Labels as a selector or an object carries them. */

@@ -3,7 +3,7 @@ import {
   conditions,
   dnsLabel,
   identity,
-  labelValue,
+  groupName,
   manifestMetadataSchema,
   objectMetadataSchema,
   objectName,
@@ -27,7 +27,7 @@ export const runnerSpecSchema = z
         deadlineSeconds: wholeNumber(0, 604_800).optional().describe('Seconds after which waiting sandboxes are stopped.'),
       }),
     ).describe('Moves the sandboxes away. Not supported yet.'),
-    region: labelValue('spec.region').optional().describe('Region of the runner, for spec.placement.region of sandboxes.'),
+    region: groupName('spec.region').optional().describe('Region of the runner, for spec.placement.region of sandboxes.'),
     runnerClassName: dnsLabel('spec.runnerClassName')
       .optional()
       .describe('Class of the runner, for spec.placement.runnerClassName of sandboxes.'),

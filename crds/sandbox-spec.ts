@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { dnsLabel, digest, labels, labelValue, objectName, quantity, requestID, amountsOf, type ResourceAmounts } from './meta.ts';
+import { dnsLabel, digest, labels, groupName, objectName, quantity, requestID, amountsOf, type ResourceAmounts } from './meta.ts';
 import { BACKUP_POLICIES, DESIRED_STATES, IMAGE_PULL_POLICIES, RECLAIM_POLICIES, RECOVERY_POLICIES, RESTART_POLICIES } from './names.ts';
 import { millicores, parseNanos, type Quantity } from './quantity.ts';
 import {
@@ -155,7 +155,7 @@ const recoverySchema = z.object({
 });
 
 const placementSchema = z.object({
-  region: labelValue('spec.placement.region').optional().describe('Only runners whose spec.region is this. Default: any.'),
+  region: groupName('spec.placement.region').optional().describe('Only runners whose spec.region is this. Default: any.'),
   runnerClassName: dnsLabel('spec.placement.runnerClassName')
     .optional()
     .describe('Only runners whose spec.runnerClassName is this. Default: any.'),

@@ -20,7 +20,7 @@ export const runnerRows: readonly Row[] = [
   row('spec', [{}, ABSENT], ['standard', 1]),
   row('spec.unschedulable', [true, false, ABSENT], ['true', 1]),
   refusedRow('spec.drain', { startedPolicy: 'Stop', deadlineSeconds: 60 }),
-  row('spec.region', ['eu-1', ABSENT], ['eu 1', 'a'.repeat(64), 1]),
+  row('spec.region', ['eu-1', ABSENT], ['', 'eu 1', 'a'.repeat(64), 1]),
   row('spec.runnerClassName', ['standard', ABSENT], ['', 'Large', 'a'.repeat(64), 1]),
   row('spec.maxStarted', [0, 35, 10_000, ABSENT], [-1, 10_001, 1.5, '35']),
   row('spec.taskSlots', [0, 4, 1000, ABSENT], [-1, 1001, 1.5, '4']),

@@ -63,7 +63,7 @@ export const sandboxSpecRows: readonly Row[] = [
   row('spec.resources.limits.pids', [16, 512, 4_194_304, ABSENT], [0, 15, 4_194_305, 16.5, '512']),
   row('spec.restartPolicy', ['Always', 'OnFailure', 'Never', ABSENT], ['always', 1]),
   row('spec.placement', [{}, ABSENT], ['eu-1', 1]),
-  row('spec.placement.region', ['eu-1', 'EU_1.a', ABSENT], ['eu 1', '-eu', 'a'.repeat(64), 1]),
+  row('spec.placement.region', ['eu-1', 'EU_1.a', ABSENT], ['', 'eu 1', '-eu', 'a'.repeat(64), 1]),
   row('spec.placement.runnerClassName', ['standard', 'a'.repeat(63), ABSENT], ['', 'Large', 'a.b', 'a'.repeat(64), 1]),
   row('spec.placement.runnerSelector', [{}, ABSENT], ['a=b', 1]),
   row(

@@ -1,0 +1,55 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { concrete, tables, withField } from '../../crds/rows/index.ts';
+import { Cluster } from '../harness/cluster.ts';
+import type { ApiAnswer } from '../harness/kube-api.ts';
+
+/** Scenario E1: what a user writes wrongly is refused by the API server with a message that names the field. Nothing is stored but one object of each kind. */
+
+type Table = (typeof tables)[number];
+
+const strict = 'dryRun=All&fieldValidation=Strict';
+const merge = 'application/merge-patch+json';
+const folderOf = ({ names }: Table) => `/apis/berth.dev/v1alpha1${names.namespaced ? '/namespaces/default' : ''}/${names.plural}`;
+const said = ({ status, body }: ApiAnswer) => (status < 300 ? 'accepted' : String(body.message));
+const shown = (value: unknown) => (typeof value === 'symbol' ? 'left out' : JSON.stringify(value).slice(0, 60));
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await Cluster.start({ runners: [], operators: 0, agents: false });
+  for (const table of tables) await cluster.api.ok('POST', folderOf(table), withField(table.base, 'metadata.name', 'stored'));
+}, 600_000);
+afterAll(() => cluster[Symbol.asyncDispose]());
+
+/** The verdict on an object. The status is judged as the first status of an object. */
+async function verdict(table: Table, field: string, value: unknown): Promise<string> {
+  const object = withField(table.base, field, value);
+  if (!field.startsWith('status')) return said(await cluster.api.call('POST', `${folderOf(table)}?${strict}`, object));
+  const { status } = object as { readonly status?: unknown };
+  return said(await cluster.api.call('PATCH', `${folderOf(table)}/stored/status?${strict}`, { status }, merge));
+}
+
+describe.each(tables.map((table): [string, Table] => [table.names.kind, table]))('%s', (_kind, table) => {
+  it.each(table.rows.flatMap(({ field, good }) => good.map((value): [string, string, unknown] => [field, shown(value), value])))(
+    '%s takes %s',
+    async (field, _shown, value) => expect(await verdict(table, field, value)).toBe('accepted'),
+  );
+
+  it.each(
+    table.rows.flatMap(({ field, bad }) =>
+      bad.map(({ value, blames }): [string, string, unknown, string] => [field, shown(value), value, blames ?? concrete(field)]),
+    ),
+  )('%s refuses %s and names it', async (field, _shown, value, blamed) =>
+    expect(await verdict(table, field, value)).toContain(blamed.replace(/\[0\]$/, '')),
+  );
+});
+
+const fixed = tables.flatMap((table) =>
+  table.rows.flatMap(({ field, mayNotBecome }): [string, string, Table, unknown][] =>
+    mayNotBecome === undefined ? [] : [[table.names.kind, field, table, mayNotBecome]],
+  ),
+);
+
+it.each(fixed)('%s: %s may not be changed', async (_kind, field, table, value) => {
+  const answer = await cluster.api.call('PATCH', `${folderOf(table)}/stored?${strict}`, withField({}, field, value), merge);
+  expect(said(answer)).toContain(field);
+});
