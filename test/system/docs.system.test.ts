@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { execa } from 'execa';
-import type { SandboxManifest } from '../../crds/sandbox.ts';
+import { sandboxManifestSchema } from '../../crds/sandbox.ts';
 import { parseObjects } from '../harness/manifests.ts';
 import { startTimeoutMs, World } from './world.ts';
 
@@ -58,7 +58,8 @@ describe('the commands in the documentation', () => {
     for (const file of runnersFirst) await world.user.kubectl('apply', '-f', join(clone, 'examples', file));
     const sandboxes = files
       .flatMap((file) => parseObjects(readFileSync(join(clone, 'examples', file), 'utf8')))
-      .filter(({ kind }) => kind === 'Sandbox') as readonly Pick<SandboxManifest, 'metadata' | 'spec'>[];
+      .filter(({ kind }) => kind === 'Sandbox')
+      .map((object) => sandboxManifestSchema.parse(object));
     expect(sandboxes.length).toBeGreaterThan(3);
     for (const { metadata, spec } of sandboxes) {
       const ended = spec.restartPolicy === 'Never' || spec.desiredState === 'Stopped';
