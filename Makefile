@@ -5,7 +5,7 @@ BIN := node_modules/.bin
 export NODE_NO_WARNINGS := 1
 SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help up down status build generate verify format lint typecheck test test-unit test-system simulate bench-start clean
+.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system simulate bench-start clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ status: node_modules/.installed ## Say which parts of the local Berth run
 
 build: node_modules/.installed ## Bundle the binaries into dist/
 	$(NODE) hack/build.ts
+
+toolchain: node_modules/.installed ## Compile or install the programs of a local cluster: kube-apiserver, containerd, etcd, … (cached)
+	$(NODE) hack/toolchain/main.ts
 
 generate: node_modules/.installed ## Write everything generated: CRDs, gRPC stubs, seccomp profile, reference docs
 	$(NODE) hack/generate.ts

@@ -6,7 +6,7 @@ import { BerthError } from '../../process/errors.ts';
 
 /** Where compiled tools are kept: `BERTH_CACHE`, else `$XDG_CACHE_HOME/berth`, else `~/.cache/berth`. Outside the clone, shared by all clones. */
 export function cacheDirectory(): string {
-  return process.env['BERTH_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'berth');
+  return process.env.BERTH_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'berth');
 }
 
 /** A short name for the content of some files and settings: another content, another place in the cache. */

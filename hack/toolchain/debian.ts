@@ -14,7 +14,7 @@ export interface DebianProgram {
 
 /** The program's path: on PATH or in the system directories that an unprivileged PATH lacks. */
 export async function findOnPath(name: string): Promise<string | undefined> {
-  for (const directory of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']) {
+  for (const directory of [...(process.env.PATH ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']) {
     const path = join(directory, name);
     if (directory !== '' && (await isExecutable(path))) return path;
   }

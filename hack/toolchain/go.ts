@@ -64,7 +64,7 @@ async function goBuild(source: string, output: string, flags: readonly string[],
 
 function buildFailed(programs: readonly GoProgram[], printed: string): BerthError {
   const what = programs.map((program) => program.name).join(', ');
-  if (/no space left on device/.test(printed))
+  if (printed.includes('no space left on device'))
     return new BerthError(
       'DiskFull',
       `The disk is full: building ${what} needs a few GiB for Go's caches. Make room or set GOCACHE and GOMODCACHE to another disk.`,

@@ -64,6 +64,11 @@ export function processesMarked(value: string, variable = markerVariable): reado
   return processesWhere((pid) => (readProc(pid, 'environ') ?? '').split('\0').includes(`${variable}=${value}`));
 }
 
+/** Every process of a session: what a program that was started in one of its own has left, unless it started a session too. */
+export function processesInSession(session: number): readonly ProcessRef[] {
+  return processesWhere((pid) => Number(statFields(pid)?.[3]) === session);
+}
+
 function processesWhere(test: (pid: number) => boolean): readonly ProcessRef[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)

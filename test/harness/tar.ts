@@ -14,11 +14,20 @@ const typeFlags = { file: '0', hardlink: '1', symlink: '2', character: '3', bloc
 
 /** A ustar archive. Paths are relative, with at most 100 bytes. */
 export function tar(entries: readonly TarEntry[]): Buffer {
-  const parts = entries.flatMap((entry) => {
-    const content = entry.type === 'file' ? Buffer.from(entry.content) : Buffer.alloc(0);
-    return [header(entry, content.length), content, Buffer.alloc((block - (content.length % block)) % block)];
-  });
+  const parts = entries
+    .map((entry) => asItsTarget(entry, entries))
+    .flatMap((entry) => {
+      const content = entry.type === 'file' ? Buffer.from(entry.content) : Buffer.alloc(0);
+      return [header(entry, content.length), content, Buffer.alloc((block - (content.length % block)) % block)];
+    });
   return Buffer.concat([...parts, Buffer.alloc(2 * block)]);
+}
+
+/** A hard link carries the mode and owner of its target: unpacking sets them on the file that both name. */
+function asItsTarget(entry: TarEntry, entries: readonly TarEntry[]): TarEntry {
+  if (entry.type !== 'hardlink') return entry;
+  const { mode, uid, gid } = entries.find(({ path }) => path === entry.target) ?? {};
+  return { ...entry, mode: entry.mode ?? mode ?? 0o644, uid: entry.uid ?? uid ?? 0, gid: entry.gid ?? gid ?? 0 };
 }
 
 function header(entry: TarEntry, size: number): Buffer {

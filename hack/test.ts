@@ -1,0 +1,112 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BerthError } from '../process/errors.ts';
+import { isAbandoned, knownInstances } from '../test/harness/ledger.ts';
+import { commandLine, killAll, processesInSession } from '../test/harness/processes.ts';
+import { remainsOf, sweep } from '../test/harness/sweep.ts';
+import { main } from './fail.ts';
+import { seconds } from './progress.ts';
+import { table } from './table.ts';
+
+/** The parts of `make test` in their order. A part that takes longer than its bound is ended and counts as failed. */
+const parts = [
+  { name: 'install', target: ['node_modules/.installed'], boundMinutes: 10 },
+  { name: 'verify', target: ['verify'], boundMinutes: 5 },
+  { name: 'lint', target: ['lint'], boundMinutes: 10 },
+  { name: 'typecheck', target: ['typecheck'], boundMinutes: 5 },
+  { name: 'unit', target: ['test-unit'], boundMinutes: 10 },
+  { name: 'simulation', target: ['simulate'], boundMinutes: 15 },
+  { name: 'build', target: ['build'], boundMinutes: 5 },
+  { name: 'toolchain', target: ['toolchain'], boundMinutes: 30 },
+  { name: 'system', target: ['test-system'], boundMinutes: 40 },
+] as const;
+type Part = (typeof parts)[number];
+
+interface Result {
+  readonly name: string;
+  readonly result: 'passed' | 'failed' | 'not run';
+  readonly ms: number;
+  readonly why?: string;
+}
+
+const repository = join(import.meta.dirname, '..');
+/** The logs of every instance that the tests start, for the reader of a failure. */
+const logs = join(repository, '.local', 'test-logs');
+
+/** `make test`: runs every part until one fails, cleans up, checks that nothing is left, and says what each part took. */
+await main(async () => {
+  if (process.getuid?.() !== 0)
+    throw new BerthError(
+      'NotRoot',
+      'The system tests need root (private containerd, mounts, cgroups): run "sudo make test". "make test-unit" needs nothing.',
+    );
+  await rm(logs, { recursive: true, force: true });
+  const results: Result[] = [];
+  for (const part of parts) results.push(results.some(({ result }) => result === 'failed') ? notRun(part) : await runPart(part));
+  const left = await removeLeftovers();
+  results.push({ name: 'nothing left', result: left.length === 0 ? 'passed' : 'failed', ms: 0, why: left.join('\n') });
+
+  const rows = results.map(({ name, result, ms }) => [name, result, result === 'not run' ? '' : seconds(ms)]);
+  const total = results.reduce((sum, { ms }) => sum + ms, 0);
+  console.log(`\n${table(['PART', 'RESULT', 'TIME'], [...rows, ['total', '', seconds(total)]])}\n`);
+  const failed = results.find(({ result }) => result === 'failed');
+  if (failed !== undefined) throw new BerthError('TestsFailed', `"${failed.name}" failed: ${failed.why ?? ''}`);
+});
+
+function notRun({ name }: Part): Result {
+  return { name, result: 'not run', ms: 0 };
+}
+
+/** Runs a part in a session of its own, so that what it leaves running can be found. */
+async function runPart({ name, target, boundMinutes }: Part): Promise<Result> {
+  console.log(`\n=== ${name}: make ${target.join(' ')}`);
+  const begin = performance.now();
+  const child = spawn('make', ['--no-print-directory', ...target], {
+    cwd: repository,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    detached: true,
+    env: { ...process.env, BERTH_KEEP_LOGS: logs },
+  });
+  const why = await outcome(child, boundMinutes);
+  const left = processesInSession(child.pid ?? 0);
+  const names = left.map(({ pid }) => `process ${pid} (${commandLine(pid).join(' ').slice(0, 80)})`);
+  await killAll(left);
+  const ms = performance.now() - begin;
+  if (why !== undefined) return { name, result: 'failed', ms, why };
+  return names.length === 0 ? { name, result: 'passed', ms } : { name, result: 'failed', ms, why: `it left running: ${names.join('; ')}` };
+}
+
+/** Undefined when the part passed, else why not. An interrupt from the keyboard is passed on, so that parts can clean up. */
+async function outcome(child: ChildProcess, boundMinutes: number): Promise<string | undefined> {
+  const signalGroup = (signal: NodeJS.Signals) => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(-child.pid, signal);
+  };
+  const state = { why: undefined as string | undefined };
+  const end = (why: string) => {
+    state.why = why;
+    signalGroup('SIGTERM');
+    setTimeout(() => signalGroup('SIGKILL'), 30_000).unref();
+  };
+  const timer = setTimeout(() => end(`it took longer than ${boundMinutes} minutes`), boundMinutes * 60_000);
+  const interrupt = () => end('it was interrupted');
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  try {
+    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+    return (
+      state.why ?? (code === 0 ? undefined : `it ended with ${code === null ? String(signal) : `status ${code}`}; its output is above`)
+    );
+  } finally {
+    clearTimeout(timer);
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
+/** What the tests have left of instances that nobody will stop any more: removed, and named. An instance of `make up` is none of them. */
+async function removeLeftovers(): Promise<readonly string[]> {
+  const abandoned = knownInstances().filter(isAbandoned);
+  const found = abandoned.flatMap((ledger) => remainsOf(ledger).map((line) => `${ledger.instance}: ${line}`));
+  for (const ledger of abandoned) await sweep(ledger);
+  return found;
+}
