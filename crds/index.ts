@@ -1,5 +1,5 @@
 /** The API of Berth: schemas, types and names. */
-export * from './meta.ts';
+export { amountsOf, type Condition, type ObjectMetadata, type ResourceAmounts } from './meta.ts';
 export * from './names.ts';
 export * from './parse.ts';
 export * from './quantity.ts';

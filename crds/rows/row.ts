@@ -6,17 +6,12 @@
 /** In place of a value: the field is left out. */
 export const ABSENT: unique symbol = Symbol('absent');
 
-/** A value that is refused; `blames` is the field that the message must name, when it is another than the one that is set. */
-export interface Refusal {
-  readonly value: unknown;
-  readonly blames?: string;
-}
-
 export interface Row {
   /** `spec.env[].name`: `[]` stands for the first item. */
   readonly field: string;
   readonly good: readonly unknown[];
-  readonly bad: readonly Refusal[];
+  /** Refused with a message that names the field. */
+  readonly bad: readonly unknown[];
   /** A value that may not replace the one in the base. */
   readonly mayNotBecome?: unknown;
   /** The field works in no form yet. Its bad value then stands for every field within it, too. */
@@ -25,12 +20,12 @@ export interface Row {
 
 /** A field with values that are accepted and values that are refused. */
 export function row(field: string, good: readonly unknown[], bad: readonly unknown[]): Row {
-  return { field, good, bad: bad.map((value) => ({ value })) };
+  return { field, good, bad };
 }
 
 /** A field that is refused for now, with a value that will be good once it works. */
 export function refusedRow(field: string, value: unknown): Row {
-  return { field, good: [ABSENT], bad: [{ value }], refused: true };
+  return { field, good: [ABSENT], bad: [value], refused: true };
 }
 
 type Tree = Readonly<Record<string | number, unknown>>;
@@ -40,14 +35,14 @@ export function withField(base: unknown, field: string, value: unknown): unknown
   return replaced(base, keysOf(field), value);
 }
 
-/** The concrete name of the field, as messages have it: `spec.env[0].name`. */
-export function concrete(field: string): string {
-  return field.replaceAll('[]', '[0]');
+/** The field as messages name it: `spec.env[0].name`; a list by its own name, since zod and the API server blame different items of it. */
+export function named(field: string): string {
+  return field.replace(/\[\]$/, '').replaceAll('[]', '[0]');
 }
 
 /** The field and, when it is refused as a whole, the fields that its bad value holds. */
 export function fieldsCovered({ field, bad, refused }: Row): readonly string[] {
-  return refused ? [field, ...bad.flatMap(({ value }) => fieldsWithin(value, field))] : [field];
+  return refused ? [field, ...bad.flatMap((value) => fieldsWithin(value, field))] : [field];
 }
 
 function fieldsWithin(value: unknown, path: string): readonly string[] {
