@@ -1,0 +1,75 @@
+import type { Sandbox } from '../../../crds/index.ts';
+import { Wanted } from '../../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { Order } from '../../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { Violations } from './violation.ts';
+
+/** Judges every order in the moment in which an operator sends it. */
+export class OrderChecks {
+  readonly #violations: Violations;
+  /** By uid: what the API server acknowledged under each order number, newest last. */
+  readonly #acknowledged = new Map<string, Map<number, Sandbox[]>>();
+  readonly #contents = new Map<string, string>();
+
+  constructor(violations: Violations) {
+    this.#violations = violations;
+  }
+
+  acknowledged(object: Sandbox): void {
+    const { uid } = object.metadata;
+    const numbers = this.#acknowledged.get(uid) ?? new Map<number, Sandbox[]>();
+    this.#acknowledged.set(uid, numbers);
+    const { order } = object.status;
+    numbers.set(order, [...(numbers.get(order) ?? []), object]);
+  }
+
+  /** An operator puts this order on the wire to this runner. */
+  sent(order: Order, runner: string): void {
+    const { credentials: _, ...content } = order;
+    const id = `${order.uid} #${order.order} epoch ${order.epoch} → ${runner}`;
+    const text = JSON.stringify(content);
+    const before = this.#contents.get(id);
+    if (before === undefined) this.#contents.set(id, text);
+    else if (before !== text) this.#violations.add('OneNumberOneContent', `${id}: was ${before}, is ${text}`, order.uid);
+    const states = this.#acknowledged.get(order.uid)?.get(order.order) ?? [];
+    if (order.order === 0 || !states.some((object) => decides(object, order, runner))) {
+      this.#violations.add('OrderAcknowledged', `${id} ${nameOf(order)}: no acknowledged status says so`, order.uid);
+    }
+  }
+}
+
+export function nameOf(order: Order): string {
+  const wanted = Object.entries(Wanted).find(([, value]) => value === order.wanted)?.[0] ?? String(order.wanted);
+  return order.wanted === Wanted.WANTED_RUNNING ? `${wanted} ${order.contentVersion}` : wanted;
+}
+
+/** The table of docs/adr/0002, once more and written differently, so that the product's own is judged by it. */
+function decides(object: Sandbox, order: Order, runner: string): boolean {
+  const { assignment, runnerName, releases } = object.status;
+  if (order.wanted === Wanted.WANTED_ABSENT && releases.some((release) => release.runnerName === runner && release.epoch === order.epoch)) {
+    return true;
+  }
+  if (assignment === undefined || runnerName !== runner || assignment.epoch !== order.epoch) return false;
+  return order.storeId === assignment.storeID && order.bootId === assignment.bootID && isWanted(object, order);
+}
+
+function isWanted(object: Sandbox, order: Order): boolean {
+  const { state, assignment, contentVersion } = object.status;
+  switch (order.wanted) {
+    case Wanted.WANTED_PREPARED:
+      return (state === 'Creating' || state === 'Restoring') && assignment?.phase === 'Prepared';
+    case Wanted.WANTED_RUNNING:
+      return isStartPermitted(object) && order.contentVersion === contentVersion && order.config?.hash === assignment?.configHash;
+    case Wanted.WANTED_STOPPED:
+      return state === 'Stopping' || state === 'Stopped' || state === 'Error';
+    case Wanted.WANTED_ABSENT:
+      return state === 'Deleting';
+    default:
+      return false;
+  }
+}
+
+/** The states in which the order is Running. */
+export function isStartPermitted({ status: { state, assignment } }: Sandbox): boolean {
+  if (state === 'Starting' || state === 'Started') return true;
+  return (state === 'Creating' || state === 'Restoring') && assignment?.phase === 'Committed';
+}

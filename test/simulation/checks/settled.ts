@@ -1,0 +1,119 @@
+import { effectiveResources } from '../../../crds/index.ts';
+import type { Sandbox } from '../../../crds/index.ts';
+import { isEqual } from '../models/json.ts';
+import { idOfKey } from '../models/machine.ts';
+import type { Machine, StoredCopy } from '../models/machine.ts';
+import { asRunner, runners } from '../models/objects.ts';
+import type { World } from '../world.ts';
+import type { Rule } from './violation.ts';
+
+/** Why the fleet has not come to rest yet, or nothing. */
+export interface Unsettled {
+  readonly rule: Rule;
+  readonly uid: string;
+  readonly text: string;
+}
+
+/** After everything was healed: what is not yet as it is asked for, and is not truly said to be impossible either. */
+export function unsettled(world: World): Unsettled[] {
+  const sandboxes = world.sandboxes();
+  return [
+    ...sandboxes.flatMap((sandbox) => {
+      const text = whyNotDone(world, sandbox);
+      return text === undefined ? [] : [{ rule: 'Converged' as const, uid: sandbox.metadata.uid, text: `${nameOf(sandbox)} ${text}` }];
+    }),
+    ...world.nodes.flatMap(({ machine }) => [...machine.copies.values()].flatMap((copy) => leftOver(machine, copy, sandboxes))),
+  ];
+}
+
+function leftOver(machine: Machine, copy: StoredCopy, sandboxes: readonly Sandbox[]): Unsettled[] {
+  const owner = sandboxes.find(({ metadata }) => metadata.uid === copy.key.uid);
+  const isCurrent = owner?.status.runnerName === machine.name && owner.status.assignment?.epoch === copy.key.epoch;
+  if (isCurrent) return [];
+  const what =
+    owner === undefined
+      ? 'its object is gone'
+      : `its object is at epoch ${String(owner.status.assignment?.epoch)} on ${String(owner.status.runnerName)}`;
+  return [
+    { rule: 'NothingLeft', uid: copy.key.uid, text: `${idOfKey(copy.key)} is left on ${machine.name} (${copy.task.state}): ${what}` },
+  ];
+}
+
+function whyNotDone(world: World, sandbox: Sandbox): string | undefined {
+  const { metadata, spec, status } = sandbox;
+  if (metadata.deletionTimestamp !== undefined) return `is still being deleted: ${said(sandbox)}`;
+  if (status.observedGeneration !== metadata.generation) return `has not answered generation ${metadata.generation ?? 0}: ${said(sandbox)}`;
+  return spec.desiredState === 'Started' ? whyNotStarted(world, sandbox) : whyNotStopped(world, sandbox);
+}
+
+function whyNotStopped(world: World, sandbox: Sandbox): string | undefined {
+  if (world.fleet.running(sandbox.metadata.uid).length > 0) return `should not run and does: ${said(sandbox)}`;
+  return sandbox.status.state === 'Stopped' || isTrue(world, sandbox) ? undefined : `should be stopped: ${said(sandbox)}`;
+}
+
+function whyNotStarted(world: World, sandbox: Sandbox): string | undefined {
+  const { metadata, spec, status } = sandbox;
+  if (status.state !== 'Started') return isTrue(world, sandbox) ? undefined : `should run: ${said(sandbox)}`;
+  const [only] = world.fleet.running(metadata.uid);
+  if (only === undefined) return `is said to run and does not: ${said(sandbox)}`;
+  if (only.machine.name !== status.runnerName || only.copy.key.epoch !== status.assignment?.epoch)
+    return `runs elsewhere than said: ${said(sandbox)}`;
+  if (!isEqual(only.copy.command, spec.command)) return `runs ${only.copy.command.join(' ')}, not ${(spec.command ?? []).join(' ')}`;
+  return only.copy.requests.memoryBytes === effectiveResources(spec).requests.memoryBytes
+    ? undefined
+    : 'runs with other resources than asked for';
+}
+
+/** Whether the reason that the status gives for not running is so. */
+const truths: Readonly<Partial<Record<string, (world: World, sandbox: Sandbox) => boolean>>> = {
+  ImageNotFound: (_, { spec }) => spec.image.includes('not-there'),
+  CommandNotFound: (_, { spec }) => spec.command?.[0] === 'missing',
+  RuntimeFailed: (_, { spec }) => spec.command?.[0] === 'invalid',
+  NoRunnerAvailable: (world, sandbox) =>
+    world.nodes.every(({ machine }) => isCordoned(world, machine) || !hasRoom(world, machine, sandbox)),
+  InsufficientOnRunner: (world, sandbox) =>
+    world.nodes.some(({ machine }) => machine.name === sandbox.status.runnerName && !hasRoom(world, machine, sandbox)),
+  ContentMissing: (world, sandbox) =>
+    world.fleet.hasRun(sandbox.metadata.uid) &&
+    !world.nodes.some(({ machine }) => machine.name === sandbox.status.runnerName && holds(machine, sandbox)),
+  Completed: (_, { spec, status }) => status.state === 'Stopped' && spec.restartPolicy !== 'Always',
+  ExitedWithError: isLeftEnded,
+  OOMKilled: isLeftEnded,
+  Signaled: isLeftEnded,
+  ExitLost: isLeftEnded,
+};
+
+function isLeftEnded(_: World, { spec, status }: Sandbox): boolean {
+  return status.state === 'Stopped' && spec.restartPolicy === 'Never';
+}
+
+function isTrue(world: World, sandbox: Sandbox): boolean {
+  return truths[sandbox.status.reason ?? '']?.(world, sandbox) ?? false;
+}
+
+function isCordoned(world: World, machine: Machine): boolean {
+  const runner = world.store.find(runners, { name: machine.name });
+  return runner === undefined || asRunner(runner).spec.unschedulable;
+}
+
+function holds(machine: Machine, { metadata, status }: Sandbox): boolean {
+  const copy = machine.copies.get(idOfKey({ uid: metadata.uid, epoch: status.assignment?.epoch ?? 0 }));
+  return copy?.content !== undefined && copy.content.length > 0;
+}
+
+/** Whether it would fit beside what runs there. */
+function hasRoom(world: World, machine: Machine, sandbox: Sandbox): boolean {
+  const others = [...machine.copies.values()].filter(({ key, task }) => task.state === 'Running' && key.uid !== sandbox.metadata.uid);
+  const wanted = effectiveResources(sandbox.spec).requests;
+  const free =
+    machine.capacity.memoryBytes - world.reservedMemory(machine) - others.reduce((sum, { requests }) => sum + requests.memoryBytes, 0);
+  return wanted.memoryBytes <= free;
+}
+
+function nameOf({ metadata }: Sandbox): string {
+  return `${metadata.namespace}/${metadata.name} (${metadata.uid})`;
+}
+
+function said({ status, spec }: Sandbox): string {
+  return `${status.state} ${status.reason ?? 'without a reason'}, wants ${spec.desiredState}${status.message === undefined ? '' : `: ${status.message}`}`;
+}

@@ -1,0 +1,44 @@
+/** A rule of DESIGN 3 that did not hold. */
+export interface Violation {
+  readonly rule: Rule;
+  readonly at: number;
+  readonly text: string;
+  /** The sandbox that it is about, when it is about one. */
+  readonly uid?: string | undefined;
+}
+
+export const rules = {
+  OneRunningCopy: 'at most one process of a sandbox runs in the whole fleet',
+  StartedOnce: 'each contentVersion is started at most once',
+  NewestContent: 'never older content is started after newer',
+  StartPermitted: 'a process is started only as an acknowledged status permits',
+  RemovalRecorded: 'content is removed only when the object is deleted or a release names it',
+  CapacityKept: 'what is running and prepared fits the runner',
+  OneNumberOneContent: 'orders of one number have one content',
+  OrderAcknowledged: 'an order follows the acknowledged status that decided it',
+  OrderRises: 'status.order never goes down',
+  VersionTakenBackOnProof: 'contentVersion is taken back only when nothing ran under it',
+  HonestStarted: 'Started is said only of a process that was started under this contentVersion',
+  HonestStopped: 'Stopped is said only when no process runs',
+  GoneMeansGone: 'an object goes only when its copies are removed or noted',
+  Converged: 'when faults stop, every sandbox comes to what is asked for, or says truly why not',
+  NothingLeft: 'when faults stop, nothing is left of what was deleted',
+  Quiet: 'when nothing changes, nothing is written',
+  NoCrash: 'no program throws out of its loop',
+} as const;
+
+export type Rule = keyof typeof rules;
+
+/** Collects violations; the first one ends a history. */
+export class Violations {
+  readonly found: Violation[] = [];
+  readonly #now: () => number;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  add(rule: Rule, text: string, uid?: string): void {
+    this.found.push({ rule, at: this.#now(), text, uid });
+  }
+}

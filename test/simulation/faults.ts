@@ -1,0 +1,206 @@
+import type { OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { fairWeather } from './models/api-client.ts';
+import type { Process } from './engine/process.ts';
+import type { Machine } from './models/machine.ts';
+import type { Connection, Direction } from './models/network.ts';
+import type { Fault, FaultKind } from './plan.ts';
+import type { Node, Pod, World } from './world.ts';
+
+/** Lets one thing go wrong for a while. */
+export class Faults {
+  readonly #world: World;
+  /** Pods that are to be paused as soon as a status write of theirs is acknowledged. */
+  readonly #armed = new Map<Pod, number>();
+  /** Every order that was ever sent to a runner, for the adversary who sends old ones again. */
+  readonly #sent = new Map<string, OperatorMessage[]>();
+  /** Everything that goes on at the end, so that healing ends it. */
+  readonly #ends = new Set<() => void>();
+
+  constructor(world: World) {
+    this.#world = world;
+    world.store.onChange((_, __, ___, by) => {
+      for (const [pod, forMs] of this.#armed) {
+        if (pod.process?.name !== by) continue;
+        this.#armed.delete(pod);
+        this.#pause(pod.process, forMs);
+      }
+    });
+  }
+
+  /** Remembers an order for `replay`. */
+  sent(runner: string, message: OperatorMessage): void {
+    const sent = this.#sent.get(runner) ?? [];
+    sent.push(message);
+    this.#sent.set(runner, sent);
+  }
+
+  begin({ kind, runner, operator, forMs }: Fault): void {
+    const world = this.#world;
+    const node = world.nodes[runner];
+    const pod = world.pods[operator];
+    if (node === undefined || pod === undefined) return;
+    world.counts.faults++;
+    world.trace.add('fault', `${kind} (${node.machine.name}, ${pod.name}) for ${forMs} ms`);
+    effects[kind]({
+      world,
+      node,
+      machine: node.machine,
+      pod,
+      connections: world.network.between(node.machine.name, pod.name),
+      forMs,
+      sent: this.#sent.get(node.machine.name) ?? [],
+      pause: (process) => {
+        this.#pause(process, forMs);
+      },
+      arm: () => this.#armed.set(pod, forMs),
+      afterwards: (end) => {
+        this.#later(forMs, end);
+      },
+    });
+  }
+
+  /** Everything works again, at once. */
+  heal(): void {
+    const { nodes, pods, api, network } = this.#world;
+    this.#world.trace.add('fault', 'everything is healed');
+    this.#armed.clear();
+    for (const end of [...this.#ends]) end();
+    Object.assign(api.weather, { ...fairWeather(), cutOff: api.weather.cutOff });
+    api.weather.cutOff.clear();
+    network.cut.clear();
+    for (const node of nodes) {
+      if (node.machine.weather.isDown) node.machine.startContainerd();
+      node.agent?.resume();
+      this.#world.startAgent(node);
+    }
+    for (const pod of pods) {
+      pod.process?.resume();
+      this.#world.startOperator(pod);
+    }
+  }
+
+  #pause(process: Node['agent'], forMs: number): void {
+    if (process?.isRunning !== true) return;
+    this.#world.trace.add(process.name, 'PAUSED');
+    process.pause();
+    this.#later(forMs, () => {
+      if (process.isAlive && !process.isRunning) this.#world.trace.add(process.name, 'RESUMED');
+      process.resume();
+    });
+  }
+
+  /** What ends the fault, after its time or when everything is healed. */
+  #later(ms: number, run: () => unknown): void {
+    const end = () => {
+      if (!this.#ends.delete(end)) return;
+      timer.cancel();
+      run();
+    };
+    const timer = this.#world.scheduler.after(ms, end);
+    this.#ends.add(end);
+  }
+}
+
+interface Scene {
+  readonly world: World;
+  readonly node: Node;
+  readonly machine: Machine;
+  readonly pod: Pod;
+  /** The streams between the two. */
+  readonly connections: readonly Connection[];
+  readonly forMs: number;
+  /** Every order that was ever sent to the runner. */
+  readonly sent: readonly OperatorMessage[];
+  readonly pause: (process: Process | undefined) => void;
+  readonly arm: () => void;
+  /** What ends the fault. */
+  readonly afterwards: (end: () => void) => void;
+}
+
+const effects: Readonly<Record<FaultKind, (scene: Scene) => void>> = {
+  agentCrash: ({ world, node, afterwards }) => {
+    world.kill(node.agent);
+    afterwards(() => world.startAgent(node));
+  },
+  agentPause: ({ node, pause }) => pause(node.agent),
+  reboot: ({ world, node, machine, afterwards }) => {
+    world.kill(node.agent);
+    machine.reboot();
+    afterwards(() => world.startAgent(node));
+  },
+  wipe: ({ world, node, machine, afterwards }) => {
+    world.kill(node.agent);
+    machine.wipe();
+    afterwards(() => world.startAgent(node));
+  },
+  containerdRestart: ({ machine, afterwards }) => {
+    machine.stopContainerd();
+    afterwards(() => {
+      if (machine.weather.isDown) machine.startContainerd();
+    });
+  },
+  runtimeTrouble: ({ machine, afterwards }) => {
+    Object.assign(machine.weather, { failed: 0.15, ambiguous: 0.15, lostEvent: 0.5, slowness: machine.random.pick([1, 1, 5]) });
+    afterwards(() => Object.assign(machine.weather, { failed: 0, ambiguous: 0, lostEvent: 0, slowness: 1 }));
+  },
+  exits: ({ machine }) => {
+    for (const copy of machine.copies.values()) {
+      if (copy.task.state !== 'Running' || machine.random.chance(0.3)) continue;
+      const oomKilled = machine.random.chance(0.5);
+      machine.end(
+        copy,
+        copy.task.run,
+        oomKilled ? { code: 137, signal: 9, oomKilled } : { code: machine.random.pick([0, 1]), signal: 0, oomKilled },
+      );
+    }
+  },
+  operatorCrash: ({ world, pod, afterwards }) => {
+    world.kill(pod.process);
+    afterwards(() => world.startOperator(pod));
+  },
+  operatorPause: ({ pod, pause }) => pause(pod.process),
+  operatorPauseAtWrite: ({ arm }) => arm(),
+  operatorCutOff: ({ world, pod, afterwards }) => {
+    const name = pod.process?.name;
+    if (name === undefined) return;
+    world.api.weather.cutOff.add(name);
+    world.api.breakWatches((process) => process.name === name);
+    afterwards(() => world.api.weather.cutOff.delete(name));
+  },
+  linkBreak: ({ connections }) => {
+    for (const connection of connections) connection.break('connection reset');
+  },
+  linkCut: ({ world, machine, pod, connections, afterwards }) => {
+    const pair = `${machine.name}|${pod.name}`;
+    world.network.cut.add(pair);
+    for (const connection of connections) connection.break('keepalive timeout', [10_000, 40_000]);
+    afterwards(() => world.network.cut.delete(pair));
+  },
+  ordersFrozen: (scene) => freeze(scene, 'orders'),
+  reportsFrozen: (scene) => freeze(scene, 'reports'),
+  replay: ({ machine, sent, connections: [connection] }) => {
+    if (sent.length === 0) return;
+    for (let n = 0; n < 3; n++) connection?.sendToAgent(machine.random.pick(sent));
+  },
+  apiDown: ({ world, afterwards }) => {
+    world.api.weather.isDown = true;
+    world.api.breakWatches();
+    afterwards(() => (world.api.weather.isDown = false));
+  },
+  apiTrouble: ({ world: { api }, afterwards }) => {
+    Object.assign(api.weather, { refused: 0.1, lostAnswer: 0.1, lateWrite: 0.05, latency: [20, 2000] });
+    afterwards(() => Object.assign(api.weather, { refused: 0, lostAnswer: 0, lateWrite: 0, latency: [2, 40] }));
+  },
+  watchLag: ({ world, afterwards }) => {
+    world.api.weather.watchDelay = 15_000;
+    afterwards(() => (world.api.weather.watchDelay = 20));
+  },
+  compaction: ({ world }) => world.api.compact(),
+};
+
+function freeze({ connections, afterwards }: Scene, direction: Direction): void {
+  for (const connection of connections) connection.freeze(direction);
+  afterwards(() => {
+    for (const connection of connections) connection.thaw(direction);
+  });
+}

@@ -1,0 +1,163 @@
+import type { Random } from '../engine/random.ts';
+import type { Scheduler } from '../engine/scheduler.ts';
+import type { CopyKey, CopyNote, ExitStatus, ResourceAmounts, RuntimeEvent } from '../../../agent/copies/runtime.ts';
+import { epoch } from '../engine/process.ts';
+
+/** What lies on a machine of one copy. Survives the agent, containerd and a reboot, but for its task. */
+export interface StoredCopy {
+  readonly key: CopyKey;
+  readonly namespace: string;
+  readonly name: string;
+  note: CopyNote;
+  configHash: string;
+  command: readonly string[];
+  requests: ResourceAmounts;
+  baseDigest: string;
+  bootID: string;
+  /** The runs whose writes the snapshot holds, oldest first; undefined: the snapshot is gone. */
+  content: Run[] | undefined;
+  task: Task;
+}
+
+/** One process that ran, or runs: numbered over the whole fleet. */
+export interface Run {
+  readonly number: number;
+  readonly contentVersion: number;
+}
+
+export type Task =
+  | { readonly state: 'None' }
+  | { readonly state: 'Created' }
+  | { readonly state: 'Running'; readonly startTimeMs: number; readonly run: Run }
+  | { readonly state: 'Stopped'; readonly exit: ExitStatus };
+
+/** Told of every effect in the moment in which it happens. */
+export interface MachineObserver {
+  taskCreated(machine: Machine, copy: StoredCopy): void;
+  taskStarting(machine: Machine, copy: StoredCopy): Run;
+  taskEnded(machine: Machine, copy: StoredCopy, why: string): void;
+  removing(machine: Machine, copy: StoredCopy): void;
+}
+
+/** How containerd is just now. Faults change it. */
+export interface RuntimeWeather {
+  isDown: boolean;
+  /** Probability that a call fails for certain and without an effect. */
+  failed: number;
+  /** Probability that a call fails, and nobody knows whether it had its effect. */
+  ambiguous: number;
+  /** Probability that an event is lost. */
+  lostEvent: number;
+  /** Everything takes so many times as long. */
+  slowness: number;
+}
+
+/** A node: its disk, its processes, its containerd. */
+export class Machine {
+  readonly name: string;
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly observer: MachineObserver;
+  readonly weather: RuntimeWeather = { isDown: false, failed: 0, ambiguous: 0, lostEvent: 0, slowness: 1 };
+  readonly copies = new Map<string, StoredCopy>();
+  readonly images = new Set<string>();
+  readonly capacity: ResourceAmounts;
+  #boots = 1;
+  #stores = 1;
+  #era = 0;
+  readonly #listeners = new Set<(event: RuntimeEvent) => void>();
+  readonly #onWipe: (() => void)[] = [];
+
+  constructor(name: string, scheduler: Scheduler, random: Random, observer: MachineObserver, capacity: ResourceAmounts) {
+    this.name = name;
+    this.scheduler = scheduler;
+    this.random = random;
+    this.observer = observer;
+    this.capacity = capacity;
+  }
+
+  get bootID(): string {
+    return `boot-${this.name}-${this.#boots}`;
+  }
+
+  get storeID(): string {
+    return `store-${this.name}-${this.#stores}`;
+  }
+
+  /** Rises when containerd ends: calls under way in an earlier era are lost. */
+  get era(): number {
+    return this.#era;
+  }
+
+  subscribe(listener: (event: RuntimeEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  emit(event: RuntimeEvent): void {
+    if (this.weather.isDown || this.random.chance(this.weather.lostEvent)) return;
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** Starts the main process of a created task. */
+  start(copy: StoredCopy): number {
+    const run = this.observer.taskStarting(this, copy);
+    const startTimeMs = epoch + this.scheduler.now;
+    copy.task = { state: 'Running', startTimeMs, run };
+    copy.content?.push(run);
+    const [program, ms = '0', code = '0'] = copy.command;
+    if (program === 'job') {
+      this.scheduler.after(Number(ms), () => {
+        this.end(copy, run, { code: Number(code), signal: 0, oomKilled: false });
+      });
+    }
+    return startTimeMs;
+  }
+
+  /** The main process of this run ends, when it still runs. */
+  end(copy: StoredCopy, run: Run, how: { readonly code: number; readonly signal: number; readonly oomKilled: boolean }): void {
+    if (copy.task.state !== 'Running' || copy.task.run !== run) return;
+    const exit = { ...how, finishTimeMs: epoch + this.scheduler.now, lost: false };
+    copy.task = { state: 'Stopped', exit };
+    this.observer.taskEnded(this, copy, how.oomKilled ? 'OOM' : how.signal > 0 ? `signal ${how.signal}` : `code ${how.code}`);
+    this.emit({ kind: 'Exited', key: copy.key, exit });
+  }
+
+  /** containerd ends; processes go on. */
+  stopContainerd(): void {
+    this.weather.isDown = true;
+    this.#era++;
+  }
+
+  startContainerd(): void {
+    this.weather.isDown = false;
+    for (const listener of this.#listeners) listener({ kind: 'Resubscribed' });
+  }
+
+  /** Power off and on: every process is gone, what was on disk stays. */
+  reboot(): void {
+    this.#boots++;
+    this.#era++;
+    for (const copy of this.copies.values()) {
+      if (copy.task.state === 'Running') this.observer.taskEnded(this, copy, 'power loss');
+      copy.task = { state: 'None' };
+    }
+  }
+
+  onWipe(wipe: () => void): void {
+    this.#onWipe.push(wipe);
+  }
+
+  /** A reboot with an empty disk. */
+  wipe(): void {
+    this.reboot();
+    this.copies.clear();
+    this.images.clear();
+    this.#stores++;
+    for (const wipe of this.#onWipe) wipe();
+  }
+}
+
+export function idOfKey(key: CopyKey): string {
+  return `${key.uid}/${key.epoch}`;
+}

@@ -1,0 +1,290 @@
+import type {
+  Attempt,
+  CopyKey,
+  CopyNote,
+  CopyRuntime,
+  ExitStatus,
+  PreparedCopy,
+  PrepareProgress,
+  RuntimeCopy,
+  RuntimeEvent,
+  StartedCopy,
+} from '../../../agent/copies/runtime.ts';
+import { AttemptError } from '../../../agent/copies/attempt-error.ts';
+import { BerthError } from '../../../process/errors.ts';
+import type { Process } from '../engine/process.ts';
+import { hash32 } from '../engine/random.ts';
+import type { Random } from '../engine/random.ts';
+import { idOfKey } from './machine.ts';
+import type { Machine, StoredCopy } from './machine.ts';
+
+/** The digest that an image reference stands for in the modelled registry. */
+export function digestOf(image: string): string {
+  return `sha256:${hash32(image).toString(16).padStart(8, '0').repeat(8)}`;
+}
+
+/**
+ * containerd as one agent process sees it. Effects happen on the machine when the call arrives there, whether or not the agent still lives;
+ * a prepare is made of several calls, as the real one is, so that it can end between any two.
+ */
+export class RuntimeModel implements CopyRuntime {
+  readonly #machine: Machine;
+  readonly #process: Process;
+  readonly #random: Random;
+  readonly #bootID: string;
+
+  constructor(machine: Machine, process: Process) {
+    this.#machine = machine;
+    this.#bootID = machine.bootID;
+    this.#process = process;
+    this.#random = process.random.fork('runtime');
+  }
+
+  list(): Promise<readonly RuntimeCopy[]> {
+    return this.#call('list', [2, 30], () => [...this.#machine.copies.values()].map(view));
+  }
+
+  images(): Promise<readonly string[]> {
+    return this.#call('images', [2, 30], () => [...this.#machine.images]);
+  }
+
+  async prepare(attempt: Attempt, progress: (progress: PrepareProgress) => void, signal: AbortSignal): Promise<PreparedCopy> {
+    const { key, config, source } = attempt;
+    const { image } = config;
+    signal.throwIfAborted();
+    await this.#unlessAborted(signal, this.#pull(attempt, progress));
+    progress({ phase: 'Creating', bytes: 0, totalBytes: 0 });
+    await this.#unlessAborted(
+      signal,
+      this.#call('snapshot', [3, 60], () => {
+        const present = this.#machine.copies.get(idOfKey(key));
+        if (present?.content !== undefined) return;
+        if (source.kind === 'Local') throw new AttemptError('ContentMissing', `no snapshot of ${idOfKey(key)}`);
+        if (source.kind === 'Backup') throw new AttemptError('RuntimeFailed', 'backups are not modelled');
+        const copy = present ?? newCopy(attempt, this.#machine.bootID);
+        copy.content = [];
+        this.#machine.copies.set(idOfKey(key), copy);
+      }),
+    );
+    await this.#unlessAborted(
+      signal,
+      this.#call('create', [5, 200], () => {
+        const copy = this.#expect(key);
+        if (copy.task.state === 'Running') throw new BerthError('Busy', `${idOfKey(key)} runs`);
+        if (config.command[0] === 'invalid') throw new AttemptError('InvalidConfig', 'the configuration is invalid');
+        if (copy.task.state === 'Created' && copy.configHash === config.hash && copy.bootID === this.#machine.bootID) return;
+        copy.configHash = config.hash;
+        copy.command = config.command;
+        copy.requests = config.requests;
+        copy.baseDigest = digestOf(image);
+        copy.bootID = this.#machine.bootID;
+        copy.task = { state: 'Created' };
+        this.#machine.observer.taskCreated(this.#machine, copy);
+      }),
+    );
+    return { baseDigest: digestOf(image) };
+  }
+
+  start(key: CopyKey): Promise<StartedCopy> {
+    return this.#call('start', [10, 300], () => {
+      const copy = this.#expect(key);
+      if (copy.task.state !== 'Created' || copy.bootID !== this.#machine.bootID)
+        throw new BerthError('NoTask', `${idOfKey(key)}: no created task`);
+      if (copy.command[0] === 'missing') {
+        copy.task = { state: 'None' };
+        throw new AttemptError('CommandNotFound', 'the command is not in the sandbox');
+      }
+      return { startTimeMs: this.#machine.start(copy) };
+    });
+  }
+
+  async stop(key: CopyKey, graceSeconds: number, signal: AbortSignal): Promise<ExitStatus | undefined> {
+    signal.throwIfAborted();
+    const term = await this.#unlessAborted(
+      signal,
+      this.#call('signal', [3, 60], () => this.#terminate(key, graceSeconds)),
+    );
+    if (term === undefined) return undefined;
+    for (;;) {
+      const exit = await this.#unlessAborted(
+        signal,
+        this.#call('wait', [20, 400], () => this.#exitOf(key)),
+      );
+      if (exit !== 'running') return exit;
+      await this.#unlessAborted(signal, this.#pause(500));
+    }
+  }
+
+  async remove(key: CopyKey): Promise<void> {
+    await this.#call('kill', [5, 100], () => {
+      const copy = this.#machine.copies.get(idOfKey(key));
+      if (copy === undefined) return;
+      this.#machine.observer.removing(this.#machine, copy);
+      if (copy.task.state === 'Running') this.#machine.end(copy, copy.task.run, { code: 137, signal: 9, oomKilled: false });
+      copy.task = { state: 'None' };
+    });
+    await this.#call('remove snapshot', [5, 100], () => {
+      const copy = this.#machine.copies.get(idOfKey(key));
+      if (copy === undefined) return;
+      if (copy.task.state !== 'None') throw new BerthError('Busy', `${idOfKey(key)}: a task was created meanwhile`);
+      copy.content = undefined;
+    });
+    await this.#call('remove container', [5, 100], () => {
+      const copy = this.#machine.copies.get(idOfKey(key));
+      if (copy?.content !== undefined) throw new BerthError('Busy', `${idOfKey(key)}: a snapshot was made meanwhile`);
+      if (this.#machine.copies.delete(idOfKey(key))) this.#machine.emit({ kind: 'Removed', key });
+    });
+  }
+
+  annotate(key: CopyKey, note: CopyNote): Promise<void> {
+    return this.#call('annotate', [2, 30], () => {
+      this.#expect(key).note = note;
+    });
+  }
+
+  subscribe(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void {
+    const unsubscribe = this.#machine.subscribe((event) => {
+      this.#process.arrive(this.#random.latency(2, 50), () => {
+        if (!signal.aborted) listener(event);
+      });
+    });
+    this.#process.onEnd(unsubscribe);
+    signal.addEventListener('abort', unsubscribe, { once: true });
+  }
+
+  async #pull(attempt: Attempt, progress: (progress: PrepareProgress) => void): Promise<void> {
+    const { image, imagePullPolicy } = attempt.config;
+    const isPresent = await this.#call('get image', [2, 30], () => this.#machine.images.has(image));
+    if (attempt.source.kind === 'Local' || (isPresent && imagePullPolicy !== 'Always')) return;
+    if (imagePullPolicy === 'Never') throw new AttemptError('ImageNotFound', `${image} is not here`);
+    for (const part of [1, 2]) {
+      progress({ phase: 'Pulling', bytes: part * 1000, totalBytes: 2000 });
+      await this.#call('pull', [150, 8000], () => undefined);
+    }
+    await this.#call('unpack', [50, 2000], () => {
+      if (image.includes('not-there')) throw new AttemptError('ImageNotFound', `${image} does not exist`);
+      this.#machine.images.add(image);
+    });
+  }
+
+  /** SIGTERM now, SIGKILL after the grace: once sent, they do not need the agent any more. */
+  #terminate(key: CopyKey, graceSeconds: number): true | undefined {
+    const copy = this.#machine.copies.get(idOfKey(key));
+    if (copy === undefined) return undefined;
+    if (copy.task.state === 'Created') copy.task = { state: 'None' };
+    if (copy.task.state === 'None') return undefined;
+    if (copy.task.state === 'Running') {
+      const { run } = copy.task;
+      const isStubborn = copy.command[0] === 'stubborn';
+      this.#machine.scheduler.after(
+        isStubborn ? graceSeconds * 1000 + 5 : Math.min(graceSeconds * 1000, this.#random.latency(10, 2000)),
+        () => {
+          this.#machine.end(
+            copy,
+            run,
+            isStubborn ? { code: 137, signal: 9, oomKilled: false } : { code: 143, signal: 15, oomKilled: false },
+          );
+        },
+      );
+    }
+    return true;
+  }
+
+  #exitOf(key: CopyKey): ExitStatus | undefined | 'running' {
+    const task = this.#machine.copies.get(idOfKey(key))?.task;
+    if (task?.state === 'Running') return 'running';
+    return task?.state === 'Stopped' ? task.exit : undefined;
+  }
+
+  #expect(key: CopyKey): StoredCopy {
+    const copy = this.#machine.copies.get(idOfKey(key));
+    if (copy === undefined) throw new BerthError('NotFound', `no container ${idOfKey(key)}`);
+    return copy;
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#process.arrive(ms, resolve));
+  }
+
+  /** One call to containerd: it may fail before or after its effect. */
+  #call<T>(what: string, [typical, longest]: readonly [number, number], effect: () => T): Promise<T> {
+    const { weather, era, scheduler } = this.#machine;
+    const isLost = this.#random.chance(weather.ambiguous);
+    const isFailed = this.#random.chance(weather.failed);
+    const survives = this.#random.chance(0.5);
+    const there = this.#random.latency(typical, longest) * weather.slowness;
+    const back = this.#random.between(0, 3);
+    return new Promise<T>((resolve, reject) => {
+      const fail = (error: BerthError) => this.#process.arrive(back, () => reject(error));
+      scheduler.after(there, () => {
+        if (this.#machine.bootID !== this.#bootID) return;
+        const isCutShort = era !== this.#machine.era || weather.isDown;
+        if (isCutShort && (weather.isDown || !survives)) {
+          fail(new BerthError('Unavailable', `${what}: containerd does not answer`));
+          return;
+        }
+        if (isFailed) {
+          fail(new BerthError('Unavailable', `${what}: containerd failed`));
+          return;
+        }
+        const answer = outcome(effect);
+        if (isLost || isCutShort) {
+          fail(new BerthError('Unavailable', `${what}: the answer was lost`));
+          return;
+        }
+        this.#process.arrive(back, () => (answer.ok ? resolve(answer.value) : reject(answer.error)));
+      });
+    });
+  }
+
+  /** The result, or the signal's reason as soon as it is aborted. What is under way at containerd goes on. */
+  #unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+    if (signal.aborted) return Promise.reject(signal.reason as Error);
+    return new Promise<T>((resolve, reject) => {
+      const abort = () => reject(signal.reason as Error);
+      signal.addEventListener('abort', abort, { once: true });
+      work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+    });
+  }
+}
+
+function outcome<T>(run: () => T): { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: BerthError } {
+  try {
+    return { ok: true, value: run() };
+  } catch (error) {
+    if (error instanceof BerthError) return { ok: false, error };
+    throw error;
+  }
+}
+
+function newCopy({ key, namespace, name, config }: Attempt, bootID: string): StoredCopy {
+  return {
+    key,
+    namespace,
+    name,
+    note: { order: 0, contentVersion: 0 },
+    configHash: '',
+    command: config.command,
+    requests: config.requests,
+    baseDigest: '',
+    bootID,
+    content: undefined,
+    task: { state: 'None' },
+  };
+}
+
+function view(copy: StoredCopy): RuntimeCopy {
+  const { key, namespace, name, note, configHash, baseDigest, requests, bootID, task } = copy;
+  return {
+    key,
+    namespace,
+    name,
+    note,
+    configHash,
+    baseDigest,
+    requests,
+    bootID,
+    hasContent: copy.content !== undefined,
+    task: task.state === 'Running' ? { state: 'Running', startTimeMs: task.startTimeMs } : task,
+  };
+}

@@ -1,0 +1,220 @@
+import { asRunner, asSandbox, installSchemas, runners as runnerResource, sandboxes as sandboxResource } from './models/objects.ts';
+import { ApiServer } from './models/api-client.ts';
+import { ApiStore } from './models/api-store.ts';
+import type { Change, StoredObject } from './models/api-store.ts';
+import { Machine } from './models/machine.ts';
+import { Network } from './models/network.ts';
+import { Process, epoch } from './engine/process.ts';
+import { Random } from './engine/random.ts';
+import { Scheduler } from './engine/scheduler.ts';
+import { Trace } from './engine/trace.ts';
+import { FleetChecks } from './checks/fleet.ts';
+import { OrderChecks } from './checks/orders.ts';
+import { Violations } from './checks/violation.ts';
+import type { Plan } from './plan.ts';
+import { nameOf } from './checks/orders.ts';
+import { bytes } from '../../crds/index.ts';
+import type { Sandbox } from '../../crds/index.ts';
+import type { OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { Resource } from '../../kube/types.ts';
+
+/** The real code that runs in a process, given what it reaches of the world. Returns when it is set up; it ends when the process is killed. */
+export interface Programs {
+  readonly agent: (world: World, node: Node, process: Process) => void;
+  readonly operator: (world: World, pod: Pod, process: Process) => void;
+}
+
+/** A machine and the run of the agent on it. */
+export class Node {
+  readonly machine: Machine;
+  agent: Process | undefined;
+  starts = 0;
+  /** What the agent's directory holds beside the journal. */
+  incarnation = 0;
+
+  constructor(machine: Machine) {
+    this.machine = machine;
+  }
+}
+
+/** An operator pod and its current run. */
+export class Pod {
+  readonly name: string;
+  readonly address: string;
+  process: Process | undefined;
+  starts = 0;
+
+  constructor(name: string, address: string) {
+    this.name = name;
+    this.address = address;
+  }
+}
+
+/** One history: the fleet, the API server and the network, virtual time, and what is judged. */
+export class World {
+  readonly plan: Plan;
+  readonly programs: Programs;
+  readonly scheduler = new Scheduler();
+  readonly trace = new Trace(this.scheduler);
+  readonly violations = new Violations(() => this.scheduler.now);
+  readonly random: Random;
+  readonly api: ApiServer;
+  readonly network: Network;
+  readonly nodes: readonly Node[];
+  readonly pods: readonly Pod[];
+  readonly fleet: FleetChecks;
+  readonly orders = new OrderChecks(this.violations);
+  /** When the last write was made that is not a Lease and not about a sandbox that can only fail again and again. */
+  lastWriteAt = 0;
+  lastWrite = 'nothing';
+  readonly counts = { operations: 0, faults: 0, statusWrites: 0, orders: 0, crashes: 0 };
+  readonly #orderListeners: ((runner: string, message: OperatorMessage) => void)[] = [];
+  #uids = 0;
+
+  constructor(plan: Plan, programs: Programs) {
+    this.plan = plan;
+    this.programs = programs;
+    this.random = new Random(plan.seed);
+    const store = new ApiStore(
+      () => new Date(epoch + Math.floor(this.scheduler.now / 1000) * 1000).toISOString().replace('.000Z', 'Z'),
+      () => `uid-${++this.#uids}`,
+    );
+    installSchemas(store);
+    this.api = new ApiServer(store, this.scheduler);
+    this.network = new Network(this.scheduler, this.random.fork('network'));
+    this.fleet = new FleetChecks(this.violations, this.trace, (_, copy) => copy.note.contentVersion);
+    this.nodes = numbers(plan.scale.runners).map((n) => new Node(this.#machine(n)));
+    this.pods = numbers(plan.scale.operators).map((n) => new Pod(`operator-${n}`, `10.0.0.${n}:3001`));
+    store.onChange((resource, change, old, by) => this.#judge(resource, change, old, by));
+  }
+
+  get store(): ApiStore {
+    return this.api.store;
+  }
+
+  /** Starts every program. */
+  boot(): void {
+    for (const pod of this.pods) this.startOperator(pod);
+    for (const node of this.nodes) this.startAgent(node);
+  }
+
+  onOrderSent(listener: (runner: string, message: OperatorMessage) => void): void {
+    this.#orderListeners.push(listener);
+  }
+
+  /** An operator puts an order on the wire: the programs' adapters tell of it. */
+  orderSent(pod: string, runner: string, message: OperatorMessage): void {
+    if (message.message?.$case !== 'order') return;
+    const order = message.message.value;
+    this.counts.orders++;
+    this.trace.add(pod, `order ${order.uid}/${order.epoch} #${order.order} ${nameOf(order)} → ${runner}`);
+    this.orders.sent(order, runner);
+    for (const listener of this.#orderListeners) listener(runner, message);
+  }
+
+  /** Users give up on programs that end again and again: they would never let the fleet rest. */
+  stopWhatNeverRests(): void {
+    for (const { metadata, spec } of this.sandboxes()) {
+      if (spec.command?.[0] !== 'job' || spec.restartPolicy === 'Never' || spec.desiredState === 'Stopped') continue;
+      this.trace.add('user', `stop ${metadata.namespace}/${metadata.name}`);
+      this.store.patch(sandboxResource, metadata, { type: 'merge', body: { spec: { desiredState: 'Stopped' } } }, undefined, 'user');
+    }
+  }
+
+  /** What the runner's spec sets aside for task slots. */
+  reservedMemory(machine: Machine): number {
+    const runner = this.store.find(runnerResource, { name: machine.name });
+    if (runner === undefined) return 0;
+    const { taskSlots, taskSlotResources } = asRunner(runner).spec;
+    return taskSlots * bytes(taskSlotResources.memory);
+  }
+
+  startAgent(node: Node): void {
+    if (node.agent?.isAlive === true) return;
+    node.starts++;
+    node.agent = new Process(
+      `${node.machine.name}.${node.starts}`,
+      this.scheduler,
+      this.random.fork(`agent/${node.machine.name}/${node.starts}`),
+    );
+    this.trace.add(node.machine.name, `agent starts (${node.agent.name})`);
+    this.programs.agent(this, node, node.agent);
+  }
+
+  startOperator(pod: Pod): void {
+    if (pod.process?.isAlive === true) return;
+    pod.starts++;
+    pod.process = new Process(`${pod.name}.${pod.starts}`, this.scheduler, this.random.fork(`operator/${pod.name}/${pod.starts}`));
+    this.trace.add(pod.name, `operator starts (${pod.process.name})`);
+    this.programs.operator(this, pod, pod.process);
+  }
+
+  kill(process: Process | undefined): void {
+    if (process?.isAlive !== true) return;
+    this.counts.crashes++;
+    this.trace.add(process.name, 'KILLED');
+    process.kill();
+    this.api.breakWatches((one) => one === process);
+  }
+
+  sandboxes(): Sandbox[] {
+    return this.store.list(sandboxResource).map(asSandbox);
+  }
+
+  #machine(n: number): Machine {
+    const name = `runner-${n}`;
+    return new Machine(name, this.scheduler, this.random.fork(name), this.fleet, {
+      milliCPU: 8_000,
+      memoryBytes: 3 * 2 ** 30,
+      diskBytes: 100 * 2 ** 30,
+    });
+  }
+
+  #wrote(what: string): void {
+    this.lastWriteAt = this.scheduler.now;
+    this.lastWrite = what;
+  }
+
+  #judge(resource: Resource, { type, object }: Change, old: StoredObject | undefined, by: string): void {
+    if (resource.plural === 'leases') return;
+    if (resource.plural !== sandboxResource.plural) {
+      this.#wrote(`${resource.plural} ${object.metadata.name} by ${by}`);
+      return;
+    }
+    const sandbox = asSandbox(object);
+    if (!canOnlyFail(sandbox)) this.#wrote(`${sandbox.metadata.uid} by ${by}`);
+    this.trace.add('api', `${type} ${sandbox.metadata.uid} v${sandbox.metadata.resourceVersion} by ${by}: ${describe(sandbox)}`);
+    if (object.status !== old?.status) this.counts.statusWrites++;
+    if (type === 'DELETED') {
+      const machines = this.nodes.map(({ machine }) => machine);
+      this.fleet.gone(sandbox, machines, (machine, copy) => {
+        const runner = this.store.find(runnerResource, { name: machine.name });
+        return (
+          runner !== undefined &&
+          asRunner(runner).status.removals.some(({ uid, epoch: number }) => uid === copy.key.uid && number === copy.key.epoch)
+        );
+      });
+      return;
+    }
+    this.fleet.acknowledged(sandbox, old === undefined ? undefined : asSandbox(old));
+    this.orders.acknowledged(sandbox);
+  }
+}
+
+/** An image or a program that is not there is tried again with back-off for ever. */
+function canOnlyFail({ spec, metadata }: Sandbox): boolean {
+  if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started') return false;
+  return spec.image.includes('not-there') || spec.command?.[0] === 'missing' || spec.command?.[0] === 'invalid';
+}
+
+function numbers(count: number): number[] {
+  return Array.from({ length: count }, (_, n) => n + 1);
+}
+
+function describe({ metadata, spec, status }: Sandbox): string {
+  const { state, reason, order, runnerName, assignment, contentVersion } = status;
+  const place =
+    assignment === undefined ? '' : ` on ${runnerName ?? '?'} epoch ${assignment.epoch} ${assignment.phase} ${assignment.source.kind}`;
+  const deleting = metadata.deletionTimestamp === undefined ? '' : ' (deleting)';
+  return `${metadata.namespace}/${metadata.name}${deleting} wants ${spec.desiredState}, ${state}${reason === undefined ? '' : ` ${reason}`} #${order} version ${contentVersion}${place}`;
+}
