@@ -1,3 +1,5 @@
+import type { SandboxReason } from '../../crds/reasons.ts';
+
 /**
  * The container runtime as the copies see it: a port. Implemented over containerd in agent/containerd, modelled with faults in the simulation.
  * Every call may be repeated; every call that changes something leaves either the state before or the state after, or is finished by repeating it.
@@ -73,7 +75,11 @@ export interface ImageCredential {
 }
 
 export interface PrepareProgress {
-  readonly phase: 'Pulling' | 'Unpacking' | 'Creating';
+  /**
+   * `CreatingTask`: the container and its snapshot exist from here on and only the task is missing. The caller records the start while the
+   * task is being created; told once in every prepare that gets so far, and at once when the task is there already.
+   */
+  readonly phase: 'Pulling' | 'Unpacking' | 'Creating' | 'CreatingTask';
   readonly bytes: number;
   readonly totalBytes: number;
 }
@@ -129,17 +135,23 @@ export type RuntimeEvent =
   | { readonly kind: 'Removed'; readonly key: CopyKey }
   | { readonly kind: 'Resubscribed' };
 
-/** Why a copy could not be made ready or started: certain, and nothing ran. `code` is one of the reasons in crds/names.ts. */
-export type AttemptErrorCode =
+/** Why a copy could not be made ready or started: certain, and nothing ran. The names are reasons of the API (crds/reasons.ts). */
+export type AttemptErrorCode = Extract<
+  SandboxReason,
   | 'ImageNotFound'
   | 'ImageUnauthorized'
+  | 'ImageNotPresent'
+  | 'ImageUnsuitable'
   | 'ImagePullFailed'
   | 'RegistryUnavailable'
-  | 'ImageInvalid'
+  | 'CommandMissing'
   | 'CommandNotFound'
-  | 'InvalidUser'
-  | 'InvalidConfig'
-  | 'OutOfMemory'
-  | 'DiskFull'
+  | 'CommandNotExecutable'
+  | 'WorkingDirNotFound'
+  | 'UserNotFound'
+  | 'InvalidSpec'
+  | 'OutOfMemoryAtStart'
+  | 'OutOfDisk'
   | 'ContentMissing'
-  | 'RuntimeFailed';
+  | 'RuntimeFailed'
+>;
