@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { BerthError, messageOf } from '../process/errors.ts';
+import { succeeds } from './command.ts';
 import { main } from './fail.ts';
 import { differences, staleFiles, summarize, type Difference, type Generated } from './generated.ts';
 
@@ -16,13 +17,15 @@ interface Generator {
   readonly file: string;
   /** Folders that hold nothing else: files there that are not generated any more are removed. */
   readonly owns: readonly string[];
+  /** A program that it runs and that npm does not bring. */
+  readonly needs?: { readonly program: string; readonly args: readonly string[]; readonly advice: string };
 }
 
 const generators: readonly Generator[] = [
   { name: 'crds', file: 'generate-crds.ts', owns: ['crds/yaml'] },
   { name: 'docs', file: 'generate-docs.ts', owns: ['docs/reference'] },
   { name: 'proto', file: 'generate-proto.ts', owns: ['agent/proto/gen', 'agent/containerd/gen'] },
-  { name: 'seccomp', file: 'generate-seccomp.ts', owns: [] },
+  { name: 'seccomp', file: 'generate-seccomp.ts', owns: [], needs: { program: 'go', args: ['version'], advice: 'install Go' } },
 ];
 
 const root = join(import.meta.dirname, '..');
@@ -77,10 +80,12 @@ async function compare(generator: Generator): Promise<{ readonly changes: readon
   return { changes: differences(generated, new Map(found)) };
 }
 
-async function load({ name, file }: Generator): Promise<Generated> {
+async function load({ name, file, needs }: Generator): Promise<Generated> {
   const path = join(import.meta.dirname, file);
   if (!existsSync(path))
     throw new BerthError('GeneratorMissing', `hack/${file} does not exist, so that what '${name}' generates cannot be made.`);
+  if (needs && !(await succeeds(needs.program, needs.args)))
+    throw new BerthError('ToolMissing', `'${needs.program}' is needed to make what '${name}' generates: ${needs.advice}.`);
   const { generate } = (await import(path)) as { readonly generate: () => Promise<Generated> };
   return generate();
 }

@@ -24,8 +24,16 @@ describe('generated files', () => {
   it('are summarized by the first line that differs', () =>
     expect(summarize(differences(generated, found))).toBe('a:2: found "2", generated "two"\n  c: missing\n  old: not generated any more'));
 
+  it('are shown from a little before the first difference in a long line', () => {
+    const line = 'x'.repeat(100);
+    const change = { path: 'a', found: `${line}old${line}`, wanted: `${line}new${line}` };
+    expect(summarize([change])).toBe(
+      `a:1: found "…${'x'.repeat(20)}old${'x'.repeat(57)}", generated "…${'x'.repeat(20)}new${'x'.repeat(57)}"`,
+    );
+  });
+
   it('that only end earlier are told so', () =>
-    expect(summarize([{ path: 'a', found: 'one\ntwo', wanted: 'one' }])).toBe('a:2: found "two", generated "the end of the file"'));
+    expect(summarize([{ path: 'a', found: 'one\ntwo', wanted: 'one' }])).toBe('a:2: found "two", generated the end of the file'));
 
   it('are stale where a generator owns the folder and does not make them', () =>
     expect(staleFiles(generated, ['a', 'old'])).toEqual(['old']));

@@ -34,9 +34,17 @@ function describe({ path, found, wanted }: Difference): string {
   const [before, after] = [found.split('\n'), wanted.split('\n')];
   const line = after.findIndex((text, index) => text !== before[index]);
   const at = line === -1 ? after.length : line;
-  return `${path}:${at + 1}: found "${excerpt(before[at])}", generated "${excerpt(after[at])}"`;
+  const [was, is] = [before[at], after[at]];
+  const from = Math.max(0, firstDifference(was ?? '', is ?? '') - 20);
+  return `${path}:${at + 1}: found ${excerpt(was, from)}, generated ${excerpt(is, from)}`;
 }
 
-function excerpt(line: string | undefined): string {
-  return line === undefined ? 'the end of the file' : line.trim().slice(0, 80);
+/** What the line has from a little before the place where it differs. */
+function excerpt(line: string | undefined, from: number): string {
+  return line === undefined ? 'the end of the file' : `"${from > 0 ? '…' : ''}${line.slice(from, from + 80)}"`;
+}
+
+function firstDifference(one: string, other: string): number {
+  const place = one.split('').findIndex((character, index) => character !== other[index]);
+  return place === -1 ? one.length : place;
 }

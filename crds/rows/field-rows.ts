@@ -34,12 +34,13 @@ export function requestRow(field: string): Row {
 /** The conditions of either kind; `tooMany` is one more than a list may have. */
 export function conditionRows(tooMany: number): readonly Row[] {
   const condition = { type: 'Ready', status: 'True', reason: 'Started', message: '', lastTransitionTime: TIME };
+  const conditions = (count: number) => Array.from({ length: count }, (_, n) => ({ ...condition, type: `T${n}` }));
   const path = 'status.conditions[]';
   return [
     row(
       path,
-      [[], [condition, { ...condition, type: 'Assigned' }], ABSENT],
-      [[condition, condition], 'Ready', Array.from({ length: tooMany }, (_, n) => ({ ...condition, type: `T${n}` }))],
+      [[], [condition, { ...condition, type: 'Assigned' }], conditions(tooMany - 1), ABSENT],
+      [[condition, condition], 'Ready', conditions(tooMany)],
     ),
     row(
       `${path}.type`,

@@ -4,6 +4,8 @@ import { ABSENT, refusedRow, row, type Row } from './row.ts';
 
 const unclaimed = { uid: 'a', epoch: 1, contentVersion: 1, state: 'Stopped', startTime: TIME };
 const removal = { uid: 'a', epoch: 1, namespace: 'b', name: 'c', storeID: 'd', order: 1, startTime: TIME };
+const unclaimedCopies = (count: number) => Array.from({ length: count }, (_, epoch) => ({ ...unclaimed, epoch }));
+const removals = (count: number) => Array.from({ length: count }, (_, epoch) => ({ ...removal, epoch }));
 const amounts = { cpu: '1', memory: '1Gi', disk: '1Gi' };
 
 function amountRows(path: string): readonly Row[] {
@@ -48,8 +50,8 @@ export const runnerRows: readonly Row[] = [
   row('status.connections.summary', ['3/3'], [ABSENT, 'a'.repeat(33), 1]),
   row(
     'status.unclaimed[]',
-    [[], [unclaimed, { ...unclaimed, epoch: 2 }], ABSENT],
-    [[unclaimed, unclaimed], 'none', Array.from({ length: 1025 }, (_, epoch) => ({ ...unclaimed, epoch }))],
+    [[], [unclaimed, { ...unclaimed, epoch: 2 }], unclaimedCopies(1024), ABSENT],
+    [[unclaimed, unclaimed], 'none', unclaimedCopies(1025)],
   ),
   identityRow('status.unclaimed[].uid'),
   counterRow('status.unclaimed[].epoch'),
@@ -58,11 +60,7 @@ export const runnerRows: readonly Row[] = [
   counterRow('status.unclaimed[].contentVersion'),
   row('status.unclaimed[].state', ['Running', 'Stopped'], [ABSENT, 'Started', 1]),
   timeRow('status.unclaimed[].startTime'),
-  row(
-    'status.removals[]',
-    [[], [removal, { ...removal, epoch: 2 }], ABSENT],
-    [[removal, removal], 'none', Array.from({ length: 2049 }, (_, epoch) => ({ ...removal, epoch }))],
-  ),
+  row('status.removals[]', [[], [removal, { ...removal, epoch: 2 }], removals(2048), ABSENT], [[removal, removal], 'none', removals(2049)]),
   identityRow('status.removals[].uid'),
   counterRow('status.removals[].epoch'),
   row('status.removals[].namespace', ['default'], [ABSENT, 'a'.repeat(64), 1]),

@@ -1,6 +1,8 @@
 import { DIGEST } from './bases.ts';
 import { ABSENT, refusedRow, row, type Row } from './row.ts';
 
+/** As much as is allowed: what is within the bounds must be within the API server's budget for CEL, too. */
+const longest = (length: number, index: number) => `${'n'.repeat(length - 4)}${1000 + index}`;
 const many = (count: number, item: (index: number) => unknown) => Array.from({ length: count }, (_, index) => item(index));
 
 export const sandboxSpecRows: readonly Row[] = [
@@ -25,7 +27,7 @@ export const sandboxSpecRows: readonly Row[] = [
   row('spec.imagePullPolicy', ['Always', 'IfNotPresent', 'Never', ABSENT], ['Sometimes', 1]),
   row(
     'spec.imagePullSecrets[]',
-    [[], [{ name: 'a' }, { name: 'b' }], ABSENT],
+    [[], [{ name: 'a' }, { name: 'b' }], many(16, (n) => ({ name: longest(253, n) })), ABSENT],
     [[{ name: 'a' }, { name: 'a' }], many(17, (n) => ({ name: `s${n}` })), 'a'],
   ),
   row('spec.imagePullSecrets[].name', ['registry', 'a.b'], [ABSENT, '', 'A b', 'a'.repeat(254), 1]),
@@ -33,7 +35,7 @@ export const sandboxSpecRows: readonly Row[] = [
   row('spec.args[]', [[], ['-c', 'echo "$HOME"\n', '✓'], ABSENT], [['a\0b'], ['a'.repeat(131_073)], many(1025, () => 'a'), 'sh']),
   row(
     'spec.env[]',
-    [[], [{ name: 'A' }, { name: 'B', value: 'b' }], ABSENT],
+    [[], [{ name: 'A' }, { name: 'B', value: 'b' }], many(256, (n) => ({ name: longest(256, n), value: 'v' })), ABSENT],
     [[{ name: 'A' }, { name: 'A' }], many(257, (n) => ({ name: `V${n}` })), { A: 'a' }],
   ),
   row('spec.env[].name', ['A', '_a.b-c9', 'a'.repeat(256)], [ABSENT, '', '1A', 'A=B', 'A B', 'a'.repeat(257), 1]),
@@ -68,7 +70,13 @@ export const sandboxSpecRows: readonly Row[] = [
   row('spec.placement.runnerSelector', [{}, ABSENT], ['a=b', 1]),
   row(
     'spec.placement.runnerSelector.matchLabels',
-    [{}, { a: '' }, { 'kubernetes.io/arch': 'amd64', 'a.b-c/D_e': 'F.g' }, ABSENT],
+    [
+      {},
+      { a: '' },
+      { 'kubernetes.io/arch': 'amd64', 'a.b-c/D_e': 'F.g' },
+      Object.fromEntries(many(16, (n) => [`${longest(253, n)}/${'k'.repeat(63)}`, 'v'.repeat(63)]) as [string, string][]),
+      ABSENT,
+    ],
     [
       { 'a b': 'c' },
       { a: 'b c' },

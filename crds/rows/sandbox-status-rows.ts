@@ -3,7 +3,10 @@ import { conditionRows, counterRow, identityRow, requestRow, runnerNameRow, time
 import { ABSENT, row, type Row } from './row.ts';
 
 const record = { digest: DIGEST, contentVersion: 2, takenWhile: 'Stopped', sizeBytes: 1024, completionTime: TIME };
+const records = (count: number) =>
+  Array.from({ length: count }, (_, n) => ({ ...record, digest: `sha256:${String(n).padStart(64, '0')}` }));
 const release = { runnerName: 'a', storeID: 'b', epoch: 1, contentVersion: 1 };
+const releases = (count: number) => Array.from({ length: count }, (_, epoch) => ({ ...release, epoch, runnerName: 'r'.repeat(253) }));
 const requiredDigest = (field: string) =>
   row(field, [DIGEST, OTHER_DIGEST], [ABSENT, 'latest', 'sha256:00', `sha512:${'0'.repeat(64)}`, 1]);
 const optionalReason = (field: string) => row(field, ['Started', 'OOMKilled', ABSENT], ['', 'not camel', 'lower', 'A'.repeat(65), 1]);
@@ -63,17 +66,13 @@ export const sandboxStatusRows: readonly Row[] = [
   optionalReason('status.backup.operation.reason'),
   row(
     'status.backup.history[]',
-    [[], [record, { ...record, digest: OTHER_DIGEST }], ABSENT],
-    [[record, record], 'none', Array.from({ length: 101 }, (_, n) => ({ ...record, digest: `sha256:${String(n).padStart(64, '0')}` }))],
+    [[], [record, { ...record, digest: OTHER_DIGEST }], records(100), ABSENT],
+    [[record, record], 'none', records(101)],
   ),
   ...recordRows('status.backup.history[]'),
   timeRow('status.backup.history[].verifiedTime', 'optional'),
   timeRow('status.backup.history[].deletionTime', 'optional'),
-  row(
-    'status.releases[]',
-    [[], [release, { ...release, epoch: 2 }], ABSENT],
-    [[release, release], 'none', Array.from({ length: 33 }, (_, epoch) => ({ ...release, epoch }))],
-  ),
+  row('status.releases[]', [[], [release, { ...release, epoch: 2 }], releases(32), ABSENT], [[release, release], 'none', releases(33)]),
   runnerNameRow('status.releases[].runnerName'),
   identityRow('status.releases[].storeID'),
   counterRow('status.releases[].epoch'),
