@@ -87,23 +87,21 @@ export const FAILURE_REASON_TEXTS = {
   },
   ImagePullSecretInvalid: { means: 'A Secret named in spec.imagePullSecrets holds no .dockerconfigjson.', todo: 'Correct the Secret.' },
   ImageNotPresent: { means: 'spec.imagePullPolicy is Never and the runner does not have the image.', todo: 'Use IfNotPresent.' },
-  ImageInvalid: {
+  ImageUnsuitable: {
     means: 'The image has no variant for the platform of the runner, or is not a container image.',
     todo: 'Use another image.',
   },
   ImagePullFailed: { means: 'The image could not be pulled for another cause. The message has it.', todo: 'It is tried again by itself.' },
+  CommandMissing: { means: 'Neither spec.command nor the image says what to run.', todo: 'Set spec.command.' },
   CommandNotFound: { means: 'The program is not in the sandbox.', todo: 'Correct spec.command.' },
   CommandNotExecutable: { means: 'The program is there but can not be executed.', todo: 'Correct spec.command or the mode of the file.' },
-  InvalidUser: {
+  WorkingDirNotFound: { means: 'spec.workingDir can not be used as a directory.', todo: 'Correct spec.workingDir.' },
+  UserNotFound: {
     means: 'The user or group that the image names is not in its /etc/passwd or /etc/group.',
     todo: 'Set spec.securityContext.',
   },
-  InvalidConfig: {
-    means: 'The spec and the image together can not be run, because nothing says what to run, for example. The message says why.',
-    todo: 'Correct spec.command or spec.workingDir.',
-  },
   OutOfMemoryAtStart: { means: 'The memory limit is too small to start the program.', todo: 'Raise spec.resources.limits.memory.' },
-  DiskFull: { means: 'The disk of the runner is full.', todo: 'Free space on the runner. It is tried again by itself.' },
+  OutOfDisk: { means: 'The disk of the runner is full.', todo: 'Free space on the runner. It is tried again by itself.' },
   RuntimeFailed: { means: 'containerd or the OCI runtime failed. The message has its words.', todo: 'It is tried again by itself.' },
   StopFailed: { means: 'The main program could not be ended.', todo: 'It is tried again by itself.' },
   RemoveFailed: { means: 'A copy could not be removed.', todo: 'It is tried again by itself.' },
