@@ -44,6 +44,8 @@ async function flock(path: string, options: readonly string[]) {
     });
   });
   refused.catch(() => undefined);
+  // A flock that could not take the lock has ended; its exit status says so.
+  child.stdin.on('error', () => undefined);
   child.stdin.write('.');
   const held = once(child.stdout, 'data').then(() => child);
   return Promise.race([held, refused]);

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { BerthError } from '../../process/errors.ts';
-import { lastLines } from '../command.ts';
+import { lastLines, run } from '../command.ts';
 import { withLock } from '../lock.ts';
 import { type Log, withProgress } from '../progress.ts';
 import { cacheDirectory, install, isExecutable, keyOf, requireSpace } from './cache.ts';
@@ -37,7 +37,7 @@ export async function ensureGoPrograms(name: GoModuleName, programs: readonly Go
     const absent = await missing(directory, programs);
     if (absent.length === 0) return;
     await requireGo(source, goMod);
-    await requireSpace(cacheDirectory(), build.diskBytes, `Building ${name}`);
+    await requireRoom(name, build, source);
     const what = `building ${absent.map((program) => program.name).join(', ')} ${version} from its Go module (only once, ${build.expect})`;
     await withProgress(log, what, () =>
       install(
@@ -48,6 +48,13 @@ export async function ensureGoPrograms(name: GoModuleName, programs: readonly Go
     );
   });
   return directory;
+}
+
+/** Go's own caches take most of what a first build needs. */
+async function requireRoom(name: GoModuleName, build: GoModule, source: string): Promise<void> {
+  const directories = (await run('go', ['env', 'GOCACHE', 'GOMODCACHE'], { cwd: source })).split('\n');
+  for (const directory of directories) await requireSpace(directory, build.diskBytes / directories.length, `Building ${name}`);
+  await requireSpace(cacheDirectory(), 300 * 2 ** 20, `Keeping what is built of ${name}`);
 }
 
 async function missing(directory: string, programs: readonly GoProgram[]): Promise<readonly GoProgram[]> {

@@ -1,0 +1,4 @@
+// A program that tries what a sandbox must not do.
+module berth.dev/test/harness/probe
+
+go 1.24

@@ -1,0 +1,7 @@
+package main
+
+const (
+	sysSetns          = 268
+	sysBpf            = 280
+	sysOpenByHandleAt = 265
+)
