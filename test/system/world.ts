@@ -1,8 +1,12 @@
+import { jest } from '@jest/globals';
 import type { Sandbox } from '../../crds/sandbox.ts';
 import { Cluster, type ClusterOptions } from '../harness/cluster.ts';
 import { demoImage } from '../harness/images.ts';
 import type { Runner } from '../harness/runner.ts';
 import { User } from './user.ts';
+
+/** A test waits for several things, each for as long as `eventually` does. */
+jest.setTimeout(900_000);
 
 /** For beforeAll and afterAll: the first start on a machine compiles kube-apiserver and containerd. */
 export const startTimeoutMs = 1_800_000;
