@@ -2,9 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../process/errors.ts';
 import { isAbandoned, knownInstances } from '../test/harness/ledger.ts';
-import { commandLine, killAll, processesInSession } from '../test/harness/processes.ts';
+import { commandLine, killAll, processesInSession, type ProcessRef } from '../test/harness/processes.ts';
 import { remainsOf, sweep } from '../test/harness/sweep.ts';
 import { main } from './fail.ts';
 import { seconds } from './progress.ts';
@@ -12,7 +13,6 @@ import { table } from './table.ts';
 
 /** The parts of `make test` in their order. A part that takes longer than its bound is ended and counts as failed. */
 const parts = [
-  { name: 'install', target: ['node_modules/.installed'], boundMinutes: 10 },
   { name: 'verify', target: ['verify'], boundMinutes: 5 },
   { name: 'lint', target: ['lint'], boundMinutes: 10 },
   { name: 'typecheck', target: ['typecheck'], boundMinutes: 5 },
@@ -70,12 +70,19 @@ async function runPart({ name, target, boundMinutes }: Part): Promise<Result> {
     env: { ...process.env, BERTH_KEEP_LOGS: logs },
   });
   const why = await outcome(child, boundMinutes);
-  const left = processesInSession(child.pid ?? 0);
+  const left = await lingering(child.pid ?? 0);
   const names = left.map(({ pid }) => `process ${pid} (${commandLine(pid).join(' ').slice(0, 80)})`);
   await killAll(left);
   const ms = performance.now() - begin;
   if (why !== undefined) return { name, result: 'failed', ms, why };
   return names.length === 0 ? { name, result: 'passed', ms } : { name, result: 'failed', ms, why: `it left running: ${names.join('; ')}` };
+}
+
+/** What still runs of a session when what is about to end has had time to do so. */
+async function lingering(session: number): Promise<readonly ProcessRef[]> {
+  const end = performance.now() + 5_000;
+  while (processesInSession(session).length > 0 && performance.now() < end) await delay(50);
+  return processesInSession(session);
 }
 
 /** Undefined when the part passed, else why not. An interrupt from the keyboard is passed on, so that parts can clean up. */

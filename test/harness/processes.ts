@@ -11,11 +11,21 @@ export interface ProcessRef {
 /** The variable that every started process carries, so that a crashed run's processes (shims too, which inherit it) are found again. */
 export const markerVariable = 'BERTH_HARNESS';
 
-/** The process now running under a pid; undefined when there is none or only a zombie. */
+/** The process now running under a pid; undefined when there is none or only a zombie, which holds nothing any more. */
 export function processRef(pid: number): ProcessRef | undefined {
   const fields = statFields(pid);
-  if (fields === undefined || fields[0] === 'Z' || fields[0] === 'X') return undefined;
+  if (fields === undefined || fields[0] === 'X') return undefined;
+  // While other threads of it are still ending, the first is a zombie and files and ports are still held.
+  if (fields[0] === 'Z' && threadCount(pid) <= 1) return undefined;
   return { pid, startTime: Number(fields[19]) };
+}
+
+function threadCount(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length;
+  } catch {
+    return 0;
+  }
 }
 
 /** The fields after the command name (which may hold spaces and brackets): state first. */
