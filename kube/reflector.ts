@@ -1,3 +1,4 @@
+import { isAborted } from '../process/abort.ts';
 import { backoffDelay } from '../process/backoff.ts';
 import type { Backoff } from '../process/backoff.ts';
 import { sleep } from '../process/clock.ts';
@@ -216,11 +217,6 @@ export class Reflector {
 /** A failure that says nothing about whether the server can stream a list; after any other, pages are used from now on. */
 function mayStreamAgain(error: unknown): boolean {
   return (['Unreachable', 'Unauthorized', 'Forbidden', 'TooManyRequests', 'NotFound'] as const).some((code) => isKubeError(error, code));
-}
-
-/** As a call, because the answer changes while the caller waits. */
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
 }
 
 /** Collects the first part of a streaming list: by uid, as an object may change or go while it is being sent. */

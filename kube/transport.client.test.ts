@@ -56,7 +56,9 @@ async function setUp(answers: readonly Answer[], options: { readonly clock?: Clo
     server: `http://127.0.0.1:${(server.address() as AddressInfo).port}/prefix`,
     namespace: 'default',
     credentials: () => Promise.resolve({ headers: { authorization: `Bearer t${tokens.count}` }, tls: {} }),
-    invalidate: () => void tokens.count++,
+    invalidate: () => {
+      tokens.count++;
+    },
   };
   const transport = createTransport({
     connection,
@@ -397,34 +399,32 @@ describe('watch', () => {
     expect(received[0]?.url).toContain('?watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan');
   });
 
-  it.each([
+  it.each<{ when: string; answer: Answer; want: object }>([
     { when: 'the version is refused as too old', answer: refusal(410, 'Expired'), want: { events: [], code: 'Expired' } },
     {
       when: 'the version becomes too old on the way',
-      answer: ((response) =>
-        response.end(
-          added + line({ type: 'ERROR', object: { kind: 'Status', code: 410, reason: 'Expired', message: 'too old' } }),
-        )),
+      answer: (response) =>
+        response.end(added + line({ type: 'ERROR', object: { kind: 'Status', code: 410, reason: 'Expired', message: 'too old' } })),
       want: { events: [{ type: 'ADDED', object: thing }], code: 'Expired' },
     },
     { when: 'there is no such resource', answer: refusal(404, 'NotFound'), want: { events: [], code: 'NotFound' } },
     {
       when: 'the connection breaks within a line',
-      answer: ((response) => response.write(added + added.slice(0, 20), () => response.destroy())),
+      answer: (response) => response.write(added + added.slice(0, 20), () => response.destroy()),
       want: { events: [{ type: 'ADDED', object: thing }], code: 'Unreachable' },
     },
-    { when: 'a line is not JSON', answer: ((response) => response.end('{"type":\n')), want: { events: [], code: 'Malformed' } },
+    { when: 'a line is not JSON', answer: (response) => response.end('{"type":\n'), want: { events: [], code: 'Malformed' } },
     {
       when: 'an event has no known type',
-      answer: ((response) => response.end(line({ type: 'SURPRISE' }))),
+      answer: (response) => response.end(line({ type: 'SURPRISE' })),
       want: { events: [], code: 'Malformed' },
     },
     {
       when: 'an object has no name',
-      answer: ((response) => response.end(line({ type: 'ADDED', object: {} }))),
+      answer: (response) => response.end(line({ type: 'ADDED', object: {} })),
       want: { events: [], code: 'Malformed' },
     },
-  ])('ends with $want.code when $when', async ({ answer, want }) => {
+  ])('ends with $want when $when', async ({ answer, want }) => {
     const { transport } = await setUp([answer]);
     expect(await collect(transport)).toEqual(want);
   });
