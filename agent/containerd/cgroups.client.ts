@@ -1,0 +1,83 @@
+import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { cgroupDirectory, type CgroupLayout, oomFile, parseOomKills, parsePids } from './cgroups.ts';
+
+export interface CgroupOptions {
+  /** Where the hierarchies are mounted. Default /sys/fs/cgroup. */
+  readonly mountPoint?: string;
+  /** Default /berth. */
+  readonly parent?: string;
+  readonly driver?: 'cgroupfs' | 'systemd';
+}
+
+/** What the kernel says about the sandboxes' cgroups: the proof that nothing runs. */
+export class Cgroups {
+  readonly layout: CgroupLayout;
+  /** Whether swap is counted, so that a limit for it can be set. */
+  readonly swapAccounting: boolean;
+
+  constructor({ mountPoint = '/sys/fs/cgroup', parent = '/berth', driver = 'cgroupfs' }: CgroupOptions) {
+    const version = existsSync(join(mountPoint, 'cgroup.controllers')) ? 2 : 1;
+    this.layout = { version, mountPoint, parent, driver };
+    // In version 2 the runtimes ignore a limit of no swap where swap is not counted.
+    this.swapAccounting = version === 2 || existsSync(join(mountPoint, 'memory/memory.memsw.limit_in_bytes'));
+  }
+
+  async exists(id: string): Promise<boolean> {
+    return (await entries(cgroupDirectory(this.layout, id))) !== undefined;
+  }
+
+  /** The processes of a container, of cgroups below its own too; none when the cgroup is not there. */
+  processes(id: string): Promise<readonly number[]> {
+    return processesBelow(cgroupDirectory(this.layout, id));
+  }
+
+  async oomKills(id: string): Promise<number> {
+    return parseOomKills((await readOrEmpty(join(cgroupDirectory(this.layout, id), oomFile(this.layout)))));
+  }
+
+  /** SIGKILL for every process of a container whose task containerd has lost. */
+  async kill(id: string): Promise<void> {
+    const directory = cgroupDirectory(this.layout, id);
+    const all = join(directory, 'cgroup.kill');
+    if (existsSync(all)) {
+      await writeFile(all, '1');
+      return;
+    }
+    for (const pid of await processesBelow(directory)) if (pid > 0) killProcess(pid);
+  }
+}
+
+function killProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    // It ended by itself in the meantime.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+async function processesBelow(directory: string): Promise<readonly number[]> {
+  const children = await entries(directory);
+  if (children === undefined) return [];
+  const below = await Promise.all(children.map((child) => processesBelow(join(directory, child))));
+  return [...parsePids(await readOrEmpty(join(directory, 'cgroup.procs'))), ...below.flat()];
+}
+
+/** The directories in a directory; undefined when it does not exist. */
+async function entries(directory: string): Promise<readonly string[] | undefined> {
+  const found = await readdir(directory, { withFileTypes: true }).catch(absent);
+  return found?.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+}
+
+async function readOrEmpty(path: string): Promise<string> {
+  return (await readFile(path, 'utf8').catch(absent)) ?? '';
+}
+
+function absent(error: unknown): undefined {
+  const { code } = error as NodeJS.ErrnoException;
+  // ENODEV: a cgroup that is being removed.
+  if (code === 'ENOENT' || code === 'ENODEV') return undefined;
+  throw error;
+}

@@ -1,0 +1,97 @@
+import { LABELS } from '../../crds/names.ts';
+import type { CopyKey, CopyNote, ResourceAmounts } from '../copies/runtime.ts';
+
+/** Labels of containers and snapshots that only this folder reads. */
+const own = {
+  bootID: 'berth.dev/boot-id',
+  requests: 'berth.dev/requests',
+  startTime: 'berth.dev/start-time-ms',
+  /** Id of the shim group: the copy that founded it. */
+  shimGroup: 'berth.dev/shim-group',
+} as const;
+
+/** Keeps a snapshot whatever happens to the container's record: content is only ever removed by name. */
+const gcRoot = 'containerd.io/gc.root';
+
+/** The id of a copy's container, task and snapshot. */
+export function copyID(key: CopyKey): string {
+  return `${key.uid}-${key.epoch}`;
+}
+
+/** The copy that a container id names; undefined for anything that is not one. */
+export function parseCopyID(id: string): CopyKey | undefined {
+  const match = /^(.+)-(\d+)$/.exec(id);
+  return match?.[1] === undefined ? undefined : { uid: match[1], epoch: Number(match[2]) };
+}
+
+/** What a copy's labels say. */
+export interface CopyLabels {
+  readonly key: CopyKey;
+  readonly namespace: string;
+  readonly name: string;
+  readonly note: CopyNote;
+  readonly configHash: string;
+  readonly baseDigest: string;
+  readonly requests: ResourceAmounts;
+  readonly bootID: string;
+  /** 0: unknown. */
+  readonly startTimeMs: number;
+  readonly shimGroup: string;
+}
+
+export function copyLabels(installID: string, copy: CopyLabels): Record<string, string> {
+  const { milliCPU, memoryBytes, diskBytes } = copy.requests;
+  return {
+    [LABELS.installID]: installID,
+    [LABELS.namespace]: copy.namespace,
+    [LABELS.name]: copy.name,
+    [LABELS.uid]: copy.key.uid,
+    [LABELS.epoch]: String(copy.key.epoch),
+    [LABELS.baseDigest]: copy.baseDigest,
+    [LABELS.configHash]: copy.configHash,
+    [own.bootID]: copy.bootID,
+    [own.requests]: `${milliCPU}/${memoryBytes}/${diskBytes}`,
+    [own.shimGroup]: copy.shimGroup,
+    ...noteLabels(copy.note, copy.startTimeMs),
+  };
+}
+
+/** The labels that change while a copy lives. */
+export function noteLabels(note: CopyNote, startTimeMs: number): Record<string, string> {
+  return {
+    [LABELS.order]: String(note.order),
+    [LABELS.contentVersion]: String(note.contentVersion),
+    ...(startTimeMs === 0 ? {} : { [own.startTime]: String(startTimeMs) }),
+  };
+}
+
+/** The labels of a copy's snapshot: enough to know whose it is when the container's record is gone. */
+export function snapshotLabels(installID: string, copy: CopyLabels): Record<string, string> {
+  const { namespace, name, key, baseDigest, requests } = copy;
+  const unknown = { note: { order: 0, contentVersion: 0 }, configHash: '', bootID: '', startTimeMs: 0, shimGroup: '' };
+  return { [gcRoot]: 'berth.dev', ...copyLabels(installID, { ...unknown, namespace, name, key, baseDigest, requests }) };
+}
+
+/** Undefined when these are not the labels of a copy of this installation. */
+export function parseCopyLabels(installID: string, labels: Readonly<Record<string, string>>): CopyLabels | undefined {
+  const uid = labels[LABELS.uid];
+  const epoch = wholeNumber(labels[LABELS.epoch]);
+  if (labels[LABELS.installID] !== installID || uid === undefined || epoch === undefined) return undefined;
+  const [milliCPU = 0, memoryBytes = 0, diskBytes = 0] = (labels[own.requests] ?? '').split('/').map((part) => wholeNumber(part) ?? 0);
+  return {
+    key: { uid, epoch },
+    namespace: labels[LABELS.namespace] ?? '',
+    name: labels[LABELS.name] ?? '',
+    note: { order: wholeNumber(labels[LABELS.order]) ?? 0, contentVersion: wholeNumber(labels[LABELS.contentVersion]) ?? 0 },
+    configHash: labels[LABELS.configHash] ?? '',
+    baseDigest: labels[LABELS.baseDigest] ?? '',
+    requests: { milliCPU, memoryBytes, diskBytes },
+    bootID: labels[own.bootID] ?? '',
+    startTimeMs: wholeNumber(labels[own.startTime]) ?? 0,
+    shimGroup: labels[own.shimGroup] ?? '',
+  };
+}
+
+function wholeNumber(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}

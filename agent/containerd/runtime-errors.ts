@@ -1,0 +1,74 @@
+import { AttemptError } from '../copies/attempt-error.ts';
+import type { AttemptErrorCode } from '../copies/runtime.ts';
+
+interface Rule {
+  readonly said: RegExp;
+  readonly code: AttemptErrorCode;
+  readonly sentence: (about: Attempted) => string;
+}
+
+/** What was to be run, for the message. */
+export interface Attempted {
+  readonly command: string;
+  readonly workingDir: string;
+  readonly memoryBytes: number;
+}
+
+/** runc's and crun's words. First match wins. */
+const rules: readonly Rule[] = [
+  {
+    said: /no space left on device|disk quota exceeded/i,
+    code: 'OutOfDisk',
+    sentence: () => `The runner's disk is full.`,
+  },
+  {
+    said: /OOM-killed|memory limit too low|out of memory|cannot allocate memory/i,
+    code: 'OutOfMemoryAtStart',
+    sentence: ({ memoryBytes }) => `The program could not be started within the memory limit of ${mebibytes(memoryBytes)} MiB.`,
+  },
+  {
+    said: /chdir to (cwd|`)|mkdir .*cwd|chdir\b/i,
+    code: 'WorkingDirNotFound',
+    sentence: ({ workingDir }) => `The working directory ${workingDir} cannot be used.`,
+  },
+  {
+    said: /exec format error|(exec|open executable|executable file).*(permission denied|is a directory)|is not executable/i,
+    code: 'CommandNotExecutable',
+    sentence: ({ command }) => `The command '${command}' is in the sandbox and cannot be executed.`,
+  },
+  {
+    said: /executable file .*not found|exec: .*no such file or directory|exec .*no such file or directory|stat .*no such file or directory.*exec|find executable/i,
+    code: 'CommandNotFound',
+    sentence: ({ command }) => `The command '${command}' is not in the sandbox.`,
+  },
+];
+
+/**
+ * Why the runtime could not create or start a container, from its text; undefined when the text does not prove that the process never ran
+ * (`RuntimeFailed` is for the caller who knows that from elsewhere).
+ */
+export function runtimeError(said: string, about: Attempted, cause?: unknown): AttemptError | undefined {
+  const rule = rules.find((candidate) => candidate.said.test(said));
+  if (rule === undefined) return undefined;
+  return new AttemptError(rule.code, rule.sentence(about), { cause, details: { said } });
+}
+
+/** Any other failure of the runtime before a process ran. */
+export function runtimeFailed(said: string, cause?: unknown): AttemptError {
+  return new AttemptError('RuntimeFailed', `The container could not be made: ${essence(said)}`, { cause, details: { said } });
+}
+
+/** The runtime's own words without what every layer above put in front. */
+function essence(said: string): string {
+  const text = said.replace(/^.*OCI runtime (create|start) failed: /, '').replace(/: unknown$/, '');
+  return (text.split('\n')[0] ?? '').slice(0, 300);
+}
+
+function mebibytes(bytes: number): number {
+  return Math.floor(bytes / 2 ** 20);
+}
+
+/** The shim that a task was to join is gone: nothing was made. */
+export function isShimGone(said: string): boolean {
+  return /can't find shim for sandbox|failed to load sandbox task|failed to get bootstrap params of sandbox|ttrpc: closed|dial unix .*connect: (connection refused|no such file)/.test(said);
+}

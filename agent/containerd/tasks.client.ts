@@ -1,0 +1,165 @@
+import { BerthError } from '../../process/errors.ts';
+import { type Clock, sleep } from '../../process/clock.ts';
+import type { ExitStatus } from '../copies/runtime.ts';
+import type { Cgroups } from './cgroups.client.ts';
+import type { ContainerdConnection } from './connection.client.ts';
+import { ContainerdError, isNotFound, status } from './containerd-error.ts';
+import { exitStatus, lostExit } from './exit-status.ts';
+import { type Process, Status } from './gen/types/task/task.ts';
+import type { ShimGroups } from './shim-groups.client.ts';
+
+export interface TasksOptions {
+  readonly connection: ContainerdConnection;
+  readonly cgroups: Cgroups;
+  readonly groups: ShimGroups;
+  readonly clock: Clock;
+}
+
+const [sigkill, sigterm] = [9, 15];
+/** How long a process may take to die of SIGKILL, and a lost task's processes to be ended by containerd. */
+const killMs = 30_000;
+const lostShimMs = 2_000;
+const pollMs = 20;
+
+/** The main processes of containers, and the proof that they ended. */
+export class Tasks {
+  readonly #options: TasksOptions;
+
+  constructor(options: TasksOptions) {
+    this.#options = options;
+  }
+
+  /** Undefined when containerd knows no task; that is no proof that nothing runs. */
+  async get(id: string): Promise<Process | undefined> {
+    const { connection } = this.#options;
+    try {
+      return (await connection.call(connection.tasks, connection.tasks.get, { containerId: id, execId: '' })).process;
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** How a stopped task ended. Call it while its cgroup is there. */
+  async exitOf(id: string, exited: { readonly exitStatus: number; readonly exitedAt: Date | undefined }): Promise<ExitStatus> {
+    const { cgroups, clock } = this.#options;
+    const finishTimeMs = exited.exitedAt?.getTime() ?? clock.now();
+    return exitStatus({ status: exited.exitStatus, finishTimeMs, oomKills: await cgroups.oomKills(id) });
+  }
+
+  /**
+   * Ends the task and removes it: SIGTERM, after the grace SIGKILL. Resolves when it is proven that no process is left, with how it ended;
+   * undefined when nothing was started or nothing is known of it.
+   */
+  async end(id: string, graceSeconds: number, signal: AbortSignal): Promise<ExitStatus | undefined> {
+    const { clock } = this.#options;
+    const killAt = clock.monotonic() + graceSeconds * 1000;
+    let ran = false;
+    for (;;) {
+      signal.throwIfAborted();
+      const process = await this.get(id);
+      switch (process?.status) {
+        case undefined:
+          await this.#ended(id, signal);
+          return ran ? lostExit(clock.now()) : undefined;
+        case Status.STOPPED: {
+          const exit = await this.exitOf(id, process);
+          await this.delete(id, signal);
+          return exit;
+        }
+        case Status.CREATED:
+          await this.#kill(id, sigkill);
+          await this.delete(id, signal);
+          return undefined;
+        case Status.PAUSED:
+          await this.#resume(id);
+          break;
+        default:
+          ran = true;
+          await this.#signalUntilExit(id, killAt, signal);
+      }
+    }
+  }
+
+  /** Removes a stopped task; what containerd has lost already counts as removed once no process is left. */
+  async delete(id: string, signal: AbortSignal): Promise<void> {
+    const { connection, groups } = this.#options;
+    await groups.leave(id, async () => {
+      try {
+        await connection.call(connection.tasks, connection.tasks.delete, { containerId: id });
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+      }
+    });
+    await this.#ended(id, signal);
+  }
+
+  /** Polite until `killAt`, then not. Returns when the task has exited or when it must be looked at anew. */
+  async #signalUntilExit(id: string, killAt: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const exited = this.#exited(id, killAt - clock.monotonic() + killMs, signal);
+    const grace = killAt - clock.monotonic();
+    if (grace > 0) {
+      await this.#kill(id, sigterm);
+      const waited = new AbortController();
+      const timeout = sleep(clock, grace, AbortSignal.any([signal, waited.signal])).then(
+        () => 'grace over',
+        () => 'exited',
+      );
+      await Promise.race([exited, timeout]);
+      waited.abort();
+      signal.throwIfAborted();
+      if ((await timeout) === 'exited') return;
+    }
+    await this.#kill(id, sigkill);
+    await exited;
+  }
+
+  /** Resolves when the task exits, and also when the answer is lost: the caller looks again. */
+  async #exited(id: string, deadlineMs: number, signal: AbortSignal): Promise<void> {
+    const { connection } = this.#options;
+    try {
+      await connection.call(connection.tasks, connection.tasks.wait, { containerId: id, execId: '' }, { deadlineMs, signal });
+    } catch (error) {
+      if (error instanceof ContainerdError && error.grpcCode === status.deadlineExceeded)
+        throw new BerthError('StopFailed', `The processes of ${id} did not end after SIGKILL.`, { cause: error });
+      if (!(error instanceof ContainerdError)) throw error;
+      // Not found, or the connection to containerd or to the shim broke: `end` finds out what is true now.
+      await sleep(this.#options.clock, pollMs);
+    }
+  }
+
+  async #kill(id: string, signalNumber: number): Promise<void> {
+    const { connection } = this.#options;
+    try {
+      await connection.call(connection.tasks, connection.tasks.kill, {
+        containerId: id,
+        execId: '',
+        signal: signalNumber,
+        all: signalNumber === sigkill,
+      });
+    } catch (error) {
+      // It has exited in the meantime.
+      if (!isNotFound(error)) throw error;
+    }
+  }
+
+  async #resume(id: string): Promise<void> {
+    const { connection } = this.#options;
+    await connection.call(connection.tasks, connection.tasks.resume, { containerId: id });
+  }
+
+  /** The proof where containerd cannot give it: no process in the cgroup. A shim that died leaves processes for a moment; containerd ends them, else we do. */
+  async #ended(id: string, signal: AbortSignal): Promise<void> {
+    const { cgroups, clock } = this.#options;
+    const begin = clock.monotonic();
+    for (;;) {
+      const processes = await cgroups.processes(id);
+      if (processes.length === 0) return;
+      const waited = clock.monotonic() - begin;
+      if (waited > killMs) throw new BerthError('StopFailed', `${processes.length} processes of ${id} are left and containerd has lost its task.`);
+      if (waited > lostShimMs) await cgroups.kill(id);
+      await sleep(clock, pollMs, signal);
+    }
+  }
+}

@@ -1,0 +1,224 @@
+import { createHash } from 'node:crypto';
+import { status, ContainerdError, isNotFound } from '../containerd/containerd-error.ts';
+import type { ContainerdConnection } from '../containerd/connection.client.ts';
+import type { Image } from '../containerd/gen/services/images/v1/images.ts';
+import { KeyedLock } from '../containerd/limits.client.ts';
+import { AttemptError } from '../copies/attempt-error.ts';
+import type { ContainerConfig, ImageCredential, PrepareProgress } from '../copies/runtime.ts';
+import type { Clock } from '../../process/clock.ts';
+import type { Logger } from '../../process/log.ts';
+import { type BlobDescriptor, chainID, chooseManifest, configOf, type ImageDefaults, isIndex, parseImageConfig } from './image-content.ts';
+import { hasProof, isPreloaded, proofLabels, proofsOf } from './pull-proof.ts';
+import { pullError } from './pull-errors.ts';
+import { type BlobProgress, progressOf, withEvent } from './pull-progress.ts';
+import { type ImageReference, parseReference, storeName } from './reference.ts';
+import { transferImage, type TransferSettings } from './transfer.client.ts';
+
+export interface ImageRequest {
+  readonly image: string;
+  /** The digest that was resolved before: of the manifest or of the index that names it. Empty: whatever the image's name means now. */
+  readonly digest: string;
+  readonly policy: ContainerConfig['imagePullPolicy'];
+  /** The Kubernetes namespace that asks. */
+  readonly namespace: string;
+  readonly credentials: readonly ImageCredential[];
+}
+
+/** An image that is here and unpacked. */
+export interface LocalImage {
+  /** Its name in containerd. */
+  readonly name: string;
+  /** Digest of the manifest for this machine's architecture. */
+  readonly digest: string;
+  /** Name of the snapshot to stand on. */
+  readonly chainID: string;
+  readonly defaults: ImageDefaults;
+}
+
+export interface ImagesOptions {
+  readonly connection: ContainerdConnection;
+  readonly transfer: TransferSettings;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** A pull that moves no byte for so long is given up. Default 300 s. */
+  readonly stallMs?: number;
+  /** A pull that takes longer in all is given up. Default 60 min. */
+  readonly deadlineMs?: number;
+}
+
+/** One image as containerd keeps it. `local` is read when it is first needed. */
+interface KnownImage {
+  readonly record: Image;
+  readonly reference: ImageReference;
+  local?: Promise<LocalImage>;
+}
+
+const mebibyte = 2 ** 20;
+
+/** The images on this runner. What containerd has is kept in memory, so that a start from a present image asks nobody. */
+export class Images {
+  readonly #options: Required<ImagesOptions>;
+  readonly #known = new Map<string, KnownImage>();
+  readonly #pulls = new KeyedLock();
+
+  constructor(options: ImagesOptions) {
+    this.#options = { stallMs: 300_000, deadlineMs: 3_600_000, ...options };
+  }
+
+  /** Reads which images containerd has. Call it before `ensure`. */
+  async load(): Promise<void> {
+    const { connection } = this.#options;
+    const { images } = await connection.call(connection.images, connection.images.list, { filters: [] });
+    this.#known.clear();
+    for (const image of images) this.#remember(image);
+  }
+
+  /** The names of the images that are present, from containerd. */
+  async list(): Promise<readonly string[]> {
+    await this.load();
+    return [...this.#known.keys()];
+  }
+
+  /** Drops what is known of an image that turned out not to be as it was. */
+  forget(name: string): void {
+    this.#known.delete(name);
+  }
+
+  /**
+   * The image, pulled when the policy says so or when the namespace has not shown yet that its credentials open it: an image that
+   * somebody else pulled is no key. An image that an administrator loaded by hand is for everybody.
+   * @throws AttemptError, or the signal's reason.
+   */
+  async ensure(request: ImageRequest, onProgress: (progress: PrepareProgress) => void, signal: AbortSignal): Promise<LocalImage> {
+    const parsed = parseReference(request.image);
+    const reference = request.digest === '' ? parsed : { ...parsed, tag: '', digest: request.digest };
+    const present = await this.#find(reference, request);
+    if (present !== undefined) return present;
+    if (request.policy === 'Never') throw await this.#refusal(reference, request);
+    return this.#pulls.run(storeName(reference), signal, async () => {
+      const meanwhile = await this.#find(reference, request);
+      return meanwhile ?? (await this.#pull(reference, request, onProgress, signal));
+    });
+  }
+
+  /** A present image that may be used without asking the registry. */
+  async #find(reference: ImageReference, { namespace, policy }: ImageRequest): Promise<LocalImage | undefined> {
+    if (policy === 'Always') return undefined;
+    for (const known of await this.#matching(reference)) {
+      const usable = isPreloaded(known.record.labels) || hasProof(known.record.labels, namespace, known.record.target?.digest ?? '');
+      if (usable) return this.#local(known);
+    }
+    return undefined;
+  }
+
+  async #matching(reference: ImageReference): Promise<readonly KnownImage[]> {
+    const exact = this.#known.get(storeName(reference));
+    if (reference.digest === '') return exact === undefined ? [] : [exact];
+    const matching: KnownImage[] = [];
+    for (const known of this.#known.values()) {
+      if (known.reference.host !== reference.host || known.reference.repository !== reference.repository) continue;
+      const isIt = known.record.target?.digest === reference.digest || (await this.#local(known)).digest === reference.digest;
+      if (isIt) matching.push(known);
+    }
+    return matching;
+  }
+
+  async #refusal(reference: ImageReference, { image }: ImageRequest): Promise<AttemptError> {
+    const present = (await this.#matching(reference)).length > 0;
+    return present
+      ? new AttemptError('ImageUnauthorized', `The image ${image} was pulled for another namespace and imagePullPolicy Never allows no request to show that this one may use it.`)
+      : new AttemptError('ImageNotPresent', `The image ${image} is not on the runner and imagePullPolicy is Never.`);
+  }
+
+  async #pull(reference: ImageReference, request: ImageRequest, onProgress: (progress: PrepareProgress) => void, signal: AbortSignal): Promise<LocalImage> {
+    const { connection, transfer, clock, logger, stallMs, deadlineMs } = this.#options;
+    const name = storeName(reference);
+    const stalled = new AbortController();
+    const stall = () => clock.after(stallMs, () => stalled.abort(pullError(request.image, reference.host, 'context deadline exceeded')));
+    let timer = stall();
+    let blobs: BlobProgress = new Map();
+    let told = -1;
+    onProgress(progressOf(blobs));
+    const begin = clock.monotonic();
+    try {
+      await transferImage(connection, transfer, {
+        reference,
+        credentials: request.credentials,
+        labels: { ...proofsOf(this.#known.get(name)?.record.labels ?? {}), ...proofLabels(request.namespace, reference.digest) },
+        deadlineMs,
+        signal: AbortSignal.any([signal, stalled.signal]),
+        onProgress: (event) => {
+          blobs = withEvent(blobs, event);
+          const progress = progressOf(blobs);
+          if (progress.bytes === told) return;
+          told = progress.bytes;
+          timer.cancel();
+          timer = stall();
+          onProgress(progress);
+        },
+      });
+    } catch (error) {
+      if (!(error instanceof ContainerdError) || error.grpcCode === status.unavailable) throw error;
+      throw pullError(request.image, reference.host, error.said, error);
+    } finally {
+      timer.cancel();
+    }
+    const known = await this.#proven(name, request.namespace);
+    logger.info({ image: name, namespace: request.namespace, ms: Math.round(clock.monotonic() - begin), bytes: told }, 'Pulled image');
+    return this.#local(known);
+  }
+
+  /** Notes on the image that the namespace's credentials gave exactly this content. */
+  async #proven(name: string, namespace: string): Promise<KnownImage> {
+    const { connection } = this.#options;
+    const { image } = await connection.call(connection.images, connection.images.get, { name });
+    const digest = image?.target?.digest ?? '';
+    if (image === undefined) throw new AttemptError('ImagePullFailed', `The image ${name} was pulled and is gone: something else removes images in Berth's containerd namespace.`);
+    if (hasProof(image.labels, namespace, digest)) return this.#remember(image);
+    const proof = proofLabels(namespace, digest);
+    const updated = await connection.call(connection.images, connection.images.update, {
+      image: { ...image, labels: { ...image.labels, ...proof } },
+      updateMask: Object.keys(proof).map((key) => `labels.${key}`),
+      sourceDateEpoch: undefined,
+    });
+    return this.#remember(updated.image ?? image);
+  }
+
+  #remember(record: Image): KnownImage {
+    const known: KnownImage = { record, reference: parseReference(record.name) };
+    this.#known.set(record.name, known);
+    return known;
+  }
+
+  #local(known: KnownImage): Promise<LocalImage> {
+    known.local ??= this.#read(known.record).catch((error: unknown) => {
+      this.forget(known.record.name);
+      throw error;
+    });
+    return known.local;
+  }
+
+  async #read({ name, target }: Image): Promise<LocalImage> {
+    const { architecture } = this.#options.transfer;
+    if (target === undefined) throw new AttemptError('ImageUnsuitable', `The image ${name} has no content.`);
+    const manifest = isIndex(target.mediaType) ? chooseManifest(name, await this.#blob(name, target), architecture) : target;
+    const config = parseImageConfig(name, await this.#blob(name, configOf(name, await this.#blob(name, manifest))));
+    return { name, digest: manifest.digest, chainID: chainID(config.diffIDs, sha256), defaults: config.defaults };
+  }
+
+  async #blob(image: string, { digest, size }: BlobDescriptor): Promise<string> {
+    const { connection } = this.#options;
+    if (size > 4 * mebibyte) throw new AttemptError('ImageUnsuitable', `The image ${image} has a manifest or configuration of ${size} bytes: at most 4 MiB.`);
+    try {
+      const parts = await connection.collect(connection.content, connection.content.read, { digest, offset: 0, size: 0 });
+      return Buffer.concat(parts.map((part) => part.data)).toString('utf8');
+    } catch (error) {
+      if (isNotFound(error)) throw new AttemptError('ImageUnsuitable', `A part of the image ${image} is missing on the runner: ${digest}.`, { cause: error });
+      throw error;
+    }
+  }
+}
+
+function sha256(text: string): string {
+  return `sha256:${createHash('sha256').update(text).digest('hex')}`;
+}

@@ -1,0 +1,49 @@
+import { AttemptError } from '../copies/attempt-error.ts';
+
+/** An image reference in full. */
+export interface ImageReference {
+  /** Where the registry answers, with its port: `docker.io`, `127.0.0.1:5000`. */
+  readonly host: string;
+  readonly repository: string;
+  /** Empty when only a digest was given. */
+  readonly tag: string;
+  readonly digest: string;
+}
+
+const domain = /^(localhost|.*[.:].*|\[.*\](:\d+)?)$/;
+const repositoryName = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*$/;
+const tagName = /^\w[\w.-]{0,127}$/;
+const digestName = /^sha256:[0-9a-f]{64}$/;
+
+/**
+ * Reads a reference as `docker pull` and pods do: no host means Docker Hub, no tag and no digest means `latest`.
+ * @throws AttemptError `InvalidSpec`
+ */
+export function parseReference(text: string): ImageReference {
+  const at = text.indexOf('@');
+  const digest = at < 0 ? '' : text.slice(at + 1);
+  const [name, tag] = splitTag(at < 0 ? text : text.slice(0, at));
+  const [first = '', ...rest] = name.split('/');
+  const hasHost = rest.length > 0 && domain.test(first);
+  const host = hasHost ? canonicalHost(first) : 'docker.io';
+  const path = hasHost ? rest.join('/') : name;
+  const repository = host === 'docker.io' && !path.includes('/') ? `library/${path}` : path;
+  const valid = repositoryName.test(repository) && (tag === '' || tagName.test(tag)) && (digest === '' || digestName.test(digest));
+  if (!valid) throw new AttemptError('InvalidSpec', `'${text}' is not an image reference: write it as registry/repository:tag or registry/repository@sha256:….`);
+  return { host, repository, tag: tag === '' && digest === '' ? 'latest' : tag, digest };
+}
+
+function splitTag(name: string): readonly [string, string] {
+  const colon = name.lastIndexOf(':');
+  return colon > name.lastIndexOf('/') ? [name.slice(0, colon), name.slice(colon + 1)] : [name, ''];
+}
+
+/** How containerd names the image: with the digest when there is one, since a tag beside it says nothing. */
+export function storeName({ host, repository, tag, digest }: ImageReference): string {
+  return digest === '' ? `${host}/${repository}:${tag}` : `${host}/${repository}@${digest}`;
+}
+
+/** Docker Hub answers to several names. */
+export function canonicalHost(host: string): string {
+  return ['index.docker.io', 'registry-1.docker.io', 'docker.io'].includes(host) ? 'docker.io' : host;
+}
