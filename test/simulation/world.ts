@@ -176,7 +176,7 @@ export class World {
   }
 
   #judge(resource: Resource, { type, object }: Change, old: StoredObject | undefined, by: string): void {
-    if (resource.plural === 'leases') return;
+    if (resource.plural === 'leases' || resource.plural === 'events') return;
     if (resource.plural !== sandboxResource.plural) {
       this.#wrote(`${resource.plural} ${object.metadata.name} by ${by}`);
       return;

@@ -1,4 +1,4 @@
-import type { Sandbox } from '../../../crds/index.ts';
+import type { Runner, Sandbox } from '../../../crds/index.ts';
 import { Wanted } from '../../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Order } from '../../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Violations } from './violation.ts';
@@ -8,6 +8,7 @@ export class OrderChecks {
   readonly #violations: Violations;
   /** By uid: what the API server acknowledged under each order number, newest last. */
   readonly #acknowledged = new Map<string, Map<number, Sandbox[]>>();
+  readonly #noted = new Set<string>();
   readonly #contents = new Map<string, string>();
 
   constructor(violations: Violations) {
@@ -22,19 +23,30 @@ export class OrderChecks {
     numbers.set(order, [...(numbers.get(order) ?? []), object]);
   }
 
+  /** Copies of deleted objects that this Runner's status names. */
+  noted({ metadata, status }: Runner): void {
+    for (const { uid, epoch, storeID, order } of status.removals) this.#noted.add(removalID(metadata.name, uid, epoch, storeID, order));
+  }
+
   /** An operator puts this order on the wire to this runner. */
   sent(order: Order, runner: string): void {
-    const { credentials: _, ...content } = order;
+    const { credentials: _, graceSeconds: __, ...content } = order;
     const id = `${order.uid} #${order.order} epoch ${order.epoch} → ${runner}`;
     const text = JSON.stringify(content);
     const before = this.#contents.get(id);
     if (before === undefined) this.#contents.set(id, text);
     else if (before !== text) this.#violations.add('OneNumberOneContent', `${id}: was ${before}, is ${text}`, order.uid);
+    if (order.wanted === Wanted.WANTED_ABSENT && this.#noted.has(removalID(runner, order.uid, order.epoch, order.storeId, order.order)))
+      return;
     const states = this.#acknowledged.get(order.uid)?.get(order.order) ?? [];
     if (order.order === 0 || !states.some((object) => decides(object, order, runner))) {
       this.#violations.add('OrderAcknowledged', `${id} ${nameOf(order)}: no acknowledged status says so`, order.uid);
     }
   }
+}
+
+function removalID(runner: string, uid: string, epoch: number, storeID: string, order: number): string {
+  return `${runner} ${uid}/${epoch} ${storeID} #${order}`;
 }
 
 export function nameOf(order: Order): string {
@@ -45,11 +57,12 @@ export function nameOf(order: Order): string {
 /** The table of docs/adr/0002, once more and written differently, so that the product's own is judged by it. */
 function decides(object: Sandbox, order: Order, runner: string): boolean {
   const { assignment, runnerName, releases } = object.status;
-  if (order.wanted === Wanted.WANTED_ABSENT && releases.some((release) => release.runnerName === runner && release.epoch === order.epoch)) {
-    return true;
-  }
-  if (assignment === undefined || runnerName !== runner || assignment.epoch !== order.epoch) return false;
-  return order.storeId === assignment.storeID && order.bootId === assignment.bootID && isWanted(object, order);
+  const isThis = (copy: { readonly epoch: number; readonly storeID: string }) =>
+    copy.epoch === order.epoch && copy.storeID === order.storeId;
+  if (order.wanted === Wanted.WANTED_ABSENT && order.bootId === '')
+    return releases.some((release) => release.runnerName === runner && isThis(release));
+  if (assignment === undefined || runnerName !== runner || !isThis(assignment)) return false;
+  return order.bootId === assignment.bootID && isWanted(object, order);
 }
 
 function isWanted(object: Sandbox, order: Order): boolean {
@@ -60,7 +73,7 @@ function isWanted(object: Sandbox, order: Order): boolean {
     case Wanted.WANTED_RUNNING:
       return isStartPermitted(object) && order.contentVersion === contentVersion && order.config?.hash === assignment?.configHash;
     case Wanted.WANTED_STOPPED:
-      return state === 'Stopping' || state === 'Stopped' || state === 'Error';
+      return state === 'Stopping' || state === 'Stopped' || state === 'Archiving' || state === 'Error';
     case Wanted.WANTED_ABSENT:
       return state === 'Deleting';
     default:

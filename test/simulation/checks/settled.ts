@@ -68,7 +68,7 @@ function whyNotStarted(world: World, sandbox: Sandbox): string | undefined {
 const truths: Readonly<Partial<Record<string, (world: World, sandbox: Sandbox) => boolean>>> = {
   ImageNotFound: (_, { spec }) => spec.image.includes('not-there'),
   CommandNotFound: (_, { spec }) => spec.command?.[0] === 'missing',
-  RuntimeFailed: (_, { spec }) => spec.command?.[0] === 'invalid',
+  InvalidSpec: (_, { spec }) => spec.command?.[0] === 'invalid',
   NoRunnerAvailable: (world, sandbox) =>
     world.nodes.every(({ machine }) => isCordoned(world, machine) || !hasRoom(world, machine, sandbox)),
   InsufficientOnRunner: (world, sandbox) =>

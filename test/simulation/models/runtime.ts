@@ -68,15 +68,25 @@ export class RuntimeModel implements CopyRuntime {
     );
     await this.#unlessAborted(
       signal,
-      this.#call('create', [5, 200], () => {
+      this.#call('container', [3, 60], () => {
         const copy = this.#expect(key);
         if (copy.task.state === 'Running') throw new BerthError('Busy', `${idOfKey(key)} runs`);
-        if (config.command[0] === 'invalid') throw new AttemptError('InvalidConfig', 'the configuration is invalid');
-        if (copy.task.state === 'Created' && copy.configHash === config.hash && copy.bootID === this.#machine.bootID) return;
+        if (config.command[0] === 'invalid') throw new AttemptError('InvalidSpec', 'the configuration is invalid');
+        if (copy.configHash === config.hash) return;
+        copy.task = { state: 'None' };
         copy.configHash = config.hash;
         copy.command = config.command;
         copy.requests = config.requests;
         copy.baseDigest = digestOf(image);
+      }),
+    );
+    progress({ phase: 'CreatingTask', bytes: 0, totalBytes: 0 });
+    await this.#unlessAborted(
+      signal,
+      this.#call('task', [5, 200], () => {
+        const copy = this.#expect(key);
+        if (copy.task.state === 'Running') throw new BerthError('Busy', `${idOfKey(key)} runs`);
+        if (copy.task.state === 'Created') return;
         copy.bootID = this.#machine.bootID;
         copy.task = { state: 'Created' };
         this.#machine.observer.taskCreated(this.#machine, copy);
