@@ -43,9 +43,10 @@ await main(async () => {
       'The system tests need root (private containerd, mounts, cgroups): run "sudo make test". "make test-unit" needs nothing.',
     );
   await rm(logs, { recursive: true, force: true });
+  const before = knownInstances().map(({ instance }) => instance);
   const results: Result[] = [];
   for (const part of parts) results.push(results.some(({ result }) => result === 'failed') ? notRun(part) : await runPart(part));
-  const left = await removeLeftovers();
+  const left = await namedLeftovers(before);
   results.push({ name: 'nothing left', result: left.length === 0 ? 'passed' : 'failed', ms: 0, why: left.join('\n') });
 
   const rows = results.map(({ name, result, ms }) => [name, result, result === 'not run' ? '' : seconds(ms)]);
@@ -110,10 +111,14 @@ async function outcome(child: ChildProcess, boundMinutes: number): Promise<strin
   }
 }
 
-/** What the tests have left of instances that nobody will stop any more: removed, and named. An instance of `make up` is none of them. */
-async function removeLeftovers(): Promise<readonly string[]> {
+/**
+ * What the tests have left of instances, named; what nobody will stop any more is removed. An instance that is meant to stay and that did not
+ * run before is named too, but only its maker knows whether it may go.
+ */
+async function namedLeftovers(before: readonly string[]): Promise<readonly string[]> {
   const abandoned = knownInstances().filter(isAbandoned);
   const found = abandoned.flatMap((ledger) => remainsOf(ledger).map((line) => `${ledger.instance}: ${line}`));
   for (const ledger of abandoned) await sweep(ledger);
-  return found;
+  const staying = knownInstances().filter(({ owner, instance }) => owner === undefined && !before.includes(instance));
+  return [...found, ...staying.map(({ instance }) => `the instance "${instance}", which "make down" removes`)];
 }

@@ -1,0 +1,86 @@
+import { join } from 'node:path';
+import { choosePort, type Foundation } from './foundation.ts';
+import { ensureNode, issueToken, operatorAudience, systemNamespace, writeSecretFile } from './identity.ts';
+import { kubeconfig } from './kubeconfig.ts';
+import { bundles } from './manifests.ts';
+import { Operator } from './operator.ts';
+import { Runner } from './runner.ts';
+
+/** The name that agents verify in an operator's certificate. */
+const operatorServerName = `berth-operator.${systemNamespace}.svc`;
+
+/** An operator with its certificate and kubeconfig; not started. The API server must run. */
+export async function makeOperator(foundation: Foundation, name: string): Promise<Operator> {
+  const { ledger, authority, settings, plane } = foundation;
+  const file = join(ledger.content.dataDir, 'operators', name, 'kubeconfig');
+  const { cert, key } = await authority.issue('operator', 'berth-operator', [
+    operatorServerName,
+    'berth-operator',
+    'localhost',
+    '127.0.0.1',
+  ]);
+  const token = await issueToken(plane.api, { serviceAccount: 'berth-operator', expirationSeconds: settings.tokenSeconds });
+  await writeKubeconfig(foundation, file, token);
+  return new Operator({
+    name,
+    ledger,
+    port: await choosePort(foundation, name),
+    healthPort: await choosePort(foundation, `${name}.health`, name),
+    env: () => ({
+      BERTH_KUBECONFIG: file,
+      BERTH_NAMESPACE: systemNamespace,
+      BERTH_TLS_CERT: cert,
+      BERTH_TLS_KEY: key,
+      BERTH_LOG_LEVEL: 'debug',
+      ...settings.operatorEnv,
+    }),
+  });
+}
+
+/** A runner with its Node object and its agent's credentials; not started. `operators` says, at each start of the agent, whom it dials. */
+export async function makeRunner(foundation: Foundation, name: string, operators: () => readonly Operator[]): Promise<Runner> {
+  const { ledger, tools, plane } = foundation;
+  await ensureNode(plane.api, name);
+  await renewAgentTokens(foundation, name);
+  return new Runner({
+    name,
+    ledger,
+    tools,
+    agentHealthPort: await choosePort(foundation, `${name}.agent`),
+    agent: () => ({ bundle: bundles.agent, env: agentEnv(foundation, name, operators()) }),
+  });
+}
+
+/** Issues new node-bound tokens to a runner's agent: one for the API server, one for operators. Both files are replaced at once. */
+export async function renewAgentTokens(foundation: Foundation, name: string): Promise<void> {
+  const { api } = foundation.plane;
+  const request = { serviceAccount: 'berth-agent', node: name, expirationSeconds: foundation.settings.tokenSeconds };
+  const directory = agentDirectory(foundation, name);
+  await writeKubeconfig(foundation, join(directory, 'kubeconfig'), await issueToken(api, request));
+  await writeSecretFile(join(directory, 'operator.token'), await issueToken(api, { ...request, audience: operatorAudience }));
+}
+
+function agentEnv(foundation: Foundation, name: string, operators: readonly Operator[]): Readonly<Record<string, string>> {
+  const directory = agentDirectory(foundation, name);
+  return {
+    BERTH_KUBECONFIG: join(directory, 'kubeconfig'),
+    BERTH_NODE_NAME: name,
+    BERTH_NAMESPACE: systemNamespace,
+    BERTH_OPERATORS: operators.map(({ address }) => address).join(','),
+    BERTH_OPERATOR_CA: foundation.authority.caFile,
+    BERTH_OPERATOR_SERVER_NAME: operatorServerName,
+    BERTH_OPERATOR_TOKEN_FILE: join(directory, 'operator.token'),
+    BERTH_INSTALL_ID: foundation.installID,
+    BERTH_PLAIN_HTTP_REGISTRIES: foundation.registry.address,
+    BERTH_LOG_LEVEL: 'debug',
+    ...foundation.settings.agentEnv,
+  };
+}
+
+function agentDirectory({ ledger }: Foundation, name: string): string {
+  return join(ledger.content.dataDir, 'runners', name, 'credentials');
+}
+
+async function writeKubeconfig({ plane, authority }: Foundation, path: string, token: string): Promise<void> {
+  await writeSecretFile(path, kubeconfig({ name: 'berth', server: plane.api.server, caFile: authority.caFile, token }));
+}

@@ -1,0 +1,43 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { BerthError } from '../../process/errors.ts';
+import type { KubeApi } from './kube-api.ts';
+
+interface Condition {
+  readonly type: string;
+  readonly status: string;
+  readonly reason?: string;
+}
+
+/** Why a runner takes no sandboxes although nobody has said that it should not. */
+const notYet = ['NotReady', 'NotConnected'];
+
+/** Waits until the operators see every runner ready and connected; a cordoned one counts. @throws BerthError `RunnerNotConnected`. */
+export async function waitConnected(api: KubeApi, runners: readonly string[], timeoutMs = 60_000): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  for (;;) {
+    const seen = await Promise.all(runners.map((name) => conditionsOf(api, name)));
+    const missing = runners.findIndex((_, index) => !isConnected(seen[index] ?? []));
+    if (missing === -1) return;
+    if (performance.now() > end) throw notConnected(runners[missing] ?? '', seen[missing] ?? [], timeoutMs);
+    await delay(50);
+  }
+}
+
+function isConnected(conditions: readonly Condition[]): boolean {
+  const schedulable = conditions.find(({ type }) => type === 'Schedulable');
+  const ready = conditions.find(({ type }) => type === 'Ready');
+  return ready?.status === 'True' && schedulable !== undefined && !notYet.includes(schedulable.reason ?? '');
+}
+
+async function conditionsOf(api: KubeApi, name: string): Promise<readonly Condition[]> {
+  const { body } = await api.get({ apiVersion: 'berth.dev/v1alpha1', kind: 'Runner', metadata: { name } });
+  return ((body.status ?? {}) as { conditions?: readonly Condition[] }).conditions ?? [];
+}
+
+function notConnected(name: string, conditions: readonly Condition[], timeoutMs: number): BerthError {
+  const shown = conditions.map(({ type, status, reason }) => `${type}=${status}${reason === undefined ? '' : ` (${reason})`}`).join(', ');
+  return new BerthError(
+    'RunnerNotConnected',
+    `The operator does not see ${name} connected after ${timeoutMs / 1000} s: ${shown === '' ? 'its Runner has no conditions' : shown}.`,
+  );
+}
