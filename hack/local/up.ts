@@ -1,7 +1,7 @@
 import { chown, copyFile, mkdir } from 'node:fs/promises';
 import { delimiter, dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BerthError, hasCode } from '../../process/errors.ts';
+import { BerthError } from '../../process/errors.ts';
 import { Cluster } from '../../test/harness/cluster.ts';
 import { demoImage } from '../../test/harness/images.ts';
 import { main } from '../fail.ts';
@@ -18,12 +18,7 @@ await main(async () => {
   const begin = performance.now();
   await withLock(lockFile, toStderr, async () => {
     const cluster = await start().catch((error: unknown) => {
-      if (hasCode(error, 'PartNotReady'))
-        throw new BerthError(
-          'PartNotReady',
-          `${(error as Error).message}\nIf this stays so, "make down" and then "make up" starts afresh.`,
-        );
-      throw error;
+      throw withWayOut(error);
     });
     await writeKubeconfig(cluster.kubeconfig);
     const image = await cluster.pushImage(demo.image, await demoImage());
@@ -48,6 +43,14 @@ function start(): Promise<Cluster> {
     agentEnv: { BERTH_LOG_LEVEL: 'info' },
     log: toStderr,
   });
+}
+
+/** What "make up" can not repair is removed by "make down". */
+function withWayOut(error: unknown): unknown {
+  if (!(error instanceof BerthError)) return error;
+  const { summary } = error.details;
+  if (typeof summary !== 'string') return error;
+  return new BerthError(error.code, `${summary}. If it stays so, "make down" and then "make up" starts afresh.`, { cause: error });
 }
 
 /** The kubeconfig belongs to the person who called sudo. */

@@ -175,7 +175,8 @@ export class Part {
   }
 
   #notReady(what: string): BerthError {
-    return new BerthError('PartNotReady', `${this.name} ${what}; its log ${this.logFile} ends with:\n${lastLines(this.log(), 12)}`);
+    const summary = `${this.name} ${what}; its log is ${this.logFile}`;
+    return new BerthError('PartNotReady', `${summary} and ends with:\n${lastLines(this.log(), 12)}`, { details: { summary } });
   }
 }
 

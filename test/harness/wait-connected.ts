@@ -36,8 +36,6 @@ async function conditionsOf(api: KubeApi, name: string): Promise<readonly Condit
 
 function notConnected(name: string, conditions: readonly Condition[], timeoutMs: number): BerthError {
   const shown = conditions.map(({ type, status, reason }) => `${type}=${status}${reason === undefined ? '' : ` (${reason})`}`).join(', ');
-  return new BerthError(
-    'RunnerNotConnected',
-    `The operator does not see ${name} connected after ${timeoutMs / 1000} s: ${shown === '' ? 'its Runner has no conditions' : shown}.`,
-  );
+  const summary = `The operator does not see ${name} connected after ${timeoutMs / 1000} s (${shown === '' ? 'its Runner has no conditions' : shown})`;
+  return new BerthError('RunnerNotConnected', `${summary}.`, { details: { summary } });
 }
