@@ -56,8 +56,7 @@ async function subscribeOnce({ connection, clock }: EventsOptions, listener: (ev
   signal.addEventListener('abort', abort, { once: true });
   try {
     const done = readStream(stream, (envelope) => {
-      if (envelope.topic === nonce) ended.abort();
-      const event = envelope.topic === nonce ? ({ kind: 'Subscribed' } as const) : eventOf(envelope);
+      const event = envelope.topic === nonce ? subscribed(ended) : eventOf(envelope);
       if (event !== undefined) listener(event);
     });
     // containerd does not say when it has begun to listen: our own event coming back does.
@@ -68,6 +67,13 @@ async function subscribeOnce({ connection, clock }: EventsOptions, listener: (ev
     signal.removeEventListener('abort', abort);
     stream.cancel();
   }
+}
+
+/** The marker may come back more than once: the first one counts. */
+function subscribed(ended: AbortController): ContainerdEvent | undefined {
+  if (ended.signal.aborted) return undefined;
+  ended.abort();
+  return { kind: 'Subscribed' };
 }
 
 async function announce({ connection, clock }: Pick<EventsOptions, 'connection' | 'clock'>, nonce: string, heard: AbortSignal): Promise<void> {

@@ -1,5 +1,7 @@
+import { z } from 'zod';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { AttemptErrorCode } from '../copies/runtime.ts';
+import { parseJSON } from './json.ts';
 
 interface Rule {
   readonly said: RegExp;
@@ -13,6 +15,21 @@ export interface Attempted {
   readonly workingDir: string;
   readonly memoryBytes: number;
 }
+
+const unknown: Attempted = { command: 'of the image', workingDir: 'of the image', memoryBytes: 0 };
+
+/** What a container's record says was to be run: its OCI spec, as JSON. */
+export function attemptedOf(spec: string): Attempted {
+  const result = specSchema.safeParse(parseJSON(spec));
+  if (!result.success) return unknown;
+  const { process, linux } = result.data;
+  return { command: process.args[0] ?? '', workingDir: process.cwd, memoryBytes: linux.resources.memory.limit };
+}
+
+const specSchema = z.object({
+  process: z.object({ args: z.array(z.string()), cwd: z.string() }),
+  linux: z.object({ resources: z.object({ memory: z.object({ limit: z.number() }) }) }),
+});
 
 /** runc's and crun's words. First match wins. */
 const rules: readonly Rule[] = [

@@ -98,6 +98,8 @@ export class Tasks {
   async #signalUntilExit(id: string, killAt: number, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     const exited = this.#exited(id, killAt - clock.monotonic() + killMs, signal);
+    // It is awaited below; until then its failure is nobody's.
+    exited.catch(() => undefined);
     const grace = killAt - clock.monotonic();
     if (grace > 0) {
       await this.#kill(id, sigterm);

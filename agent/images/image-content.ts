@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { AttemptError } from '../copies/attempt-error.ts';
+import { parseJSON } from '../containerd/json.ts';
 import type { ImageProcess } from '../security/process.ts';
 
 export interface BlobDescriptor {
@@ -82,17 +83,8 @@ export function chainID(diffIDs: readonly string[], sha256: (text: string) => st
 }
 
 function parse<T>(image: string, what: string, schema: z.ZodType<T>, content: string): T {
-  const result = schema.safeParse(json(content));
+  const result = schema.safeParse(parseJSON(content));
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw new AttemptError('ImageUnsuitable', `The ${what} of the image ${image} is not one of an OCI image: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}.`);
-}
-
-function json(content: string): unknown {
-  try {
-    return JSON.parse(content) as unknown;
-  } catch {
-    // Not JSON: the schema says so in its own words.
-    return undefined;
-  }
 }

@@ -1,0 +1,297 @@
+import { join } from 'node:path';
+import { BerthError } from '../../process/errors.ts';
+import { AttemptError } from '../copies/attempt-error.ts';
+import type { Attempt, ContainerConfig, PreparedCopy, PrepareProgress } from '../copies/runtime.ts';
+import type { LocalImage, Images } from '../images/images.client.ts';
+import type { SeccompProfile } from '../security/oci.ts';
+import { resolveProcess } from '../security/process.ts';
+import { buildSpec } from '../security/spec.ts';
+import { type ResolvedUser, resolveUser } from '../security/users.ts';
+import { packSpec } from './any.ts';
+import type { Cgroups } from './cgroups.client.ts';
+import { specCgroup } from './cgroups.ts';
+import type { ContainerdConnection } from './connection.client.ts';
+import { ContainerdError, isAlreadyExists, isAmbiguous, isNotFound } from './containerd-error.ts';
+import { Container } from './gen/services/containers/v1/containers.ts';
+import { CreateTaskRequest } from './gen/services/tasks/v1/tasks.ts';
+import type { Mount } from './gen/types/mount.ts';
+import { Status } from './gen/types/task/task.ts';
+import { type KeptImage, keepImage, keptImage } from './kept-image.ts';
+import { copyID, copyLabels, parseCopyLabels, snapshotLabels } from './labels.ts';
+import { readInRoot } from './layers.client.ts';
+import { Semaphore } from './limits.client.ts';
+import { isShimGone, runtimeError, runtimeFailed } from './runtime-errors.ts';
+import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
+import { type ShimGroups, type ShimPlace, shimRuntime } from './shim-groups.client.ts';
+import type { Tasks } from './tasks.client.ts';
+
+export interface CreatorOptions {
+  readonly connection: ContainerdConnection;
+  readonly images: Images;
+  readonly tasks: Tasks;
+  readonly groups: ShimGroups;
+  readonly cgroups: Cgroups;
+  readonly installID: string;
+  readonly bootID: string;
+  readonly snapshotter: string;
+  readonly runtime: OciRuntime;
+  readonly runtimeRoot: string;
+  readonly seccomp: SeccompProfile;
+  readonly hostsFile: string;
+  readonly logDirectory: string;
+  /** How many tasks are created at once. */
+  readonly concurrentCreates: number;
+}
+
+/** What a copy is made of, besides the attempt itself. */
+interface Base extends KeptImage {
+  /** The image's name in containerd; for people. */
+  readonly image: string;
+}
+
+type OnProgress = (progress: PrepareProgress) => void;
+const noBytes = { bytes: 0, totalBytes: 0 };
+
+/** Makes copies ready to start: snapshot, container, created task. */
+export class CopyCreator {
+  readonly #options: CreatorOptions;
+  readonly #creating: Semaphore;
+  /** Who a process is in a fresh copy, by image and request: the same for every copy, so that only the first has to look. */
+  readonly #users = new Map<string, ResolvedUser>();
+
+  constructor(options: CreatorOptions) {
+    this.#options = options;
+    this.#creating = new Semaphore(options.concurrentCreates);
+  }
+
+  async prepare(attempt: Attempt, progress: OnProgress, signal: AbortSignal): Promise<PreparedCopy> {
+    const onProgress = creatingTaskOnce(progress);
+    switch (attempt.source.kind) {
+      case 'Image':
+        return this.#fromImage(attempt, attempt.source.digest, onProgress, signal);
+      case 'Local':
+        return this.#inPlace(attempt, onProgress, signal);
+      case 'Backup':
+        throw new AttemptError('RuntimeFailed', 'This agent cannot restore backups.');
+    }
+  }
+
+  async #fromImage(attempt: Attempt, digest: string, onProgress: OnProgress, signal: AbortSignal): Promise<PreparedCopy> {
+    const { images } = this.#options;
+    const { image, imagePullPolicy: policy } = attempt.config;
+    const request = { image, digest, policy, namespace: attempt.namespace, credentials: attempt.credentials };
+    const local = await images.ensure(request, onProgress, signal);
+    onProgress({ phase: 'Creating', ...noBytes });
+    try {
+      await this.#fresh(attempt, local, onProgress, signal);
+    } catch (error) {
+      if (isAlreadyExists(error)) return this.#inPlace(attempt, onProgress, signal, local);
+      if (!isNotFound(error)) throw error;
+      // The image's record is here and its snapshots are not.
+      images.forget(local.name);
+      const pulled = await images.ensure({ ...request, policy: policy === 'Never' ? 'Never' : 'Always' }, onProgress, signal);
+      await this.#fresh(attempt, pulled, onProgress, signal).catch(refuseUnpacked(image));
+      return { baseDigest: pulled.digest };
+    }
+    return { baseDigest: local.digest };
+  }
+
+  /** The quick way, which asks for nothing first: it fails with "already exists" when something of the copy is there. */
+  #fresh(attempt: Attempt, local: LocalImage, onProgress: OnProgress, signal: AbortSignal): Promise<void> {
+    const id = copyID(attempt.key);
+    const userKey = JSON.stringify([local.chainID, attempt.config.runAsUser, attempt.config.runAsGroup, local.defaults.user]);
+    return this.#creating.run(signal, () =>
+      this.#options.groups.join(id, async (place) => {
+        const prepared = this.#prepareSnapshot(attempt, local);
+        const base: Base = { image: local.name, digest: local.digest, defaults: local.defaults };
+        const user = this.#users.get(userKey) ?? (await this.#lookUpUser(attempt.config, base, await prepared));
+        this.#users.set(userKey, user);
+        const [mounts] = await settle(prepared, this.#createContainer(attempt, base, user, place));
+        await this.#createTask(attempt, base, mounts, onProgress);
+      }),
+    );
+  }
+
+  /** A new task on a snapshot that must be there. */
+  async #inPlace(attempt: Attempt, onProgress: OnProgress, signal: AbortSignal, local?: LocalImage): Promise<PreparedCopy> {
+    const { connection, snapshotter, tasks, groups } = this.#options;
+    const id = copyID(attempt.key);
+    onProgress({ phase: 'Creating', ...noBytes });
+    const [record, mounts, task] = await Promise.all([
+      connection.call(connection.containers, connection.containers.get, { id }).then(({ container }) => container, unlessNotFound),
+      connection.call(connection.snapshots, connection.snapshots.mounts, { snapshotter, key: id }).then((answer) => answer.mounts, unlessNotFound),
+      tasks.get(id),
+    ]);
+    if (mounts === undefined && local === undefined)
+      throw new AttemptError('ContentMissing', `The files of ${attempt.namespace}/${attempt.name} are not on this runner any more.`);
+    const base = await this.#baseOf(attempt, record, local, onProgress, signal);
+    const labels = parseCopyLabels(this.#options.installID, record?.labels ?? {});
+    const isCurrent = labels?.configHash === attempt.config.hash && labels.bootID === this.#options.bootID;
+    if (task?.status === Status.CREATED && isCurrent) {
+      onProgress({ phase: 'CreatingTask', ...noBytes });
+      return { baseDigest: base.digest };
+    }
+    if (task?.status === Status.RUNNING || task?.status === Status.PAUSED)
+      throw new BerthError('CopyRunning', `${attempt.namespace}/${attempt.name} runs on this runner: stop it before it is prepared again.`);
+    await tasks.end(id, 0, signal);
+    await this.#creating.run(signal, async () => {
+      const content = mounts ?? (local === undefined ? [] : await this.#prepareSnapshot(attempt, local));
+      const kept = { group: labels?.shimGroup ?? '', sandbox: record?.sandbox ?? '' };
+      await groups.join(id, async (place) => {
+        const reuse = isCurrent && record !== undefined && kept.group === place.group && kept.sandbox === place.sandbox;
+        if (!reuse) await this.#replaceContainer(attempt, base, content, place);
+        await this.#createTask(attempt, base, content, onProgress);
+      });
+    });
+    return { baseDigest: base.digest };
+  }
+
+  async #baseOf(attempt: Attempt, record: Container | undefined, local: LocalImage | undefined, onProgress: OnProgress, signal: AbortSignal): Promise<Base> {
+    if (local !== undefined) return { image: local.name, digest: local.digest, defaults: local.defaults };
+    const kept = keptImage(record?.extensions ?? {});
+    if (record !== undefined && kept !== undefined) return { image: record.image, ...kept };
+    const { connection, snapshotter, installID, images } = this.#options;
+    const { info } = await connection.call(connection.snapshots, connection.snapshots.stat, { snapshotter, key: copyID(attempt.key) });
+    const digest = parseCopyLabels(installID, info?.labels ?? {})?.baseDigest ?? '';
+    const { image, imagePullPolicy } = attempt.config;
+    const policy = imagePullPolicy === 'Never' ? 'Never' : 'IfNotPresent';
+    const found = await images.ensure({ image, digest, policy, namespace: attempt.namespace, credentials: attempt.credentials }, onProgress, signal);
+    return { image: found.name, digest: found.digest, defaults: found.defaults };
+  }
+
+  async #prepareSnapshot(attempt: Attempt, local: LocalImage): Promise<readonly Mount[]> {
+    const { connection, snapshotter, installID } = this.#options;
+    const { key, namespace, name, config } = attempt;
+    const labels = snapshotLabels(installID, { key, namespace, name, requests: config.requests, baseDigest: local.digest, ...unset });
+    const request = { snapshotter, key: copyID(key), parent: local.chainID, labels };
+    return (await connection.call(connection.snapshots, connection.snapshots.prepare, request)).mounts;
+  }
+
+  async #replaceContainer(attempt: Attempt, base: Base, mounts: readonly Mount[], place: ShimPlace): Promise<void> {
+    const { connection } = this.#options;
+    const user = await this.#lookUpUser(attempt.config, base, mounts);
+    // The place in a shim group cannot be updated, and the snapshot stays by a label of its own.
+    await connection.call(connection.containers, connection.containers.delete, { id: copyID(attempt.key) }).catch(unlessNotFound);
+    await this.#createContainer(attempt, base, user, place);
+  }
+
+  async #createContainer(attempt: Attempt, base: Base, user: ResolvedUser, place: ShimPlace): Promise<void> {
+    const { connection, installID, bootID, snapshotter } = this.#options;
+    const { key, namespace, name, config } = attempt;
+    const id = copyID(key);
+    const labels = copyLabels(installID, {
+      ...unset,
+      key,
+      namespace,
+      name,
+      configHash: config.hash,
+      baseDigest: base.digest,
+      requests: config.requests,
+      bootID,
+      shimGroup: place.group,
+    });
+    const container = Container.fromPartial({
+      id,
+      labels,
+      image: base.image,
+      snapshotter,
+      snapshotKey: id,
+      sandbox: place.sandbox,
+      runtime: { name: shimRuntime, options: this.#runtimeOptions() },
+      spec: packSpec(this.#spec(attempt, base, user)),
+      extensions: keepImage(base),
+    });
+    await connection.call(connection.containers, connection.containers.create, { container });
+  }
+
+  #spec({ key, name, config }: Attempt, base: Base, { user, home }: ResolvedUser) {
+    const { cgroups, seccomp, hostsFile } = this.#options;
+    return buildSpec({
+      ...resolveProcess(config, base.defaults, { hostname: name, home }),
+      hostname: name,
+      user,
+      requests: config.requests,
+      limits: config.limits,
+      pidsLimit: config.pidsLimit,
+      cgroupsPath: specCgroup(cgroups.layout, copyID(key)),
+      swapAccounting: cgroups.swapAccounting,
+      hostsFile,
+      seccomp,
+    });
+  }
+
+  async #createTask({ key, config }: Attempt, base: Base, mounts: readonly Mount[], onProgress: OnProgress): Promise<void> {
+    const { connection, logDirectory } = this.#options;
+    onProgress({ phase: 'CreatingTask', ...noBytes });
+    const log = `file://${join(logDirectory, `${copyID(key)}.log`)}`;
+    const request = CreateTaskRequest.fromPartial({
+      containerId: copyID(key),
+      rootfs: [...mounts],
+      stdout: log,
+      stderr: log,
+      options: this.#runtimeOptions(),
+    });
+    try {
+      await connection.call(connection.tasks, connection.tasks.create, request);
+    } catch (error) {
+      throw createError(error, config, base);
+    }
+  }
+
+  async #lookUpUser(config: ContainerConfig, base: Base, mounts: readonly Mount[]): Promise<ResolvedUser> {
+    const [passwd, group] = await Promise.all([readInRoot(mounts, '/etc/passwd'), readInRoot(mounts, '/etc/group')]);
+    const { runAsUser, runAsGroup } = config;
+    const request = {
+      imageUser: base.defaults.user,
+      ...(runAsUser === undefined ? {} : { runAsUser }),
+      ...(runAsGroup === undefined ? {} : { runAsGroup }),
+    };
+    return resolveUser(request, { passwd: passwd ?? '', group: group ?? '' });
+  }
+
+  #runtimeOptions() {
+    const { runtime, runtimeRoot, cgroups } = this.#options;
+    return runtimeOptions(runtime, runtimeRoot, cgroups.layout.driver);
+  }
+}
+
+/** Labels that are not known while a copy is made. */
+const unset = { note: { order: 0, contentVersion: 0 }, configHash: '', bootID: '', startTimeMs: 0, shimGroup: '' } as const;
+
+/** A task that was not created never ran; only a broken connection leaves that open, and a shim that is gone is tried elsewhere. */
+function createError(error: unknown, config: ContainerConfig, base: Base): unknown {
+  if (!(error instanceof ContainerdError) || isAmbiguous(error) || isAlreadyExists(error) || isShimGone(error.said)) return error;
+  const { args, cwd } = resolveProcess(config, base.defaults, { hostname: '', home: '' });
+  const attempted = { command: args[0] ?? '', workingDir: cwd, memoryBytes: config.limits.memoryBytes };
+  return runtimeError(error.said, attempted, error) ?? runtimeFailed(error.said, error);
+}
+
+/** Whatever is repeated inside, the caller hears once that only the task is missing. */
+function creatingTaskOnce(progress: OnProgress): OnProgress {
+  let told = false;
+  return (step) => {
+    if (step.phase === 'CreatingTask' && told) return;
+    told ||= step.phase === 'CreatingTask';
+    progress(step);
+  };
+}
+
+function refuseUnpacked(image: string): (error: unknown) => never {
+  return (error) => {
+    if (isNotFound(error))
+      throw new AttemptError('ImageUnsuitable', `The image ${image} has no files for this machine.`, { cause: error });
+    throw error;
+  };
+}
+
+/** Both results; when one fails, the failure only after the other has ended too, so that nothing is still being made. */
+async function settle<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second]);
+  return Promise.all([first, second]);
+}
+
+function unlessNotFound(error: unknown): undefined {
+  if (!isNotFound(error)) throw error;
+  return undefined;
+}
+

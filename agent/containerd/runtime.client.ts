@@ -1,0 +1,324 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { LABELS } from '../../crds/names.ts';
+import { type Clock, sleep } from '../../process/clock.ts';
+import { messageOf } from '../../process/errors.ts';
+import type { Logger } from '../../process/log.ts';
+import { AttemptError } from '../copies/attempt-error.ts';
+import type {
+  Attempt,
+  CopyKey,
+  CopyNote,
+  CopyRuntime,
+  ExitStatus,
+  PreparedCopy,
+  PrepareProgress,
+  RuntimeCopy,
+  RuntimeEvent,
+  StartedCopy,
+} from '../copies/runtime.ts';
+import { Images } from '../images/images.client.ts';
+import { seccompProfile } from '../security/seccomp.ts';
+import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
+import { ContainerdConnection, openNamespace } from './connection.client.ts';
+import { ContainerdError, isAmbiguous, isNotFound, status } from './containerd-error.ts';
+import { CopyCreator } from './create.client.ts';
+import { type ContainerdEvent, followEvents } from './events.client.ts';
+import { Container } from './gen/services/containers/v1/containers.ts';
+import { Status } from './gen/types/task/task.ts';
+import { copiesOf } from './inventory.ts';
+import { copyID, noteLabels, parseCopyID, parseCopyLabels } from './labels.ts';
+import { chooseRuntime } from './probe.client.ts';
+import { attemptedOf, runtimeError, runtimeFailed } from './runtime-errors.ts';
+import { type OciRuntime, ociRuntimes } from './runtime-options.ts';
+import { ShimGroups } from './shim-groups.client.ts';
+import { Tasks } from './tasks.client.ts';
+
+export interface ContainerdRuntimeOptions {
+  /** Absolute path of containerd's socket. */
+  readonly address: string;
+  /** The containerd namespace, for this installation alone. Default `berth`. */
+  readonly namespace?: string;
+  readonly installID: string;
+  /** Names the disk; the namespace is labelled with it. */
+  readonly storeID: string;
+  readonly bootID: string;
+  /** For logs and what the runtime itself needs. containerd must see it under the same path. */
+  readonly stateDir: string;
+  /** Where the OCI runtime keeps its state: on a tmpfs, one for each containerd. Default /run/berth/oci. */
+  readonly runtimeRoot?: string;
+  /** Default: crun when it passes a probe, else runc. */
+  readonly ociRuntime?: OciRuntime | 'auto';
+  readonly cgroups?: CgroupOptions;
+  /** How many copies share one shim; 1: none do. Default 10. */
+  readonly shimGroupSize?: number;
+  /** How many containers are created at once. Default two per core. */
+  readonly concurrentCreates?: number;
+  /** Default overlayfs. */
+  readonly snapshotter?: string;
+  /** Registries besides loopback that speak plain http, as `host:port`. */
+  readonly plainHttpHosts?: readonly string[];
+  /** Directory of `<host:port>/hosts.toml` files. */
+  readonly registryConfigDir?: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** The runtime over containerd, with what others in the agent need of it. */
+export interface ContainerdRuntime extends CopyRuntime {
+  readonly connection: ContainerdConnection;
+  readonly ociRuntime: OciRuntime;
+  readonly containerdVersion: string;
+  /** Ends the connection; what runs goes on. */
+  close(): Promise<void>;
+}
+
+/** How long containerd may be away before a call gives up. */
+const awayMs = 30_000;
+const retryMs = 200;
+
+/**
+ * Connects to containerd, checks that it can be used, takes over what is there and chooses the OCI runtime.
+ * @throws BerthError `ContainerdTooOld`, `NamespaceNotOurs`, `NoRuntime`, `UnsupportedArchitecture`, or ContainerdFailed when it does not answer.
+ */
+export async function createContainerdRuntime(options: ContainerdRuntimeOptions): Promise<ContainerdRuntime> {
+  const { clock, logger, installID, stateDir } = options;
+  const connection = new ContainerdConnection({ address: options.address, namespace: options.namespace ?? 'berth' });
+  try {
+    const labels = { [LABELS.installID]: installID, [LABELS.storeID]: options.storeID };
+    const containerdVersion = await openNamespace(connection, labels);
+    const [logDirectory, hostsFile] = [join(stateDir, 'logs'), join(stateDir, 'hosts')];
+    await mkdir(logDirectory, { recursive: true, mode: 0o700 });
+    await writeFile(hostsFile, '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n', { mode: 0o644 });
+    const cgroups = new Cgroups(options.cgroups ?? {});
+    const seccomp = seccompProfile(process.arch);
+    const runtimeRoot = options.runtimeRoot ?? '/run/berth/oci';
+    const snapshotter = options.snapshotter ?? 'overlayfs';
+    const images = new Images({
+      connection,
+      clock,
+      logger,
+      transfer: {
+        snapshotter,
+        architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+        plainHttpHosts: options.plainHttpHosts ?? [],
+        registryConfigDir: options.registryConfigDir ?? '',
+      },
+    });
+    const groups = new ShimGroups({ connection, size: options.shimGroupSize ?? 10, logger });
+    const tasks = new Tasks({ connection, cgroups, groups, clock });
+    const wanted = options.ociRuntime ?? 'auto';
+    const probe = { connection, cgroups, architecture: process.arch, seccomp, directory: join(stateDir, 'probe'), hostsFile, runtimeRoot, logger };
+    const [runtime] = await Promise.all([
+      chooseRuntime(probe, wanted === 'auto' ? ociRuntimes : [wanted]),
+      images.load(),
+      restoreGroups(connection, groups, installID),
+    ]);
+    const creator = new CopyCreator({
+      ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile, logDirectory },
+      bootID: options.bootID,
+      concurrentCreates: options.concurrentCreates ?? 2 * availableParallelism(),
+    });
+    return new Runtime({
+      ...{ connection, images, tasks, groups, cgroups, creator, installID, snapshotter, logDirectory, clock, logger, containerdVersion },
+      ociRuntime: runtime,
+    });
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+async function restoreGroups(connection: ContainerdConnection, groups: ShimGroups, installID: string): Promise<void> {
+  const [{ containers }, { tasks }] = await Promise.all([
+    connection.call(connection.containers, connection.containers.list, { filters: [] }),
+    connection.call(connection.tasks, connection.tasks.list, { filter: '' }),
+  ]);
+  const running = new Set(tasks.map((task) => task.id));
+  const members = containers.filter(({ id }) => running.has(id));
+  await groups.restore(members.map(({ id, labels }) => ({ id, group: parseCopyLabels(installID, labels)?.shimGroup ?? '' })));
+}
+
+interface RuntimeParts {
+  readonly connection: ContainerdConnection;
+  readonly images: Images;
+  readonly tasks: Tasks;
+  readonly groups: ShimGroups;
+  readonly cgroups: Cgroups;
+  readonly creator: CopyCreator;
+  readonly installID: string;
+  readonly snapshotter: string;
+  readonly logDirectory: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly containerdVersion: string;
+  readonly ociRuntime: OciRuntime;
+}
+
+class Runtime implements ContainerdRuntime {
+  readonly connection: ContainerdConnection;
+  readonly ociRuntime: OciRuntime;
+  readonly containerdVersion: string;
+  readonly #parts: RuntimeParts;
+  /** When the processes that are known to have been started were: whose exit is news. */
+  readonly #started = new Map<string, number>();
+
+  constructor(parts: RuntimeParts) {
+    this.#parts = parts;
+    this.connection = parts.connection;
+    this.ociRuntime = parts.ociRuntime;
+    this.containerdVersion = parts.containerdVersion;
+  }
+
+  async list(): Promise<readonly RuntimeCopy[]> {
+    const { connection, installID, snapshotter } = this.#parts;
+    const filters = [`labels."${LABELS.installID}"=="${installID}"`];
+    // Containers first: a copy whose container is there has its snapshot, or will have it by the next answer.
+    const { containers } = await connection.call(connection.containers, connection.containers.list, { filters });
+    const [{ tasks }, snapshots] = await Promise.all([
+      connection.call(connection.tasks, connection.tasks.list, { filter: '' }),
+      connection.collect(connection.snapshots, connection.snapshots.list, { snapshotter, filters }),
+    ]);
+    const stopped = tasks.filter((task) => task.status === Status.STOPPED);
+    const exits = new Map(await Promise.all(stopped.map(async (task) => [task.id, await this.#parts.tasks.exitOf(task.id, task)] as const)));
+    const copies = copiesOf(installID, { containers, tasks, snapshots: snapshots.flatMap((answer) => answer.info), exits });
+    for (const { key, task } of copies) if (task.state === 'Running') this.#started.set(copyID(key), task.startTimeMs);
+    return copies;
+  }
+
+  async prepare(attempt: Attempt, progress: (progress: PrepareProgress) => void, signal: AbortSignal): Promise<PreparedCopy> {
+    try {
+      return await this.#untilAnswered(signal, () => this.#parts.creator.prepare(attempt, progress, signal));
+    } catch (error) {
+      if (!(error instanceof ContainerdError)) throw error;
+      throw new AttemptError('RuntimeFailed', `containerd could not make the container: ${error.said}`, { cause: error });
+    }
+  }
+
+  async start(key: CopyKey): Promise<StartedCopy> {
+    const { connection, clock } = this.#parts;
+    const id = copyID(key);
+    // Before the call: the process may have exited before the answer is here.
+    this.#started.set(id, clock.now());
+    try {
+      await connection.call(connection.tasks, connection.tasks.start, { containerId: id, execId: '' });
+    } catch (error) {
+      if (!(error instanceof ContainerdError) || isAmbiguous(error)) throw error;
+      return await this.#startFailed(id, error);
+    }
+    const startTimeMs = clock.now();
+    this.#started.set(id, startTimeMs);
+    return { startTimeMs };
+  }
+
+  async stop(key: CopyKey, graceSeconds: number, signal: AbortSignal): Promise<ExitStatus | undefined> {
+    const id = copyID(key);
+    const exit = await this.#untilAnswered(signal, () => this.#parts.tasks.end(id, graceSeconds, signal));
+    this.#started.delete(id);
+    return exit;
+  }
+
+  remove(key: CopyKey): Promise<void> {
+    const { connection, tasks, snapshotter, logDirectory } = this.#parts;
+    const id = copyID(key);
+    const never = new AbortController().signal;
+    this.#started.delete(id);
+    return this.#untilAnswered(never, async () => {
+      await tasks.end(id, 0, never);
+      // The answer, or that it is not there, is the proof.
+      await Promise.all([
+        connection.call(connection.containers, connection.containers.delete, { id }).catch(unlessNotFound),
+        connection.call(connection.snapshots, connection.snapshots.remove, { snapshotter, key: id }).catch(unlessNotFound),
+        rm(join(logDirectory, `${id}.log`), { force: true }),
+      ]);
+    });
+  }
+
+  async annotate(key: CopyKey, note: CopyNote): Promise<void> {
+    const { connection } = this.#parts;
+    const id = copyID(key);
+    const labels = noteLabels(note, Math.round(this.#started.get(id) ?? 0));
+    await connection.call(connection.containers, connection.containers.update, {
+      container: Container.fromPartial({ id, labels }),
+      updateMask: Object.keys(labels).map((label) => `labels.${label}`),
+    });
+  }
+
+  images(): Promise<readonly string[]> {
+    return this.#parts.images.list();
+  }
+
+  subscribe(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void {
+    const { connection, clock, logger } = this.#parts;
+    const onEvent = (event: ContainerdEvent) => {
+      this.#translate(event).then(
+        (translated) => {
+          if (translated !== undefined && !signal.aborted) listener(translated);
+        },
+        // The copy is seen in the next list.
+        (error: unknown) => logger.warn({ said: messageOf(error), event: event.kind }, 'An event of containerd could not be looked into'),
+      );
+    };
+    void followEvents({ connection, clock, logger }, onEvent, signal);
+  }
+
+  async close(): Promise<void> {
+    await this.#parts.groups.settled();
+    this.connection.close();
+  }
+
+  async #translate(event: ContainerdEvent): Promise<RuntimeEvent | undefined> {
+    if (event.kind === 'Subscribed') return { kind: 'Resubscribed' };
+    const key = parseCopyID(event.id);
+    if (key === undefined) return undefined;
+    if (event.kind !== 'Exited') return (await this.#isWhole(event.id)) ? undefined : { kind: 'Removed', key };
+    // A task that was created and discarded exits too, and never ran.
+    if (!this.#started.delete(event.id)) return undefined;
+    return { kind: 'Exited', key, exit: await this.#parts.tasks.exitOf(event.id, event) };
+  }
+
+  /** Whether container and snapshot are there: a record that we replaced ourselves is no news. */
+  async #isWhole(id: string): Promise<boolean> {
+    const { connection, snapshotter } = this.#parts;
+    const found = await Promise.all([
+      connection.call(connection.containers, connection.containers.get, { id }).catch(unlessNotFound),
+      connection.call(connection.snapshots, connection.snapshots.stat, { snapshotter, key: id }).catch(unlessNotFound),
+    ]);
+    return found.every((record) => record !== undefined);
+  }
+
+  /** A failed start is certain only when the task is still in its first state, or when the runtime says that it could not execute the program. */
+  async #startFailed(id: string, error: ContainerdError): Promise<StartedCopy> {
+    const { connection, tasks, clock } = this.#parts;
+    const task = await tasks.get(id);
+    if (task?.status === Status.RUNNING) return { startTimeMs: this.#started.get(id) ?? clock.now() };
+    const { container } = await connection.call(connection.containers, connection.containers.get, { id });
+    const known = runtimeError(error.said, attemptedOf(container?.spec?.value.toString('utf8') ?? ''), error);
+    const neverRan = task?.status === Status.CREATED || (task?.status === Status.STOPPED && known !== undefined);
+    if (!neverRan) throw error;
+    this.#started.delete(id);
+    await tasks.end(id, 0, new AbortController().signal);
+    throw known ?? runtimeFailed(error.said, error);
+  }
+
+  /** Repeats work, which may be repeated, while containerd is away. */
+  async #untilAnswered<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const { clock } = this.#parts;
+    const giveUpAt = clock.monotonic() + awayMs;
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        const isAway = error instanceof ContainerdError && error.grpcCode === status.unavailable;
+        if (!isAway || clock.monotonic() >= giveUpAt) throw error;
+        await sleep(clock, retryMs, signal);
+      }
+    }
+  }
+}
+
+function unlessNotFound(error: unknown): undefined {
+  if (!isNotFound(error)) throw error;
+  return undefined;
+}
