@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { backoffDelay } from '../process/backoff.ts';
 import { sleep } from '../process/clock.ts';
-import type { Clock, Random } from '../process/clock.ts';
+import type { Clock, Random, Timer } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import { noMetrics } from '../process/metrics.ts';
 import type { Counter, Metrics } from '../process/metrics.ts';
@@ -99,14 +99,16 @@ class Recorder implements RunnableEventRecorder {
 
   async run(signal: AbortSignal, drainMs = 2_000): Promise<void> {
     const hard = new AbortController();
+    let timer: Timer | undefined;
     const close = () => {
       this.#closed = true;
       for (const wake of this.#wake.splice(0)) wake();
-      this.#clock.after(drainMs, () => hard.abort(new Error('shutdown')));
+      timer = this.#clock.after(drainMs, () => hard.abort(new Error('shutdown')));
     };
     if (signal.aborted) close();
     signal.addEventListener('abort', close, { once: true });
     await Promise.all(Array.from({ length: writers }, () => this.#write(hard.signal)));
+    timer?.cancel();
   }
 
   #record(event: EventNote): void {

@@ -11,3 +11,8 @@ export function compareVersions(a: string, b: string): number | undefined {
   if (a.length !== b.length) return a.length - b.length;
   return a < b ? -1 : 1;
 }
+
+/** True for a version that can only be compared for equality. */
+export function isOpaque(version: string): boolean {
+  return !decimal.test(version);
+}

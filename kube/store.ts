@@ -1,5 +1,5 @@
 import { isGone, keyOf, keyOfRef } from './object.ts';
-import { compareVersions } from './resource-version.ts';
+import { compareVersions, isOpaque } from './resource-version.ts';
 import type { KubeObject, ObjectKey, ObjectMeta } from './types.ts';
 
 /** What happened to an object, as subscribers of a cache are told. */
@@ -39,7 +39,7 @@ const memory = 10_000;
  * - Until the watch reaches it, older events for its key are passed over.
  * - A list that began before the acknowledgement does not undo it; one that began afterwards contains it.
  * - A uid that is gone never returns.
- * Where versions are opaque, "newer" is decided by remembering the versions that the watch has told.
+ * Where versions are opaque, "newer" is decided by remembering the versions that the watch has told; an error of that is mended by a list.
  * No clock, no I/O: every method returns the changes to tell.
  */
 export class Store<T extends KubeObject> {
@@ -120,8 +120,9 @@ export class Store<T extends KubeObject> {
    * versions are opaque and an acknowledged write was not met on the way here.
    */
   bookmark(position: string): boolean {
-    const order = this.#position === undefined ? 1 : compareVersions(position, this.#position);
-    if (order === undefined ? this.#isUnsettled() : order < 0) return false;
+    if (isOpaque(position)) {
+      if (this.#isUnsettled()) return false;
+    } else if (this.#position !== undefined && (compareVersions(position, this.#position) ?? 0) < 0) return false;
     this.#position = position;
     return true;
   }
@@ -156,11 +157,11 @@ export class Store<T extends KubeObject> {
   }
 
   #isUnsettled(): boolean {
-    return [...this.#entries.values()].some(({ acknowledged }) => acknowledged !== undefined);
+    return this.#gone.size > 0 || [...this.#entries.values()].some(({ acknowledged }) => acknowledged !== undefined);
   }
 
   #remember(version: string, what: string): void {
-    if (compareVersions(version, '1') !== undefined) return;
+    if (!isOpaque(version)) return;
     this.#told.add(what);
     evict(this.#told);
   }

@@ -70,7 +70,7 @@ export async function loadTls(options: TlsReloaderOptions): Promise<TlsReloader>
 }
 
 async function readMaterial({ certFile, keyFile, caFile }: TlsFiles): Promise<TlsMaterial> {
-  const [cert, key, ca] = await Promise.all([certFile, keyFile, caFile].map((file) => (file === undefined ? undefined : readPem(file))));
+  const [cert, key, ca] = await Promise.all([certFile, keyFile, caFile].map(readPem));
   if ((cert === undefined) !== (key === undefined)) {
     throw new BerthError('TlsFiles', 'A TLS certificate and its key are needed together: name both files or neither.');
   }
@@ -87,7 +87,8 @@ async function readMaterial({ certFile, keyFile, caFile }: TlsFiles): Promise<Tl
   return { cert, key, ca };
 }
 
-async function readPem(file: string): Promise<Buffer> {
+async function readPem(file: string | undefined): Promise<Buffer | undefined> {
+  if (file === undefined) return undefined;
   try {
     return await readFile(file);
   } catch (cause) {
