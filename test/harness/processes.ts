@@ -79,6 +79,15 @@ export function processesInSession(session: number): readonly ProcessRef[] {
   return processesWhere((pid) => Number(statFields(pid)?.[3]) === session);
 }
 
+/** Every process whose root is an overlay that writes below `directory`: the processes of containers, wherever their cgroup is. */
+export function processesRootedBelow(directory: string): readonly ProcessRef[] {
+  return processesWhere((pid) => (readProc(pid, 'mountinfo') ?? '').split('\n').some((line) => isRootBelow(line, directory)));
+}
+
+function isRootBelow(line: string, directory: string): boolean {
+  return line.split(' ')[4] === '/' && line.includes(`upperdir=${directory}/`);
+}
+
 function processesWhere(test: (pid: number) => boolean): readonly ProcessRef[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)

@@ -10,7 +10,7 @@ import { answers } from './control-plane.ts';
 import type { Ledger } from './ledger.ts';
 import { bundleContent } from './operator.ts';
 import { Part, type PartCommand } from './part.ts';
-import { killAll, processesMarked } from './processes.ts';
+import { killAll, processesMarked, processesRootedBelow } from './processes.ts';
 
 /** The variable that marks everything that runs on one runner: its containerd, agent and shims. */
 const runnerVariable = 'BERTH_HARNESS_RUNNER';
@@ -124,10 +124,16 @@ export class Runner {
   }
 
   async #endEverything(): Promise<void> {
-    await killAll(processesMarked(this.#state, runnerVariable));
-    await removeCgroup(this.cgroupParent);
+    await this.#endProcesses();
     await this.machine.kill();
     await rm(this.#state, { recursive: true, force: true });
+  }
+
+  /** Shims first, so that they do not see their containers end. */
+  async #endProcesses(): Promise<void> {
+    await killAll(processesMarked(this.#state, runnerVariable));
+    await killAll(processesRootedBelow(this.containerdRoot));
+    await removeCgroup(this.cgroupParent);
   }
 
   #machinePart(): Part {
@@ -148,8 +154,7 @@ export class Runner {
       ledger: this.#options.ledger,
       logFile: this.#log('machine'),
       prepare: async () => {
-        await killAll(processesMarked(this.#state, runnerVariable));
-        await removeCgroup(this.cgroupParent);
+        await this.#endProcesses();
         await rm(this.#state, { recursive: true, force: true });
         await mkdir(join(this.#state, 'run'), { recursive: true, mode: 0o711 });
         await writeFile(bootID, `${randomUUID()}\n`);
@@ -226,6 +231,8 @@ export class Runner {
     return `version = 3
 root = "${this.containerdRoot}"
 state = "${join(this.#state, 'c')}"
+temp = "${join(this.#data, 'tmp')}"
+imports = []
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.podsandbox.controller.v1.podsandbox", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp"]
 [grpc]
   address = "${this.socket}"

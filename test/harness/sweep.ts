@@ -6,7 +6,7 @@ import { succeeds } from '../../hack/command.ts';
 import type { Log } from '../../hack/progress.ts';
 import { cgroupExists, cgroupProcesses, removeCgroup } from './cgroups.ts';
 import { isAbandoned, knownInstances, readLedger } from './ledger.ts';
-import { commandLine, isAlive, killAll, processesMarked } from './processes.ts';
+import { commandLine, isAlive, killAll, processesMarked, processesRootedBelow } from './processes.ts';
 
 /** An instance by where it lies. */
 export interface InstancePlace {
@@ -38,7 +38,7 @@ export async function sweep(place: InstancePlace): Promise<void> {
 /** Ends every process of an instance and removes its cgroups; files stay. */
 export async function sweepProcesses(place: InstancePlace): Promise<void> {
   const recorded = Object.values(readLedger(place.stateDir)?.parts ?? {}).filter(isAlive);
-  await killAll([...recorded, ...processesMarked(place.stateDir)]);
+  await killAll([...recorded, ...processesMarked(place.stateDir), ...processesRootedBelow(place.dataDir)]);
   await removeCgroup(instanceCgroup(place.instance));
   await killAll(processesMarked(place.stateDir));
 }
@@ -46,7 +46,8 @@ export async function sweepProcesses(place: InstancePlace): Promise<void> {
 /** What is there of an instance, one line each. Empty when nothing is left. */
 export function remainsOf(place: InstancePlace): readonly string[] {
   const cgroup = instanceCgroup(place.instance);
-  const processes = [...processesMarked(place.stateDir), ...cgroupProcesses(cgroup)];
+  const found = [...processesMarked(place.stateDir), ...processesRootedBelow(place.dataDir), ...cgroupProcesses(cgroup)];
+  const processes = [...new Map(found.map((process) => [process.pid, process])).values()];
   return [
     ...processes.map(({ pid }) => `process ${pid} (${commandLine(pid).join(' ').slice(0, 80)})`),
     ...(cgroupExists(cgroup) ? [`cgroup ${cgroup}`] : []),

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { execa } from 'execa';
 import { Cluster } from '../harness/cluster.ts';
 import { removeCgroup } from '../harness/cgroups.ts';
@@ -8,6 +8,7 @@ import { systemNamespace, operatorAudience } from '../harness/identity.ts';
 import { demoImage, pushImage, withLayer } from '../harness/images.ts';
 import { defaultDataDir, defaultStateDir } from '../harness/ledger.ts';
 import type { Runner } from '../harness/runner.ts';
+import { commandLine, processesRootedBelow } from '../harness/processes.ts';
 import { remainsOf, sweep, sweepAbandoned } from '../harness/sweep.ts';
 
 /** The first start on a machine compiles kube-apiserver and containerd. */
@@ -253,10 +254,14 @@ describe('who may do what', () => {
 });
 
 describe('what a crashed run leaves', () => {
+  afterEach(() => removeCgroup('/berth-elsewhere'));
+
   const crash = async (instance: string) => {
     const fixture = join(import.meta.dirname, '..', 'harness', 'crash.fixture.ts');
     const { signal } = await execa(process.execPath, [fixture, instance], { reject: false, env: { NODE_NO_WARNINGS: '1' } });
     expect(signal).toBe('SIGKILL');
+    const shells = processesRootedBelow(place(instance).dataDir).filter(({ pid }) => commandLine(pid)[0] === '/bin/sh');
+    expect(shells).toHaveLength(2);
     const remains = remainsOf(place(instance)).join('\n');
     for (const kind of [/process .*kube-apiserver/, /process .*containerd-shim/, /process .*\/bin\/sh/, /^cgroup /m, /^directory /m])
       expect(remains).toMatch(kind);
