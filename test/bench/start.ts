@@ -42,6 +42,9 @@ await main(async () => {
   const spec = { image, resources: { limits: { cpu: '500m', memory: '64Mi' } } };
 
   const runner = cluster.runner('runner-1');
+  // The first sandbox has a shim of its own, which the next ones join: as they do, so does what is repeated from the second.
+  await startThroughBerth(sandboxes, 'first', spec);
+  await delay(1_000);
   const { uid } = await startThroughBerth(sandboxes, 'template', spec);
   const { namespace, id } = await containerOf(runner, uid);
   const bare = new BareContainerd(runner.socket, namespace);
@@ -55,7 +58,7 @@ await main(async () => {
   const one = await measure(sides, 'one', n, 1);
   const eight = await measure(sides, 'eight', n, 8);
   const loadAfter = loadavg()[0] ?? Number.NaN;
-  await sandboxes.remove('template');
+  await Promise.all(['first', 'template'].map((name) => sandboxes.remove(name)));
   await sandboxes.close();
   bare.close();
 
