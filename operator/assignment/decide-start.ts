@@ -1,0 +1,171 @@
+import { effectiveResources } from '../../crds/index.ts';
+import { backoffDelay, type Backoff } from '../../process/backoff.ts';
+import { blameOf, reasonOf } from '../lifecycle/blame.ts';
+import { firstOf, type Outcome, type Situation } from '../lifecycle/outcome.ts';
+import { EXIT_REASON_NAMES } from '../lifecycle/settle.ts';
+import { awaitingProof, contentMissing, underWay } from '../lifecycle/shared-rules.ts';
+import { timeOf } from '../lifecycle/time.ts';
+import { lacking } from './amounts.ts';
+import { chooseRunner, unavailability, type PlacementRequest } from './choose-runner.ts';
+import { freeOf, type RunnerView } from './runner-view.ts';
+
+/** Where a sandbox that should run is to run, and when. Pure; rows D1–D13 and S4 of docs/assignment.md as far as built, first match wins. */
+export function decideStart(situation: Situation): Outcome {
+  return firstOf(situation, [
+    contentMissing, // D6
+    rejectedFirstPlacement, // D4, the runner refused
+    rejectedInPlace, // D13, the runner refused
+    unresolvedCommit, // D1
+    restartRequested,
+    running,
+    stopUnderWay,
+    awaitingProof,
+    endedByItself, // S4
+    backingOff,
+    credentialsMissing,
+    firstPlacement, // D4
+    runnerAway,
+    runnerFull, // D11
+    startInPlace, // D13
+  ]);
+}
+
+/** Between failures, and between the ends of a program and its next start. */
+export const retryBackOff: Backoff = { initialMs: 1_000, maxMs: 300_000 };
+
+/** Nothing was ever started on the runner: another one is tried when the cause lies with this one; else it is said and tried again later. */
+function rejectedFirstPlacement(situation: Situation): Outcome | undefined {
+  const { rejection, status } = situation.settled;
+  if (rejection === undefined || status.contentVersion > 0) return undefined;
+  const blame = blameOf(rejection.reason);
+  const fail = { kind: 'Fail', reason: rejection.reason, message: rejection.message, retry: 'BackOff' } as const;
+  if (blame === 'Sandbox' || blame === 'Registry' || status.runnerName === undefined) return fail;
+  const isFull = blame === 'Capacity';
+  const lesson = isFull ? undefined : ({ runnerName: status.runnerName, kind: 'Failed' } as const);
+  const why = isFull ? 'insufficient by its own count' : 'in back-off after failures';
+  const other = place(situation, { excluded: { runnerName: status.runnerName, why } });
+  const isTriedEverywhere = (status.transition?.attempts ?? 0) + 1 >= situation.world.fleet.length;
+  if (other.kind === 'Assign' && !isTriedEverywhere) return { ...other, lesson };
+  return isFull && other.kind === 'Wait' ? { ...other, retry: 'BackOff' } : { ...fail, lesson };
+}
+
+/** The copy lies on the runner, and there is no other place for it. */
+function rejectedInPlace({ settled: { rejection } }: Situation): Outcome | undefined {
+  if (rejection === undefined) return undefined;
+  const { reason, message } = rejection;
+  switch (blameOf(reason)) {
+    case 'Capacity':
+      return { kind: 'Wait', reason, message, retry: 'BackOff' };
+    case 'Content':
+      return { kind: 'Fail', reason, message, retry: 'OnChange' };
+    default:
+      return { kind: 'Fail', reason, message, retry: 'BackOff' };
+  }
+}
+
+/** D1: a runner was permitted to start it and has not said how that went. The same order to the same runner, until its deadline. */
+function unresolvedCommit(situation: Situation): Outcome | undefined {
+  const { state } = situation.settled.status;
+  return state === 'Creating' || state === 'Restoring' || state === 'Starting' ? underWay(situation) : undefined;
+}
+
+/** A new spec.restartID: stop, then start in place. Echoed by the patch that starts. */
+function restartRequested({ world, settled: { status } }: Situation): Outcome | undefined {
+  const { restartID } = world.sandbox.spec;
+  const isNew = restartID !== undefined && restartID !== status.restartID;
+  return isNew && status.state === 'Started' ? { kind: 'Stop', reason: 'Restarting' } : undefined;
+}
+
+function running({ settled: { status } }: Situation): Outcome | undefined {
+  return status.state === 'Started' ? { kind: 'Keep' } : undefined;
+}
+
+/** Stopped was ordered, for a restart or before the user's mind changed: first the proof. */
+function stopUnderWay(situation: Situation): Outcome | undefined {
+  return situation.settled.status.state === 'Stopping' ? underWay(situation) : undefined;
+}
+
+/** S4: the main process ended. What restartPolicy says now counts, also for one that ended long ago. */
+function endedByItself({ world, settled: { status } }: Situation): Outcome | undefined {
+  const { exitReason, reason, transition } = status;
+  if (status.state !== 'Stopped' || exitReason === undefined) return undefined;
+  const ended = reason === EXIT_REASON_NAMES[exitReason];
+  if (!ended && reason !== 'RestartBackOff') return undefined;
+  const { restartPolicy, restartID } = world.sandbox.spec;
+  if (restartID !== undefined && restartID !== status.restartID) return undefined;
+  const restarts = restartPolicy === 'Always' || (restartPolicy === 'OnFailure' && exitReason !== 'Completed');
+  if (!restarts) return { kind: 'Rest', reason: EXIT_REASON_NAMES[exitReason] };
+  if (!ended) return undefined;
+  return { kind: 'BackOff', retryMs: backoffDelay(retryBackOff, Math.max(1, transition?.attempts ?? 1), () => world.jitter) };
+}
+
+/** The next attempt is due later. */
+function backingOff({ world, settled: { status } }: Situation): Outcome | undefined {
+  const due = timeOf(status.transition?.retryTime);
+  return due === undefined || due <= world.now.wall ? undefined : { kind: 'Keep', lookAgainMs: due - world.now.wall };
+}
+
+/** Before the image can be pulled, the Secrets that the sandbox names must be there. */
+function credentialsMissing({ world: { credentials }, settled: { status } }: Situation): Outcome | undefined {
+  if (status.contentVersion > 0 || credentials.kind === 'Ready') return undefined;
+  return { kind: 'Fail', reason: credentials.reason, message: credentials.message, retry: 'BackOff' };
+}
+
+/** D4: no content yet. */
+function firstPlacement(situation: Situation): Outcome | undefined {
+  const { status } = situation.settled;
+  if (status.contentVersion > 0) return undefined;
+  if (status.state !== 'Error' || status.runnerName === undefined) return place(situation, {});
+  if (blameOf(reasonOf(status.reason ?? '')) !== 'Sandbox') return place(situation, { avoided: status.runnerName });
+  return placeOn(situation, situation.world.runner) ?? place(situation, {});
+}
+
+/** A start in place needs the agent of its runner. */
+function runnerAway({ world: { runner }, settled: { status } }: Situation): Outcome | undefined {
+  if (runner?.agent?.isComplete === true) return undefined;
+  const name = status.runnerName ?? '';
+  return runner?.isReady === true
+    ? { kind: 'Wait', reason: 'RunnerNotConnected', message: `The runner ${name}, which has the files, is not connected to the operator.` }
+    : { kind: 'Wait', reason: 'RunnerLost', message: `The runner ${name}, which has the files, is not ready.` };
+}
+
+/** D11, as far as it stays: it does not fit where it lies. */
+function runnerFull({ world: { runner, sandbox } }: Situation): Outcome | undefined {
+  if (runner?.agent === undefined) return undefined;
+  const lack = lacking(effectiveResources(sandbox.spec).requests, freeOf(runner, runner.agent));
+  if (lack === undefined) return undefined;
+  const message = `The runner ${runner.name}, which has the files, has not enough ${lack} free to start the sandbox.`;
+  return { kind: 'Wait', reason: 'InsufficientOnRunner', message };
+}
+
+/** D13. */
+function startInPlace({ world: { runner } }: Situation): Outcome | undefined {
+  return runner?.agent === undefined ? undefined : { kind: 'StartInPlace', agent: runner.agent };
+}
+
+type Preference = Pick<PlacementRequest, 'excluded' | 'avoided'>;
+
+function place({ world }: Situation, preference: Preference): Outcome & { readonly kind: 'Assign' | 'Wait' } {
+  const choice = chooseRunner(world.fleet, requestOf(world, preference));
+  if (choice.kind === 'Chosen') return { kind: 'Assign', runner: choice.runner, agent: choice.agent, reason: 'FirstPlacement' };
+  const lookAgainMs = choice.lookAgainAt === undefined ? undefined : choice.lookAgainAt - world.now.monotonic;
+  return { kind: 'Wait', reason: 'NoRunnerAvailable', message: choice.message, lookAgainMs };
+}
+
+/** The runner where it was tried before: the image may be there already. */
+function placeOn({ world }: Situation, runner: RunnerView | undefined): Outcome | undefined {
+  if (runner?.agent === undefined || unavailability(runner, requestOf(world, {})) !== undefined) return undefined;
+  return { kind: 'Assign', runner, agent: runner.agent, reason: 'FirstPlacement' };
+}
+
+function requestOf({ sandbox, now }: Situation['world'], preference: Preference): PlacementRequest {
+  const { spec, metadata } = sandbox;
+  return {
+    uid: metadata.uid,
+    image: spec.image,
+    requests: effectiveResources(spec).requests,
+    placement: spec.placement,
+    now: now.monotonic,
+    ...preference,
+  };
+}

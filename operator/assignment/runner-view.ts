@@ -1,0 +1,63 @@
+import type { ResourceAmounts, RunnerSpec } from '../../crds/index.ts';
+import { amountsOf } from '../../crds/index.ts';
+import { add, larger, subtract } from './amounts.ts';
+
+/** What the agent of a connected runner says of itself. */
+export interface AgentView {
+  readonly storeID: string;
+  readonly bootID: string;
+  /** Its inventory is complete: what is not in it is not on the runner. */
+  readonly isComplete: boolean;
+  readonly capacity: ResourceAmounts;
+  /** What the agent counts as given away, without the sandbox that is decided on. */
+  readonly allocated: ResourceAmounts;
+  /** References of the images that are present. */
+  readonly images: readonly string[];
+}
+
+/** What the operator knows to lie on a runner, or has just placed there, without the sandbox that is decided on. */
+export interface Load {
+  readonly amounts: ResourceAmounts;
+  /** Sandboxes that run or are being started. */
+  readonly started: number;
+}
+
+/** How a runner did lately; see runners/failures.ts. */
+export interface FailureView {
+  /** Different sandboxes that failed there and nowhere else since the last success. */
+  readonly sandboxes: number;
+  /** Monotonic time until which nothing is placed there; 0: it may be used. */
+  readonly until: number;
+}
+
+/** A runner as one decision sees it. */
+export interface RunnerView {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly spec: RunnerSpec;
+  /** Its Lease is renewed, judged by this process's own clock. */
+  readonly isReady: boolean;
+  /** The store and boot as last known: of the connected agent, else of the Runner's status. */
+  readonly storeID: string | undefined;
+  readonly bootID: string | undefined;
+  /** Undefined while no agent is connected to this operator pod. */
+  readonly agent: AgentView | undefined;
+  readonly load: Load;
+  readonly failures: FailureView;
+}
+
+/** What is set aside for task slots and never given to sandboxes. */
+export function slotAmounts(spec: Pick<RunnerSpec, 'taskSlots' | 'taskSlotResources'>): ResourceAmounts {
+  const slot = amountsOf({ ...spec.taskSlotResources, disk: 0 });
+  return { cpuMillis: slot.cpuMillis * spec.taskSlots, memoryBytes: slot.memoryBytes * spec.taskSlots, diskBytes: 0 };
+}
+
+/** What is taken of the runner by others: what we placed or what the agent counts, whichever is more. */
+export function takenOf(runner: RunnerView, agent: AgentView): ResourceAmounts {
+  return add(larger(runner.load.amounts, agent.allocated), slotAmounts(runner.spec));
+}
+
+/** What is free for the sandbox that is decided on. */
+export function freeOf(runner: RunnerView, agent: AgentView): ResourceAmounts {
+  return subtract(agent.capacity, takenOf(runner, agent));
+}

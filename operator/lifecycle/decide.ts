@@ -1,0 +1,135 @@
+import { SANDBOX_FINALIZER, type SandboxStatus } from '../../crds/index.ts';
+import { decideStart } from '../assignment/decide-start.ts';
+import { carryOut, preparationOf } from './carry-out.ts';
+import { conditionsOf, startedMessage } from './conditions.ts';
+import { timeLeft } from './deadlines.ts';
+import type { AssignmentNote, Decision } from './decision.ts';
+import { decideDeletion } from './deletion.ts';
+import { decideStop } from './decide-stop.ts';
+import { eventsOf } from './events.ts';
+import { numbered } from './number.ts';
+import { outstandingOrders } from './outstanding.ts';
+import type { Outcome, Situation } from './outcome.ts';
+import { mergePatch } from './patch.ts';
+import { settle } from './settle.ts';
+import type { SandboxSnapshot } from './snapshot.ts';
+import { timeOf } from './time.ts';
+
+/** How long an order may stay unanswered on a living stream before it is sent again. */
+export const resendMs = 10_000;
+
+/** What is to be done about one sandbox. Pure: the same snapshot gives the same decision, and nothing of it is changed. */
+export function decide(world: SandboxSnapshot): Decision {
+  const { metadata } = world.sandbox;
+  const isHeld = metadata.finalizers.includes(SANDBOX_FINALIZER);
+  if (metadata.deletionTimestamp !== undefined) return isHeld ? decideDeleted(world) : idle(world);
+  if (!isHeld) return { ...idle(world), finalizer: 'Add' };
+  return decideWanted(world);
+}
+
+/** The object lives: it is brought to what spec asks for. */
+function decideWanted(world: SandboxSnapshot): Decision {
+  const situation: Situation = { world, settled: settle(world) };
+  const wantsStart = world.sandbox.spec.desiredState === 'Started';
+  const outcome = wantsStart ? decideStart(situation) : decideStop(situation);
+  const next = finished(world, carryOut(situation, outcome));
+  const decision = changed(world, next);
+  return {
+    ...decision,
+    preparation: preparationOf(next, outcome),
+    lesson: lessonOf(situation, outcome),
+    lookAgainMs: earliest(decision.lookAgainMs, 'lookAgainMs' in outcome ? outcome.lookAgainMs : undefined, retryIn(next, world)),
+    assignment: wantsStart && isAboutPlace(outcome) ? assignmentNote(world) : undefined,
+    waitsForRunner: outcome.kind === 'Wait',
+  };
+}
+
+/** D0. */
+function decideDeleted(world: SandboxSnapshot): Decision {
+  const outcome = decideDeletion(world);
+  if (outcome.kind === 'Wait') {
+    const decision = changed(world, finished(world, outcome.status));
+    return { ...decision, lookAgainMs: earliest(decision.lookAgainMs, outcome.lookAgainMs) };
+  }
+  const places = outcome.removals.map(({ runnerName }) => runnerName).join(', ');
+  return {
+    ...idle(world),
+    finalizer: 'Remove',
+    removals: outcome.removals,
+    events: [
+      outcome.removals.length === 0
+        ? { type: 'Normal', reason: 'Deleted', action: 'Delete', note: 'Every copy of the sandbox was removed.' }
+        : { type: 'Warning', reason: 'RemovalPending', action: 'Delete', note: `The copy on ${places} is removed when the runner is back.` },
+    ],
+  };
+}
+
+/** The whole status: proven releases dropped, orders numbered, conditions and generation as they are now. */
+function finished(world: SandboxSnapshot, chosen: SandboxStatus): SandboxStatus {
+  const gone = world.remains.filter(({ isAbsent }) => isAbsent);
+  const isGone = (runnerName: string, epoch: number) => gone.some((one) => one.runnerName === runnerName && one.epoch === epoch);
+  const started = chosen.state === 'Started' ? { reason: 'Started', message: startedMessage(chosen, world) } : {};
+  const kept = { ...chosen, ...started, releases: chosen.releases.filter(({ runnerName, epoch }) => !isGone(runnerName, epoch)) };
+  const next = { ...numbered(world, kept), observedGeneration: world.sandbox.metadata.generation };
+  return { ...next, conditions: conditionsOf(next, world) };
+}
+
+function changed(world: SandboxSnapshot, next: SandboxStatus): Decision {
+  const before = world.sandbox.status;
+  const patch = mergePatch(before, next);
+  const status = patch === undefined ? before : next;
+  const unanswered = outstandingOrders(world, status).length > 0 ? resendMs : undefined;
+  const left = patch === undefined ? timeLeft(world) : timeLeft({ ...world, sandbox: { ...world.sandbox, status } });
+  return {
+    ...idle(world),
+    status,
+    patch,
+    events: patch === undefined ? [] : eventsOf(before, next),
+    lookAgainMs: earliest(unanswered, left),
+  };
+}
+
+function idle({ sandbox }: SandboxSnapshot): Decision {
+  return {
+    status: sandbox.status,
+    patch: undefined,
+    finalizer: 'Keep',
+    preparation: undefined,
+    removals: [],
+    events: [],
+    lesson: undefined,
+    lookAgainMs: undefined,
+    assignment: undefined,
+    waitsForRunner: false,
+  };
+}
+
+function lessonOf({ settled }: Situation, outcome: Outcome): Decision['lesson'] {
+  return 'lesson' in outcome && outcome.lesson !== undefined ? outcome.lesson : settled.lesson;
+}
+
+function isAboutPlace({ kind }: Outcome): boolean {
+  return kind === 'Assign' || kind === 'StartInPlace' || kind === 'Wait';
+}
+
+/** What the second seed asks to be logged, read from the snapshot and nothing else. */
+function assignmentNote({ sandbox, runner }: SandboxSnapshot): AssignmentNote {
+  const { metadata, status } = sandbox;
+  return {
+    sandboxId: metadata.uid,
+    currentRunnerId: status.runnerName,
+    prevRunnerId: status.prevRunnerName,
+    runnerUnschedulable: runner?.spec.unschedulable,
+    backupState: status.backup?.operation?.state ?? 'None',
+  };
+}
+
+function retryIn({ transition }: SandboxStatus, { now }: SandboxSnapshot): number | undefined {
+  const due = timeOf(transition?.retryTime);
+  return due === undefined ? undefined : Math.max(0, due - now.wall);
+}
+
+function earliest(...times: readonly (number | undefined)[]): number | undefined {
+  const known = times.filter((time) => time !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
+}

@@ -1,0 +1,39 @@
+import type { Sandbox, SandboxStatus } from '../../crds/index.ts';
+import { transitionTo } from './carry-out.ts';
+import { timeLeft } from './deadlines.ts';
+import type { NotedRemoval } from './decision.ts';
+import type { RemainsView, SandboxSnapshot } from './snapshot.ts';
+import { pastTime } from './time.ts';
+
+/** How a deleted object goes. */
+export type DeletionOutcome =
+  /** Its copies are ordered Absent and waited for. */
+  | { readonly kind: 'Wait'; readonly status: SandboxStatus; readonly lookAgainMs: number | undefined }
+  /** Every copy is proven absent, or noted in its Runner by `removals`: the finalizer goes. */
+  | { readonly kind: 'Go'; readonly removals: readonly NotedRemoval[] };
+
+/** D0: from every state. What can not be reached by the deadline, or ever, is noted and removed when its runner is back. */
+export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
+  const left = world.remains.filter(({ isAbsent, isKnown, isReachable }) => !isAbsent && (isKnown || isReachable));
+  const isDeleting = world.sandbox.status.state === 'Deleting';
+  const overdue = isDeleting && timeLeft(world) === 0;
+  const awaited = left.filter(({ isElsewhere }) => !isElsewhere);
+  if (overdue || awaited.length === 0) return { kind: 'Go', removals: left.map((remains) => noted(world, remains)) };
+  const { status } = world.sandbox;
+  if (isDeleting) return { kind: 'Wait', status, lookAgainMs: timeLeft(world) };
+  const deleting: SandboxStatus = {
+    ...status,
+    state: 'Deleting',
+    reason: 'Deleting',
+    message: `The copy on ${awaited.map(({ runnerName }) => runnerName).join(', ')} is being removed.`,
+    transition: transitionTo('Deleting', world, 0),
+  };
+  return { kind: 'Wait', status: deleting, lookAgainMs: undefined };
+}
+
+/** Under a number above every order that was given, so that the runner does not take it for an old one. */
+function noted({ sandbox, now }: SandboxSnapshot, { runnerName, storeID, epoch }: RemainsView): NotedRemoval {
+  const { metadata, status }: Sandbox = sandbox;
+  const { uid, namespace, name } = metadata;
+  return { runnerName, removal: { uid, namespace, name, epoch, storeID, order: status.order + 1, startTime: pastTime(now.wall) } };
+}

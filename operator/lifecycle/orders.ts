@@ -1,0 +1,100 @@
+import type { Assignment, AssignmentSource, Sandbox, SandboxStatus } from '../../crds/index.ts';
+
+/** What one runner is told about one copy: the table of docs/adr/0002-orders.md. */
+export type CopyOrder = CopyOrderContent & {
+  /** status.order of the acknowledged object. */
+  readonly order: number;
+};
+
+/** An order without its number: what the runner is to do. */
+export interface CopyOrderContent {
+  readonly runnerName: string;
+  readonly epoch: number;
+  readonly storeID: string;
+  /** Empty for the Absent of a release: right under every boot. */
+  readonly bootID: string;
+  readonly wanted: 'Prepared' | 'Running' | 'Stopped' | 'Absent';
+  /** Running: the version that may be started; else 0. */
+  readonly contentVersion: number;
+  /** Prepared and Running. */
+  readonly source: AssignmentSource | undefined;
+  /** Hash of the spec that the order was decided for. Empty for a release. */
+  readonly configHash: string;
+}
+
+type Ordering = Pick<SandboxStatus, 'state' | 'runnerName' | 'assignment' | 'contentVersion' | 'releases'>;
+
+/** The orders of an acknowledged object: the one about its copy first, then its releases. A function of the status alone. */
+export function ordersOf({ status }: { readonly status: Pick<Sandbox['status'], 'order'> & Ordering }): readonly CopyOrder[] {
+  return orderContents(status).map((content) => ({ ...content, order: status.order }));
+}
+
+/** The order about the assigned copy, if there is one. */
+export function mainOrder(status: Ordering): CopyOrderContent | undefined {
+  const { runnerName, assignment } = status;
+  if (runnerName === undefined || assignment === undefined) return undefined;
+  const wanted = wantedOf(status.state, assignment);
+  if (wanted === undefined) return undefined;
+  const { epoch, storeID, bootID, configHash } = assignment;
+  const makes = wanted === 'Prepared' || wanted === 'Running';
+  return {
+    runnerName,
+    epoch,
+    storeID,
+    bootID,
+    wanted,
+    contentVersion: wanted === 'Running' ? status.contentVersion : 0,
+    source: makes ? assignment.source : undefined,
+    configHash,
+  };
+}
+
+/** True when a runner has to do something else under `next` than under `before`. A release that is dropped was proven and asks nothing. */
+export function asksForMore(before: Ordering, next: Ordering): boolean {
+  const known = new Set(orderContents(before).map((content) => JSON.stringify(comparable(content))));
+  const isWithdrawn = mainOrder(before) !== undefined && mainOrder(next) === undefined;
+  return isWithdrawn || orderContents(next).some((content) => !known.has(JSON.stringify(comparable(content))));
+}
+
+function orderContents(status: Ordering): readonly CopyOrderContent[] {
+  const main = mainOrder(status);
+  const releases = status.releases.map(
+    ({ runnerName, epoch, storeID }): CopyOrderContent => ({
+      runnerName,
+      epoch,
+      storeID,
+      bootID: '',
+      wanted: 'Absent',
+      contentVersion: 0,
+      source: undefined,
+      configHash: '',
+    }),
+  );
+  return main === undefined ? releases : [main, ...releases];
+}
+
+/** In one fixed sequence of fields. */
+function comparable({ runnerName, epoch, storeID, bootID, wanted, contentVersion, source, configHash }: CopyOrderContent) {
+  return [runnerName, epoch, storeID, bootID, wanted, contentVersion, source?.kind, source?.digest, configHash];
+}
+
+function wantedOf(state: SandboxStatus['state'], { phase }: Assignment): CopyOrderContent['wanted'] | undefined {
+  switch (state) {
+    case 'Pending':
+    case 'Archived':
+      return undefined;
+    case 'Creating':
+    case 'Restoring':
+      return phase === 'Prepared' ? 'Prepared' : 'Running';
+    case 'Starting':
+    case 'Started':
+      return 'Running';
+    case 'Stopping':
+    case 'Stopped':
+    case 'Archiving':
+    case 'Error':
+      return 'Stopped';
+    case 'Deleting':
+      return 'Absent';
+  }
+}

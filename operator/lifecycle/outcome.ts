@@ -1,0 +1,56 @@
+import type { AssignmentReason, SandboxReason } from '../../crds/index.ts';
+import type { AgentView, RunnerView } from '../assignment/runner-view.ts';
+import type { RunnerLesson } from './decision.ts';
+import type { Settled } from './settle.ts';
+import type { SandboxSnapshot } from './snapshot.ts';
+
+/** What the rules look at: the snapshot, and what its facts make of the status. */
+export interface Situation {
+  readonly world: SandboxSnapshot;
+  readonly settled: Settled;
+}
+
+/** What a rule decides. */
+export type Outcome =
+  /** As it is; look again when that may change by time alone. */
+  | { readonly kind: 'Keep'; readonly lookAgainMs?: number | undefined }
+  /** Pending: the world has to change first. With `BackOff`, what looks possible was refused: it is not tried again at once. */
+  | {
+      readonly kind: 'Wait';
+      readonly reason: SandboxReason;
+      readonly message: string;
+      readonly lookAgainMs?: number | undefined;
+      readonly retry?: 'BackOff' | undefined;
+    }
+  /** Error, tried again with back-off; or `Never` by time, only when the world or the spec changes. */
+  | {
+      readonly kind: 'Fail';
+      readonly reason: SandboxReason;
+      readonly message: string;
+      readonly retry: 'BackOff' | 'OnChange';
+      readonly lesson?: RunnerLesson | undefined;
+    }
+  /** A new copy from the image on this runner, committed at once. */
+  | {
+      readonly kind: 'Assign';
+      readonly runner: RunnerView;
+      readonly agent: AgentView;
+      readonly reason: AssignmentReason;
+      readonly lesson?: RunnerLesson | undefined;
+    }
+  /** The copy that lies on the runner, started once more. */
+  | { readonly kind: 'StartInPlace'; readonly agent: AgentView }
+  /** The process is asked to end. */
+  | { readonly kind: 'Stop'; readonly reason: 'Stopping' | 'Restarting' }
+  /** Stopped, and stays so: because it is asked for, or because it ended and is not to be started again. */
+  | { readonly kind: 'Rest'; readonly reason: SandboxReason }
+  /** It ended and is started again after a wait. */
+  | { readonly kind: 'BackOff'; readonly retryMs: number };
+
+/** A rule: its outcome, or undefined when it says nothing about the situation. */
+export type Rule = (situation: Situation) => Outcome | undefined;
+
+/** The first rule that says something. */
+export function firstOf(situation: Situation, rules: readonly Rule[]): Outcome {
+  return rules.reduce<Outcome | undefined>((found, rule) => found ?? rule(situation), undefined) ?? { kind: 'Keep' };
+}

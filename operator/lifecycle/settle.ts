@@ -1,0 +1,132 @@
+import type { ExitReason, SandboxReason, SandboxStatus } from '../../crds/index.ts';
+import type { RunnerLesson } from './decision.ts';
+import { observe } from './observe.ts';
+import type { ExitView, SandboxSnapshot } from './snapshot.ts';
+import { pastTime, timeOf } from './time.ts';
+
+/** The status as the facts make it, before anything new is decided, and what follows from them. */
+export interface Settled {
+  readonly status: SandboxStatus;
+  /** It is proven that no process of the sandbox runs, or that none was ever permitted to. */
+  readonly isAtRest: boolean;
+  /** Why the content is not where it should be. */
+  readonly missing: string | undefined;
+  /** The attempt that certainly failed; its contentVersion is already taken back in `status`. */
+  readonly rejection: { readonly reason: SandboxReason; readonly message: string } | undefined;
+  readonly lesson: RunnerLesson | undefined;
+}
+
+/** A run at least this long ends a series of quick ends: the back-off begins anew. */
+export const steadyRunMs = 600_000;
+
+/** What each way to end is called as a reason of the status. */
+export const EXIT_REASON_NAMES: Readonly<Record<ExitReason, SandboxReason>> = {
+  Completed: 'Completed',
+  Error: 'ExitedWithError',
+  OOMKilled: 'OOMKilled',
+  Signaled: 'Signaled',
+  Lost: 'ExitLost',
+};
+
+export function settle(world: SandboxSnapshot): Settled {
+  const before = withFreshPatience(world);
+  const seen = observe(world);
+  const unchanged = { status: before, isAtRest: isAtRestBy(before), missing: undefined, rejection: undefined, lesson: undefined };
+  switch (seen.kind) {
+    case 'Nothing':
+      return unchanged;
+    case 'Missing':
+      return { ...unchanged, missing: seen.message };
+    case 'Running':
+      return { ...unchanged, status: asStarted(before, seen.startTimeMs, world), isAtRest: false, lesson: success(before) };
+    case 'Ended':
+      return { ...unchanged, status: asEnded(before, seen.exit, world), isAtRest: true, lesson: successOfStart(before) };
+    case 'NeverStarted':
+      return { ...unchanged, status: asNeverStarted(before), isAtRest: true };
+    case 'Rejected':
+      return { ...unchanged, status: takenBack(before), isAtRest: true, rejection: seen };
+  }
+}
+
+/** A changed spec is tried at once, and with a clean slate. */
+function withFreshPatience({ sandbox: { status, metadata } }: SandboxSnapshot): SandboxStatus {
+  const waits = status.state === 'Error' || status.state === 'Stopped' || status.state === 'Pending';
+  if (!waits || status.transition === undefined || status.observedGeneration === metadata.generation) return status;
+  return { ...status, transition: { ...status.transition, attempts: 0, retryTime: undefined } };
+}
+
+/** States that are entered only with the proof that nothing runs. */
+function isAtRestBy({ state, contentVersion }: SandboxStatus): boolean {
+  return contentVersion === 0 || state === 'Pending' || state === 'Stopped' || state === 'Archived';
+}
+
+function asStarted(status: SandboxStatus, startTimeMs: number, world: SandboxSnapshot): SandboxStatus {
+  const { now } = world;
+  if (status.state === 'Started') return status;
+  const attempts = status.transition?.attempts ?? 0;
+  const keepsCount = attempts > 0 && now.wall - (timeOf(status.finishTime) ?? 0) < steadyRunMs;
+  return {
+    ...withBaseImage(status, world),
+    state: 'Started',
+    startTime: pastTime(startTimeMs === 0 ? now.wall : startTimeMs),
+    transition: keepsCount ? { startTime: pastTime(now.wall), attempts } : undefined,
+  };
+}
+
+/** The image is resolved once, by the runner that first ran it. */
+function withBaseImage(status: SandboxStatus, { sandbox, copy }: SandboxSnapshot): SandboxStatus {
+  const digest = copy?.baseDigest ?? '';
+  return status.baseImage !== undefined || digest === '' ? status : { ...status, baseImage: { ref: sandbox.spec.image, digest } };
+}
+
+/** The process of this contentVersion is over. Where it was ordered to run, that is an exit; else it is the stop that was asked for. */
+function asEnded(status: SandboxStatus, exit: ExitView | undefined, world: SandboxSnapshot): SandboxStatus {
+  const recorded = withExit(withBaseImage(status, world), exit, world);
+  switch (status.state) {
+    case 'Creating':
+    case 'Restoring':
+    case 'Starting':
+    case 'Started':
+      return asExited(recorded, exit, world);
+    case 'Stopping':
+      return { ...recorded, state: 'Stopped', reason: 'Stopped', transition: undefined };
+    default:
+      return status.state === 'Stopped' || exit === undefined ? status : recorded;
+  }
+}
+
+function asExited(status: SandboxStatus, exit: ExitView | undefined, world: SandboxSnapshot): SandboxStatus {
+  const ranMs = (timeOf(status.finishTime) ?? world.now.wall) - (timeOf(status.startTime) ?? world.now.wall);
+  const earlier = ranMs >= steadyRunMs ? 0 : (status.transition?.attempts ?? 0);
+  return {
+    ...status,
+    state: 'Stopped',
+    reason: EXIT_REASON_NAMES[exit?.reason ?? 'Lost'],
+    transition: { startTime: pastTime(world.now.wall), attempts: earlier + 1 },
+  };
+}
+
+function withExit(status: SandboxStatus, exit: ExitView | undefined, { now }: SandboxSnapshot): SandboxStatus {
+  const finishTime = pastTime(exit === undefined || exit.finishTimeMs === 0 ? now.wall : exit.finishTimeMs);
+  const startTime = status.startTime ?? finishTime;
+  return { ...status, startTime, finishTime, exitCode: exit?.code ?? 255, exitReason: exit?.reason ?? 'Lost' };
+}
+
+function asNeverStarted(status: SandboxStatus): SandboxStatus {
+  if (status.state === 'Stopped') return status;
+  const back = takenBack(status);
+  return status.state === 'Stopping' ? { ...back, state: 'Stopped', reason: 'Stopped', transition: undefined } : back;
+}
+
+/** Nothing ran under this contentVersion: the one before it is the newest again. */
+function takenBack(status: SandboxStatus): SandboxStatus {
+  return { ...status, contentVersion: Math.max(0, status.contentVersion - 1) };
+}
+
+function success({ state, runnerName }: SandboxStatus): RunnerLesson | undefined {
+  return runnerName === undefined || state === 'Started' ? undefined : { runnerName, kind: 'Succeeded' };
+}
+
+function successOfStart(status: SandboxStatus): RunnerLesson | undefined {
+  return status.state === 'Creating' || status.state === 'Starting' ? success(status) : undefined;
+}

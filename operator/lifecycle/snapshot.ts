@@ -1,0 +1,90 @@
+import type { ExitReason, Sandbox } from '../../crds/index.ts';
+import type { RunnerView } from '../assignment/runner-view.ts';
+
+/** A moment by both clocks, in milliseconds. */
+export interface Moment {
+  /** Since the epoch, anchored to the API server's time: for stored times. */
+  readonly wall: number;
+  /** Never jumps: for what this process observed itself. */
+  readonly monotonic: number;
+}
+
+/** What the newest report of an agent says of one copy. */
+export interface CopyView {
+  /** The highest order that the agent had accepted for the uid. */
+  readonly order: number;
+  /** The contentVersion last started in the copy and not taken back; 0: none. */
+  readonly contentVersion: number;
+  readonly state: 'Preparing' | 'Prepared' | 'Starting' | 'Running' | 'Stopping' | 'Stopped' | 'Rejected' | 'Absent' | 'Missing';
+  readonly exit: ExitView | undefined;
+  readonly reason: string;
+  readonly message: string;
+  /** Monotonic time at which the bytes moved last; undefined while none did. */
+  readonly progressAt: number | undefined;
+  /** Empty while not known. */
+  readonly baseDigest: string;
+  /** Since the epoch, by the runner's clock; 0: it does not run. */
+  readonly startTimeMs: number;
+}
+
+export interface ExitView {
+  readonly code: number;
+  readonly reason: ExitReason;
+  readonly signal: number;
+  /** Since the epoch, by the runner's clock; 0: nobody saw it. */
+  readonly finishTimeMs: number;
+  /** It ended because an order asked for it. */
+  readonly ordered: boolean;
+}
+
+/** The last order about the copy that an agent did not accept. It left no trace there. */
+export interface RefusalView {
+  readonly order: number;
+  readonly code: string;
+  readonly highestOrder: number;
+}
+
+/** Where a copy lies that is to be removed, and what is known of it. */
+export interface RemainsView {
+  readonly runnerName: string;
+  readonly storeID: string;
+  readonly epoch: number;
+  readonly contentVersion: number;
+  /** Proven by a report: nothing of it is there. */
+  readonly isAbsent: boolean;
+  /** The Runner object exists. */
+  readonly isKnown: boolean;
+  /** Its agent is connected with this very store. */
+  readonly isReachable: boolean;
+  /** The runner has another store now. */
+  readonly isElsewhere: boolean;
+}
+
+/** Credentials for the image: of the Secrets that the sandbox names. */
+export type CredentialsView = { readonly kind: 'Ready' } | { readonly kind: 'Missing'; readonly reason: 'ImagePullSecretNotFound' | 'ImagePullSecretInvalid'; readonly message: string };
+
+/**
+ * Everything that a decision about one sandbox may look at. Frozen; the runner of the sandbox (R0) is read once, so that a later rule can not
+ * see what an earlier one has just changed.
+ */
+export interface SandboxSnapshot {
+  readonly sandbox: Sandbox;
+  readonly now: Moment;
+  /** Monotonic time before which no deadline is judged: this operator has not led long enough to know that nothing happens. */
+  readonly patientUntil: number;
+  /** Random in [0, 1): the jitter of every back-off of this decision. */
+  readonly jitter: number;
+  /** Hash of what spec makes of the container. */
+  readonly configHash: string;
+  /** R0: the runner named by status.runnerName; undefined when there is none or its object is gone. */
+  readonly runner: RunnerView | undefined;
+  readonly fleet: readonly RunnerView[];
+  /** Of R0, its assigned store and epoch. */
+  readonly copy: CopyView | undefined;
+  readonly refusal: RefusalView | undefined;
+  /** The number of the last order about the assigned copy that was sent on the stream that lives now; 0: none was. */
+  readonly sentOrder: number;
+  /** The assigned copy, then every release. */
+  readonly remains: readonly RemainsView[];
+  readonly credentials: CredentialsView;
+}
