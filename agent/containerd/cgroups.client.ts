@@ -34,7 +34,7 @@ export class Cgroups {
   }
 
   async oomKills(id: string): Promise<number> {
-    return parseOomKills((await readOrEmpty(join(cgroupDirectory(this.layout, id), oomFile(this.layout)))));
+    return parseOomKills(await readOrEmpty(join(cgroupDirectory(this.layout, id), oomFile(this.layout))));
   }
 
   /** SIGKILL for every process of a container whose task containerd has lost. */

@@ -12,8 +12,8 @@ import type { Cgroups } from './cgroups.client.ts';
 import { specCgroup } from './cgroups.ts';
 import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isAlreadyExists, isAmbiguous, isNotFound } from './containerd-error.ts';
-import { Container } from './gen/services/containers/v1/containers.ts';
-import { CreateTaskRequest } from './gen/services/tasks/v1/tasks.ts';
+import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
+import { CreateTaskRequest, TasksService } from './gen/services/tasks/v1/tasks.ts';
 import type { Mount } from './gen/types/mount.ts';
 import { Status } from './gen/types/task/task.ts';
 import { type KeptImage, keepImage, keptImage } from './kept-image.ts';
@@ -24,6 +24,7 @@ import { isShimGone, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
 import { type ShimGroups, type ShimPlace, shimRuntime } from './shim-groups.client.ts';
 import type { Tasks } from './tasks.client.ts';
+import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
 export interface CreatorOptions {
   readonly connection: ContainerdConnection;
@@ -118,8 +119,8 @@ export class CopyCreator {
     const id = copyID(attempt.key);
     onProgress({ phase: 'Creating', ...noBytes });
     const [record, mounts, task] = await Promise.all([
-      connection.call(connection.containers, connection.containers.get, { id }).then(({ container }) => container, unlessNotFound),
-      connection.call(connection.snapshots, connection.snapshots.mounts, { snapshotter, key: id }).then((answer) => answer.mounts, unlessNotFound),
+      connection.call(ContainersService.get, { id }).then(({ container }) => container, unlessNotFound),
+      connection.call(SnapshotsService.mounts, { snapshotter, key: id }).then((answer) => answer.mounts, unlessNotFound),
       tasks.get(id),
     ]);
     if (mounts === undefined && local === undefined)
@@ -146,16 +147,26 @@ export class CopyCreator {
     return { baseDigest: base.digest };
   }
 
-  async #baseOf(attempt: Attempt, record: Container | undefined, local: LocalImage | undefined, onProgress: OnProgress, signal: AbortSignal): Promise<Base> {
+  async #baseOf(
+    attempt: Attempt,
+    record: Container | undefined,
+    local: LocalImage | undefined,
+    onProgress: OnProgress,
+    signal: AbortSignal,
+  ): Promise<Base> {
     if (local !== undefined) return { image: local.name, digest: local.digest, defaults: local.defaults };
     const kept = keptImage(record?.extensions ?? {});
     if (record !== undefined && kept !== undefined) return { image: record.image, ...kept };
     const { connection, snapshotter, installID, images } = this.#options;
-    const { info } = await connection.call(connection.snapshots, connection.snapshots.stat, { snapshotter, key: copyID(attempt.key) });
+    const { info } = await connection.call(SnapshotsService.stat, { snapshotter, key: copyID(attempt.key) });
     const digest = parseCopyLabels(installID, info?.labels ?? {})?.baseDigest ?? '';
     const { image, imagePullPolicy } = attempt.config;
     const policy = imagePullPolicy === 'Never' ? 'Never' : 'IfNotPresent';
-    const found = await images.ensure({ image, digest, policy, namespace: attempt.namespace, credentials: attempt.credentials }, onProgress, signal);
+    const found = await images.ensure(
+      { image, digest, policy, namespace: attempt.namespace, credentials: attempt.credentials },
+      onProgress,
+      signal,
+    );
     return { image: found.name, digest: found.digest, defaults: found.defaults };
   }
 
@@ -164,14 +175,14 @@ export class CopyCreator {
     const { key, namespace, name, config } = attempt;
     const labels = snapshotLabels(installID, { key, namespace, name, requests: config.requests, baseDigest: local.digest, ...unset });
     const request = { snapshotter, key: copyID(key), parent: local.chainID, labels };
-    return (await connection.call(connection.snapshots, connection.snapshots.prepare, request)).mounts;
+    return (await connection.call(SnapshotsService.prepare, request)).mounts;
   }
 
   async #replaceContainer(attempt: Attempt, base: Base, mounts: readonly Mount[], place: ShimPlace): Promise<void> {
     const { connection } = this.#options;
     const user = await this.#lookUpUser(attempt.config, base, mounts);
     // The place in a shim group cannot be updated, and the snapshot stays by a label of its own.
-    await connection.call(connection.containers, connection.containers.delete, { id: copyID(attempt.key) }).catch(unlessNotFound);
+    await connection.call(ContainersService.delete, { id: copyID(attempt.key) }).catch(unlessNotFound);
     await this.#createContainer(attempt, base, user, place);
   }
 
@@ -201,7 +212,7 @@ export class CopyCreator {
       spec: packSpec(this.#spec(attempt, base, user)),
       extensions: keepImage(base),
     });
-    await connection.call(connection.containers, connection.containers.create, { container });
+    await connection.call(ContainersService.create, { container });
   }
 
   #spec({ key, name, config }: Attempt, base: Base, { user, home }: ResolvedUser) {
@@ -232,7 +243,7 @@ export class CopyCreator {
       options: this.#runtimeOptions(),
     });
     try {
-      await connection.call(connection.tasks, connection.tasks.create, request);
+      await connection.call(TasksService.create, request);
     } catch (error) {
       throw createError(error, config, base);
     }
@@ -278,8 +289,7 @@ function creatingTaskOnce(progress: OnProgress): OnProgress {
 
 function refuseUnpacked(image: string): (error: unknown) => never {
   return (error) => {
-    if (isNotFound(error))
-      throw new AttemptError('ImageUnsuitable', `The image ${image} has no files for this machine.`, { cause: error });
+    if (isNotFound(error)) throw new AttemptError('ImageUnsuitable', `The image ${image} has no files for this machine.`, { cause: error });
     throw error;
   };
 }
@@ -294,4 +304,3 @@ function unlessNotFound(error: unknown): undefined {
   if (!isNotFound(error)) throw error;
   return undefined;
 }
-

@@ -10,6 +10,7 @@ import { SnapshotRemove } from './gen/events/snapshot.ts';
 import { TaskExit } from './gen/events/task.ts';
 import { Empty } from './gen/google/protobuf/empty.ts';
 import type { Envelope } from './gen/types/event.ts';
+import { EventsService } from './gen/services/events/v1/events.ts';
 
 /** What happened in our namespace, as far as it matters here. `id` is a container's, or the key of a snapshot. */
 export type ContainerdEvent =
@@ -37,20 +38,29 @@ export async function followEvents(options: EventsOptions, listener: (event: Con
     try {
       await subscribeOnce(options, listener, signal);
     } catch (error) {
-      if (signal.aborted) return;
+      if (wasAborted(signal)) return;
       logger.warn({ said: messageOf(error) }, 'The event stream of containerd ended');
       await sleep(clock, retryMs, signal).catch(() => undefined);
     }
   }
 }
 
+/** A function, since the compiler believes that a signal cannot change while something is awaited. */
+function wasAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
+
 /** Rejects when the stream ends. */
-async function subscribeOnce({ connection, clock }: EventsOptions, listener: (event: ContainerdEvent) => void, signal: AbortSignal): Promise<void> {
+async function subscribeOnce(
+  { connection, clock }: EventsOptions,
+  listener: (event: ContainerdEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const nonce = `${marker}/${randomUUID()}`;
   const namespace = `namespace==${connection.namespace}`;
   const filters = [`${namespace},topic~="${topics}"`, `${namespace},topic=="${nonce}"`];
   // A subscription has no deadline of its own: it lasts until containerd or we end it.
-  const stream = connection.events.subscribe({ filters }, connection.metadata());
+  const stream = connection.stream(EventsService.subscribe, { filters });
   const ended = new AbortController();
   const abort = () => stream.cancel();
   signal.addEventListener('abort', abort, { once: true });
@@ -76,9 +86,16 @@ function subscribed(ended: AbortController): ContainerdEvent | undefined {
   return { kind: 'Subscribed' };
 }
 
-async function announce({ connection, clock }: Pick<EventsOptions, 'connection' | 'clock'>, nonce: string, heard: AbortSignal): Promise<void> {
+async function announce(
+  { connection, clock }: Pick<EventsOptions, 'connection' | 'clock'>,
+  nonce: string,
+  heard: AbortSignal,
+): Promise<void> {
   while (!heard.aborted) {
-    await connection.call(connection.events, connection.events.publish, { topic: nonce, event: packAny('google.protobuf.Empty', Empty, {}) });
+    await connection.call(EventsService.publish, {
+      topic: nonce,
+      event: packAny('google.protobuf.Empty', Empty, {}),
+    });
     await sleep(clock, markerMs, heard).catch(() => undefined);
   }
 }

@@ -74,24 +74,30 @@ export function snapshotLabels(installID: string, copy: CopyLabels): Record<stri
 
 /** Undefined when these are not the labels of a copy of this installation. */
 export function parseCopyLabels(installID: string, labels: Readonly<Record<string, string>>): CopyLabels | undefined {
+  const text = (label: string) => labels[label] ?? '';
+  const number = (label: string) => wholeNumber(text(label)) ?? 0;
   const uid = labels[LABELS.uid];
-  const epoch = wholeNumber(labels[LABELS.epoch]);
+  const epoch = wholeNumber(text(LABELS.epoch));
   if (labels[LABELS.installID] !== installID || uid === undefined || epoch === undefined) return undefined;
-  const [milliCPU = 0, memoryBytes = 0, diskBytes = 0] = (labels[own.requests] ?? '').split('/').map((part) => wholeNumber(part) ?? 0);
   return {
     key: { uid, epoch },
-    namespace: labels[LABELS.namespace] ?? '',
-    name: labels[LABELS.name] ?? '',
-    note: { order: wholeNumber(labels[LABELS.order]) ?? 0, contentVersion: wholeNumber(labels[LABELS.contentVersion]) ?? 0 },
-    configHash: labels[LABELS.configHash] ?? '',
-    baseDigest: labels[LABELS.baseDigest] ?? '',
-    requests: { milliCPU, memoryBytes, diskBytes },
-    bootID: labels[own.bootID] ?? '',
-    startTimeMs: wholeNumber(labels[own.startTime]) ?? 0,
-    shimGroup: labels[own.shimGroup] ?? '',
+    namespace: text(LABELS.namespace),
+    name: text(LABELS.name),
+    note: { order: number(LABELS.order), contentVersion: number(LABELS.contentVersion) },
+    configHash: text(LABELS.configHash),
+    baseDigest: text(LABELS.baseDigest),
+    requests: parseRequests(text(own.requests)),
+    bootID: text(own.bootID),
+    startTimeMs: number(own.startTime),
+    shimGroup: text(own.shimGroup),
   };
 }
 
-function wholeNumber(text: string | undefined): number | undefined {
-  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+function parseRequests(text: string): ResourceAmounts {
+  const [milliCPU = 0, memoryBytes = 0, diskBytes = 0] = text.split('/').map((part) => wholeNumber(part) ?? 0);
+  return { milliCPU, memoryBytes, diskBytes };
+}
+
+function wholeNumber(text: string): number | undefined {
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

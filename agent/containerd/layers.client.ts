@@ -37,9 +37,7 @@ async function find(root: readonly string[], wanted: readonly string[], symlinks
   return undefined;
 }
 
-type Found =
-  | { readonly kind: 'directory'; readonly layers: readonly string[] }
-  | { readonly kind: 'link' | 'file'; readonly path: string };
+type Found = { readonly kind: 'directory'; readonly layers: readonly string[] } | { readonly kind: 'link' | 'file'; readonly path: string };
 
 async function lookUp(layers: readonly string[], name: string): Promise<Found | undefined> {
   const directories: string[] = [];

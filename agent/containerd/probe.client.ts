@@ -10,8 +10,8 @@ import type { Cgroups } from './cgroups.client.ts';
 import { specCgroup } from './cgroups.ts';
 import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isNotFound } from './containerd-error.ts';
-import { Container } from './gen/services/containers/v1/containers.ts';
-import { CreateTaskRequest } from './gen/services/tasks/v1/tasks.ts';
+import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
+import { CreateTaskRequest, TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { probeProgram } from './probe-program.ts';
 import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
 import { shimRuntime } from './shim-groups.client.ts';
@@ -54,7 +54,8 @@ export async function chooseRuntime(options: ProbeOptions, candidates: readonly 
 
 async function writeRootfs({ directory, architecture }: ProbeOptions): Promise<string> {
   const program = probeProgram(architecture);
-  if (program === undefined) throw new BerthError('UnsupportedArchitecture', `The architecture '${architecture}' is not supported: use x64 or arm64.`);
+  if (program === undefined)
+    throw new BerthError('UnsupportedArchitecture', `The architecture '${architecture}' is not supported: use x64 or arm64.`);
   const rootfs = join(directory, 'rootfs');
   await Promise.all(['dev', 'proc', 'sys', 'etc'].map((name) => mkdir(join(rootfs, name), { recursive: true })));
   await Promise.all([writeFile(join(rootfs, 'exit'), program), writeFile(join(rootfs, 'etc/hosts'), '')]);
@@ -68,8 +69,8 @@ async function probe(options: ProbeOptions, runtime: OciRuntime, rootfs: string)
   const id = `probe-${randomUUID()}`;
   try {
     await createProbe(options, runtime, id, rootfs);
-    const wait = connection.call(connection.tasks, connection.tasks.wait, { containerId: id, execId: '' }, { deadlineMs: probeMs });
-    const [exit] = await Promise.all([wait, connection.call(connection.tasks, connection.tasks.start, { containerId: id, execId: '' })]);
+    const wait = connection.call(TasksService.wait, { containerId: id, execId: '' }, { deadlineMs: probeMs });
+    const [exit] = await Promise.all([wait, connection.call(TasksService.start, { containerId: id, execId: '' })]);
     return exit.exitStatus === 0 ? undefined : `the program ended with status ${exit.exitStatus}`;
   } catch (error) {
     return error instanceof ContainerdError ? error.said : messageOf(error);
@@ -102,28 +103,28 @@ async function createProbe(options: ProbeOptions, runtime: OciRuntime, id: strin
     runtime: { name: shimRuntime, options: runtimeAny },
     spec: packSpec(spec),
   });
-  await connection.call(connection.containers, connection.containers.create, { container });
+  await connection.call(ContainersService.create, { container });
   const request = CreateTaskRequest.fromPartial({
     containerId: id,
     rootfs: [{ type: 'bind', source: rootfs, options: ['bind', 'ro'] }],
     options: runtimeAny,
   });
-  await connection.call(connection.tasks, connection.tasks.create, request, { deadlineMs: probeMs });
+  await connection.call(TasksService.create, request, { deadlineMs: probeMs });
 }
 
 /** Removes what probes of an agent that was killed left behind. */
 async function sweepProbes(connection: ContainerdConnection): Promise<void> {
   const filters = [`labels."${label}"==true`];
-  const { containers } = await connection.call(connection.containers, connection.containers.list, { filters });
+  const { containers } = await connection.call(ContainersService.list, { filters });
   for (const { id } of containers) await removeProbe(connection, id);
 }
 
 async function removeProbe(connection: ContainerdConnection, id: string): Promise<void> {
   const kill = { containerId: id, execId: '', signal: 9, all: true };
-  const wait = connection.call(connection.tasks, connection.tasks.wait, { containerId: id, execId: '' }, { deadlineMs: probeMs });
-  await Promise.allSettled([wait, connection.call(connection.tasks, connection.tasks.kill, kill)]);
-  await connection.call(connection.tasks, connection.tasks.delete, { containerId: id }).catch(unlessNotFound);
-  await connection.call(connection.containers, connection.containers.delete, { id }).catch(unlessNotFound);
+  const wait = connection.call(TasksService.wait, { containerId: id, execId: '' }, { deadlineMs: probeMs });
+  await Promise.allSettled([wait, connection.call(TasksService.kill, kill)]);
+  await connection.call(TasksService.delete, { containerId: id }).catch(unlessNotFound);
+  await connection.call(ContainersService.delete, { id }).catch(unlessNotFound);
 }
 
 function unlessNotFound(error: unknown): undefined {

@@ -39,22 +39,22 @@ const rules: readonly Rule[] = [
     sentence: () => `The runner's disk is full.`,
   },
   {
-    said: /OOM-killed|memory limit too low|out of memory|cannot allocate memory/i,
+    said: /OOM-killed|OOM: the memory limit|memory limit too low|unable to set memory limit|cannot allocate memory/i,
     code: 'OutOfMemoryAtStart',
-    sentence: ({ memoryBytes }) => `The program could not be started within the memory limit of ${mebibytes(memoryBytes)} MiB.`,
+    sentence: ({ memoryBytes }) => `The program could not be started within the memory limit of ${memoryBytes} bytes.`,
   },
   {
-    said: /chdir to (cwd|`)|mkdir .*cwd|chdir\b/i,
+    said: /\bchdir\b|(error during container init|runc create failed).*\bmkdir .*(not a directory|file exists|permission denied|read-only)/i,
     code: 'WorkingDirNotFound',
-    sentence: ({ workingDir }) => `The working directory ${workingDir} cannot be used.`,
+    sentence: ({ workingDir }) => `The working directory '${workingDir}' cannot be used.`,
   },
   {
-    said: /exec format error|(exec|open executable|executable file).*(permission denied|is a directory)|is not executable/i,
+    said: /exec format error|exec: .*(permission denied|is a directory)|open executable.*(permission denied|operation not permitted)/i,
     code: 'CommandNotExecutable',
     sentence: ({ command }) => `The command '${command}' is in the sandbox and cannot be executed.`,
   },
   {
-    said: /executable file .*not found|exec: .*no such file or directory|exec .*no such file or directory|stat .*no such file or directory.*exec|find executable/i,
+    said: /executable file .*not found|exec: .*no such file or directory|open executable.*no such file or directory/i,
     code: 'CommandNotFound',
     sentence: ({ command }) => `The command '${command}' is not in the sandbox.`,
   },
@@ -81,11 +81,9 @@ function essence(said: string): string {
   return (text.split('\n')[0] ?? '').slice(0, 300);
 }
 
-function mebibytes(bytes: number): number {
-  return Math.floor(bytes / 2 ** 20);
-}
-
 /** The shim that a task was to join is gone: nothing was made. */
 export function isShimGone(said: string): boolean {
-  return /can't find shim for sandbox|failed to load sandbox task|failed to get bootstrap params of sandbox|ttrpc: closed|dial unix .*connect: (connection refused|no such file)/.test(said);
+  return /can't find shim for sandbox|failed to load sandbox task|failed to get bootstrap params of sandbox|ttrpc: closed|dial unix .*connect: (connection refused|no such file)/.test(
+    said,
+  );
 }

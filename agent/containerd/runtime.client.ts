@@ -25,7 +25,7 @@ import { ContainerdConnection, openNamespace } from './connection.client.ts';
 import { ContainerdError, isAmbiguous, isNotFound, status } from './containerd-error.ts';
 import { CopyCreator } from './create.client.ts';
 import { type ContainerdEvent, followEvents } from './events.client.ts';
-import { Container } from './gen/services/containers/v1/containers.ts';
+import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
 import { Status } from './gen/types/task/task.ts';
 import { copiesOf } from './inventory.ts';
 import { copyID, noteLabels, parseCopyID, parseCopyLabels } from './labels.ts';
@@ -34,6 +34,8 @@ import { attemptedOf, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, ociRuntimes } from './runtime-options.ts';
 import { ShimGroups } from './shim-groups.client.ts';
 import { Tasks } from './tasks.client.ts';
+import { TasksService } from './gen/services/tasks/v1/tasks.ts';
+import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
 export interface ContainerdRuntimeOptions {
   /** Absolute path of containerd's socket. */
@@ -109,7 +111,16 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
     const groups = new ShimGroups({ connection, size: options.shimGroupSize ?? 10, logger });
     const tasks = new Tasks({ connection, cgroups, groups, clock });
     const wanted = options.ociRuntime ?? 'auto';
-    const probe = { connection, cgroups, architecture: process.arch, seccomp, directory: join(stateDir, 'probe'), hostsFile, runtimeRoot, logger };
+    const probe = {
+      connection,
+      cgroups,
+      architecture: process.arch,
+      seccomp,
+      directory: join(stateDir, 'probe'),
+      hostsFile,
+      runtimeRoot,
+      logger,
+    };
     const [runtime] = await Promise.all([
       chooseRuntime(probe, wanted === 'auto' ? ociRuntimes : [wanted]),
       images.load(),
@@ -132,8 +143,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
 
 async function restoreGroups(connection: ContainerdConnection, groups: ShimGroups, installID: string): Promise<void> {
   const [{ containers }, { tasks }] = await Promise.all([
-    connection.call(connection.containers, connection.containers.list, { filters: [] }),
-    connection.call(connection.tasks, connection.tasks.list, { filter: '' }),
+    connection.call(ContainersService.list, { filters: [] }),
+    connection.call(TasksService.list, { filter: '' }),
   ]);
   const running = new Set(tasks.map((task) => task.id));
   const members = containers.filter(({ id }) => running.has(id));
@@ -175,13 +186,15 @@ class Runtime implements ContainerdRuntime {
     const { connection, installID, snapshotter } = this.#parts;
     const filters = [`labels."${LABELS.installID}"=="${installID}"`];
     // Containers first: a copy whose container is there has its snapshot, or will have it by the next answer.
-    const { containers } = await connection.call(connection.containers, connection.containers.list, { filters });
+    const { containers } = await connection.call(ContainersService.list, { filters });
     const [{ tasks }, snapshots] = await Promise.all([
-      connection.call(connection.tasks, connection.tasks.list, { filter: '' }),
-      connection.collect(connection.snapshots, connection.snapshots.list, { snapshotter, filters }),
+      connection.call(TasksService.list, { filter: '' }),
+      connection.collect(SnapshotsService.list, { snapshotter, filters }),
     ]);
     const stopped = tasks.filter((task) => task.status === Status.STOPPED);
-    const exits = new Map(await Promise.all(stopped.map(async (task) => [task.id, await this.#parts.tasks.exitOf(task.id, task)] as const)));
+    const exits = new Map(
+      await Promise.all(stopped.map(async (task) => [task.id, await this.#parts.tasks.exitOf(task.id, task)] as const)),
+    );
     const copies = copiesOf(installID, { containers, tasks, snapshots: snapshots.flatMap((answer) => answer.info), exits });
     for (const { key, task } of copies) if (task.state === 'Running') this.#started.set(copyID(key), task.startTimeMs);
     return copies;
@@ -202,7 +215,7 @@ class Runtime implements ContainerdRuntime {
     // Before the call: the process may have exited before the answer is here.
     this.#started.set(id, clock.now());
     try {
-      await connection.call(connection.tasks, connection.tasks.start, { containerId: id, execId: '' });
+      await connection.call(TasksService.start, { containerId: id, execId: '' });
     } catch (error) {
       if (!(error instanceof ContainerdError) || isAmbiguous(error)) throw error;
       return await this.#startFailed(id, error);
@@ -228,8 +241,8 @@ class Runtime implements ContainerdRuntime {
       await tasks.end(id, 0, never);
       // The answer, or that it is not there, is the proof.
       await Promise.all([
-        connection.call(connection.containers, connection.containers.delete, { id }).catch(unlessNotFound),
-        connection.call(connection.snapshots, connection.snapshots.remove, { snapshotter, key: id }).catch(unlessNotFound),
+        connection.call(ContainersService.delete, { id }).catch(unlessNotFound),
+        connection.call(SnapshotsService.remove, { snapshotter, key: id }).catch(unlessNotFound),
         rm(join(logDirectory, `${id}.log`), { force: true }),
       ]);
     });
@@ -239,7 +252,7 @@ class Runtime implements ContainerdRuntime {
     const { connection } = this.#parts;
     const id = copyID(key);
     const labels = noteLabels(note, Math.round(this.#started.get(id) ?? 0));
-    await connection.call(connection.containers, connection.containers.update, {
+    await connection.call(ContainersService.update, {
       container: Container.fromPartial({ id, labels }),
       updateMask: Object.keys(labels).map((label) => `labels.${label}`),
     });
@@ -282,8 +295,8 @@ class Runtime implements ContainerdRuntime {
   async #isWhole(id: string): Promise<boolean> {
     const { connection, snapshotter } = this.#parts;
     const found = await Promise.all([
-      connection.call(connection.containers, connection.containers.get, { id }).catch(unlessNotFound),
-      connection.call(connection.snapshots, connection.snapshots.stat, { snapshotter, key: id }).catch(unlessNotFound),
+      connection.call(ContainersService.get, { id }).catch(unlessNotFound),
+      connection.call(SnapshotsService.stat, { snapshotter, key: id }).catch(unlessNotFound),
     ]);
     return found.every((record) => record !== undefined);
   }
@@ -293,7 +306,7 @@ class Runtime implements ContainerdRuntime {
     const { connection, tasks, clock } = this.#parts;
     const task = await tasks.get(id);
     if (task?.status === Status.RUNNING) return { startTimeMs: this.#started.get(id) ?? clock.now() };
-    const { container } = await connection.call(connection.containers, connection.containers.get, { id });
+    const { container } = await connection.call(ContainersService.get, { id });
     const known = runtimeError(error.said, attemptedOf(container?.spec?.value.toString('utf8') ?? ''), error);
     const neverRan = task?.status === Status.CREATED || (task?.status === Status.STOPPED && known !== undefined);
     if (!neverRan) throw error;

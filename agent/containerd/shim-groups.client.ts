@@ -5,6 +5,7 @@ import { ContainerdError, isAlreadyExists, isNotFound } from './containerd-error
 import { Sandbox } from './gen/types/sandbox.ts';
 import { isShimGone } from './runtime-errors.ts';
 import { chooseAnchor, chooseGroup, restoreGroups, type ShimGroup } from './shim-groups.ts';
+import { StoreService } from './gen/services/sandbox/v1/sandbox.ts';
 
 /** Name of containerd's runtime: the shim for runc and everything that is called like it. */
 export const shimRuntime = 'io.containerd.runc.v2';
@@ -41,7 +42,7 @@ export class ShimGroups {
   /** Takes over the groups of the tasks that are there, and removes what containerd's sandbox store has besides. */
   async restore(members: readonly { readonly id: string; readonly group: string }[]): Promise<void> {
     const { connection } = this.#options;
-    const { list } = await connection.call(connection.sandboxes, connection.sandboxes.list, { filters: [] });
+    const { list } = await connection.call(StoreService.list, { filters: [] });
     const records = new Set(list.map((sandbox) => sandbox.sandboxId));
     const groups = restoreGroups(members, records);
     this.#groups.clear();
@@ -69,7 +70,9 @@ export class ShimGroups {
   /** Whether a container whose record names this place can be given a task there. */
   isOpen({ group, sandbox }: ShimPlace): boolean {
     const known = this.#groups.get(group);
-    return known !== undefined && sandbox !== '' && known.anchor === sandbox && known.members.length + known.joining.length < this.#options.size;
+    return (
+      known !== undefined && sandbox !== '' && known.anchor === sandbox && known.members.length + known.joining.length < this.#options.size
+    );
   }
 
   /** Runs `deleteTask` when nobody depends on this member any more. */
@@ -80,7 +83,7 @@ export class ShimGroups {
     const wasAnchor = group.anchor === id;
     if (wasAnchor) this.#update(group.id, () => ({ anchor: '' }));
     try {
-      if (wasAnchor) await Promise.allSettled(this.#joins.get(group.id) ?? []);
+      if (wasAnchor) await Promise.allSettled([...(this.#joins.get(group.id) ?? [])]);
       await deleteTask();
       this.#update(group.id, ({ members }) => ({ members: members.filter((member) => member !== id) }));
     } finally {
@@ -92,7 +95,7 @@ export class ShimGroups {
 
   /** Resolves when nothing is under way in the background. */
   async settled(): Promise<void> {
-    while (this.#background.size > 0) await Promise.all(this.#background);
+    while (this.#background.size > 0) await Promise.all([...this.#background]);
   }
 
   async #found<T>(id: string, create: (place: ShimPlace) => Promise<T>): Promise<T> {
@@ -157,7 +160,7 @@ export class ShimGroups {
     const { connection } = this.#options;
     const sandbox = Sandbox.fromPartial({ sandboxId: id, runtime: { name: shimRuntime } });
     try {
-      await connection.call(connection.sandboxes, connection.sandboxes.create, { sandbox });
+      await connection.call(StoreService.create, { sandbox });
     } catch (error) {
       if (!isAlreadyExists(error)) throw error;
     }
@@ -166,7 +169,7 @@ export class ShimGroups {
   async #deleteRecord(id: string): Promise<void> {
     const { connection } = this.#options;
     try {
-      await connection.call(connection.sandboxes, connection.sandboxes.delete, { sandboxId: id });
+      await connection.call(StoreService.delete, { sandboxId: id });
     } catch (error) {
       if (!isNotFound(error)) throw error;
     }
@@ -175,7 +178,9 @@ export class ShimGroups {
   /** Without an anchor a group only takes no more members, so that a failure here costs memory and nothing else. */
   #inBackground(work: Promise<void>): void {
     const quiet = work
-      .catch((error: unknown) => this.#options.logger.warn({ said: messageOf(error) }, 'A shim group could not be opened or closed for others'))
+      .catch((error: unknown) =>
+        this.#options.logger.warn({ said: messageOf(error) }, 'A shim group could not be opened or closed for others'),
+      )
       .finally(() => this.#background.delete(quiet));
     this.#background.add(quiet);
   }

@@ -7,6 +7,7 @@ import { ContainerdError, isNotFound, status } from './containerd-error.ts';
 import { exitStatus, lostExit } from './exit-status.ts';
 import { type Process, Status } from './gen/types/task/task.ts';
 import type { ShimGroups } from './shim-groups.client.ts';
+import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 
 export interface TasksOptions {
   readonly connection: ContainerdConnection;
@@ -33,7 +34,7 @@ export class Tasks {
   async get(id: string): Promise<Process | undefined> {
     const { connection } = this.#options;
     try {
-      return (await connection.call(connection.tasks, connection.tasks.get, { containerId: id, execId: '' })).process;
+      return (await connection.call(TasksService.get, { containerId: id, execId: '' })).process;
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -86,7 +87,7 @@ export class Tasks {
     const { connection, groups } = this.#options;
     await groups.leave(id, async () => {
       try {
-        await connection.call(connection.tasks, connection.tasks.delete, { containerId: id });
+        await connection.call(TasksService.delete, { containerId: id });
       } catch (error) {
         if (!isNotFound(error)) throw error;
       }
@@ -121,7 +122,7 @@ export class Tasks {
   async #exited(id: string, deadlineMs: number, signal: AbortSignal): Promise<void> {
     const { connection } = this.#options;
     try {
-      await connection.call(connection.tasks, connection.tasks.wait, { containerId: id, execId: '' }, { deadlineMs, signal });
+      await connection.call(TasksService.wait, { containerId: id, execId: '' }, { deadlineMs, signal });
     } catch (error) {
       if (error instanceof ContainerdError && error.grpcCode === status.deadlineExceeded)
         throw new BerthError('StopFailed', `The processes of ${id} did not end after SIGKILL.`, { cause: error });
@@ -134,7 +135,7 @@ export class Tasks {
   async #kill(id: string, signalNumber: number): Promise<void> {
     const { connection } = this.#options;
     try {
-      await connection.call(connection.tasks, connection.tasks.kill, {
+      await connection.call(TasksService.kill, {
         containerId: id,
         execId: '',
         signal: signalNumber,
@@ -148,7 +149,7 @@ export class Tasks {
 
   async #resume(id: string): Promise<void> {
     const { connection } = this.#options;
-    await connection.call(connection.tasks, connection.tasks.resume, { containerId: id });
+    await connection.call(TasksService.resume, { containerId: id });
   }
 
   /** The proof where containerd cannot give it: no process in the cgroup. A shim that died leaves processes for a moment; containerd ends them, else we do. */
@@ -159,7 +160,8 @@ export class Tasks {
       const processes = await cgroups.processes(id);
       if (processes.length === 0) return;
       const waited = clock.monotonic() - begin;
-      if (waited > killMs) throw new BerthError('StopFailed', `${processes.length} processes of ${id} are left and containerd has lost its task.`);
+      if (waited > killMs)
+        throw new BerthError('StopFailed', `${processes.length} processes of ${id} are left and containerd has lost its task.`);
       if (waited > lostShimMs) await cgroups.kill(id);
       await sleep(clock, pollMs, signal);
     }

@@ -44,7 +44,9 @@ export interface ImageConfig {
 }
 
 export function isIndex(mediaType: string): boolean {
-  return mediaType === 'application/vnd.oci.image.index.v1+json' || mediaType === 'application/vnd.docker.distribution.manifest.list.v2+json';
+  return (
+    mediaType === 'application/vnd.oci.image.index.v1+json' || mediaType === 'application/vnd.docker.distribution.manifest.list.v2+json'
+  );
 }
 
 /**
@@ -86,5 +88,8 @@ function parse<T>(image: string, what: string, schema: z.ZodType<T>, content: st
   const result = schema.safeParse(parseJSON(content));
   if (result.success) return result.data;
   const [issue] = result.error.issues;
-  throw new AttemptError('ImageUnsuitable', `The ${what} of the image ${image} is not one of an OCI image: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}.`);
+  throw new AttemptError(
+    'ImageUnsuitable',
+    `The ${what} of the image ${image} is not one of an OCI image: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}.`,
+  );
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { status, ContainerdError, isNotFound } from '../containerd/containerd-error.ts';
 import type { ContainerdConnection } from '../containerd/connection.client.ts';
-import type { Image } from '../containerd/gen/services/images/v1/images.ts';
+import { type Image, ImagesService } from '../containerd/gen/services/images/v1/images.ts';
 import { KeyedLock } from '../containerd/limits.client.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { ContainerConfig, ImageCredential, PrepareProgress } from '../copies/runtime.ts';
@@ -13,6 +13,7 @@ import { pullError } from './pull-errors.ts';
 import { type BlobProgress, progressOf, withEvent } from './pull-progress.ts';
 import { type ImageReference, parseReference, storeName } from './reference.ts';
 import { transferImage, type TransferSettings } from './transfer.client.ts';
+import { ContentService } from '../containerd/gen/services/content/v1/content.ts';
 
 export interface ImageRequest {
   readonly image: string;
@@ -68,7 +69,7 @@ export class Images {
   /** Reads which images containerd has. Call it before `ensure`. */
   async load(): Promise<void> {
     const { connection } = this.#options;
-    const { images } = await connection.call(connection.images, connection.images.list, { filters: [] });
+    const { images } = await connection.call(ImagesService.list, { filters: [] });
     this.#known.clear();
     for (const image of images) this.#remember(image);
   }
@@ -126,11 +127,19 @@ export class Images {
   async #refusal(reference: ImageReference, { image }: ImageRequest): Promise<AttemptError> {
     const present = (await this.#matching(reference)).length > 0;
     return present
-      ? new AttemptError('ImageUnauthorized', `The image ${image} was pulled for another namespace and imagePullPolicy Never allows no request to show that this one may use it.`)
+      ? new AttemptError(
+          'ImageUnauthorized',
+          `The image ${image} was pulled for another namespace and imagePullPolicy Never allows no request to show that this one may use it.`,
+        )
       : new AttemptError('ImageNotPresent', `The image ${image} is not on the runner and imagePullPolicy is Never.`);
   }
 
-  async #pull(reference: ImageReference, request: ImageRequest, onProgress: (progress: PrepareProgress) => void, signal: AbortSignal): Promise<LocalImage> {
+  async #pull(
+    reference: ImageReference,
+    request: ImageRequest,
+    onProgress: (progress: PrepareProgress) => void,
+    signal: AbortSignal,
+  ): Promise<LocalImage> {
     const { connection, transfer, clock, logger, stallMs, deadlineMs } = this.#options;
     const name = storeName(reference);
     const stalled = new AbortController();
@@ -171,12 +180,16 @@ export class Images {
   /** Notes on the image that the namespace's credentials gave exactly this content. */
   async #proven(name: string, namespace: string): Promise<KnownImage> {
     const { connection } = this.#options;
-    const { image } = await connection.call(connection.images, connection.images.get, { name });
+    const { image } = await connection.call(ImagesService.get, { name });
     const digest = image?.target?.digest ?? '';
-    if (image === undefined) throw new AttemptError('ImagePullFailed', `The image ${name} was pulled and is gone: something else removes images in Berth's containerd namespace.`);
+    if (image === undefined)
+      throw new AttemptError(
+        'ImagePullFailed',
+        `The image ${name} was pulled and is gone: something else removes images in Berth's containerd namespace.`,
+      );
     if (hasProof(image.labels, namespace, digest)) return this.#remember(image);
     const proof = proofLabels(namespace, digest);
-    const updated = await connection.call(connection.images, connection.images.update, {
+    const updated = await connection.call(ImagesService.update, {
       image: { ...image, labels: { ...image.labels, ...proof } },
       updateMask: Object.keys(proof).map((key) => `labels.${key}`),
       sourceDateEpoch: undefined,
@@ -208,12 +221,14 @@ export class Images {
 
   async #blob(image: string, { digest, size }: BlobDescriptor): Promise<string> {
     const { connection } = this.#options;
-    if (size > 4 * mebibyte) throw new AttemptError('ImageUnsuitable', `The image ${image} has a manifest or configuration of ${size} bytes: at most 4 MiB.`);
+    if (size > 4 * mebibyte)
+      throw new AttemptError('ImageUnsuitable', `The image ${image} has a manifest or configuration of ${size} bytes: at most 4 MiB.`);
     try {
-      const parts = await connection.collect(connection.content, connection.content.read, { digest, offset: 0, size: 0 });
+      const parts = await connection.collect(ContentService.read, { digest, offset: 0, size: 0 });
       return Buffer.concat(parts.map((part) => part.data)).toString('utf8');
     } catch (error) {
-      if (isNotFound(error)) throw new AttemptError('ImageUnsuitable', `A part of the image ${image} is missing on the runner: ${digest}.`, { cause: error });
+      if (isNotFound(error))
+        throw new AttemptError('ImageUnsuitable', `A part of the image ${image} is missing on the runner: ${digest}.`, { cause: error });
       throw error;
     }
   }

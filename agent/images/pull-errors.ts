@@ -32,7 +32,8 @@ const rules: readonly Rule[] = [
   {
     said: /x509:|certificate|server gave HTTP response to HTTPS client|tls: /i,
     code: 'RegistryUnavailable',
-    sentence: (_image, host) => `The registry ${host} could not be trusted: its certificate is not accepted, or it speaks plain http and is not configured so.`,
+    sentence: (_image, host) =>
+      `The registry ${host} could not be trusted: its certificate is not accepted, or it speaks plain http and is not configured so.`,
   },
   {
     said: /connection refused|no such host|i\/o timeout|network is unreachable|no route to host|connection reset|context deadline exceeded|unexpected EOF|EOF$|\b(5\d\d|429|408)\b [A-Z]|TLS handshake timeout|failed to do request/i,

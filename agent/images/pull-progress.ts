@@ -14,7 +14,10 @@ export type BlobProgress = ReadonlyMap<string, { readonly bytes: number; readonl
 export function withEvent(blobs: BlobProgress, { name, progress, total }: ProgressEvent): BlobProgress {
   if (name === '' || total <= 0) return blobs;
   const before = blobs.get(name);
-  return new Map(blobs).set(name, { bytes: Math.max(before?.bytes ?? 0, Math.min(progress, total)), total: Math.max(before?.total ?? 0, total) });
+  return new Map(blobs).set(name, {
+    bytes: Math.max(before?.bytes ?? 0, Math.min(progress, total)),
+    total: Math.max(before?.total ?? 0, total),
+  });
 }
 
 /** The sum of it. Once every byte is here, what remains is unpacking. */

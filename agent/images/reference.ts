@@ -23,14 +23,22 @@ export function parseReference(text: string): ImageReference {
   const at = text.indexOf('@');
   const digest = at < 0 ? '' : text.slice(at + 1);
   const [name, tag] = splitTag(at < 0 ? text : text.slice(0, at));
+  const { host, repository } = splitHost(name);
+  const valid = repositoryName.test(repository) && (tag === '' || tagName.test(tag)) && (digest === '' || digestName.test(digest));
+  if (!valid)
+    throw new AttemptError(
+      'InvalidSpec',
+      `'${text}' is not an image reference: write it as registry/repository:tag or registry/repository@sha256:….`,
+    );
+  return { host, repository, tag: tag === '' && digest === '' ? 'latest' : tag, digest };
+}
+
+function splitHost(name: string): Pick<ImageReference, 'host' | 'repository'> {
   const [first = '', ...rest] = name.split('/');
   const hasHost = rest.length > 0 && domain.test(first);
   const host = hasHost ? canonicalHost(first) : 'docker.io';
   const path = hasHost ? rest.join('/') : name;
-  const repository = host === 'docker.io' && !path.includes('/') ? `library/${path}` : path;
-  const valid = repositoryName.test(repository) && (tag === '' || tagName.test(tag)) && (digest === '' || digestName.test(digest));
-  if (!valid) throw new AttemptError('InvalidSpec', `'${text}' is not an image reference: write it as registry/repository:tag or registry/repository@sha256:….`);
-  return { host, repository, tag: tag === '' && digest === '' ? 'latest' : tag, digest };
+  return { host, repository: host === 'docker.io' && !path.includes('/') ? `library/${path}` : path };
 }
 
 function splitTag(name: string): readonly [string, string] {

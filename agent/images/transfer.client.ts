@@ -3,7 +3,7 @@ import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { packAny, unpackAny } from '../containerd/any.ts';
 import type { ContainerdConnection } from '../containerd/connection.client.ts';
 import type { Any } from '../containerd/gen/google/protobuf/any.ts';
-import { StreamInit } from '../containerd/gen/services/streaming/v1/streaming.ts';
+import { StreamInit, StreamingService } from '../containerd/gen/services/streaming/v1/streaming.ts';
 import { ImageStore } from '../containerd/gen/types/transfer/imagestore.ts';
 import { Progress } from '../containerd/gen/types/transfer/progress.ts';
 import { AuthRequest, AuthResponse, AuthType, OCIRegistry } from '../containerd/gen/types/transfer/registry.ts';
@@ -11,6 +11,7 @@ import type { ImageCredential } from '../copies/runtime.ts';
 import { credentialFor } from './credentials.ts';
 import { canonicalHost, type ImageReference, storeName } from './reference.ts';
 import type { ProgressEvent } from './pull-progress.ts';
+import { TransferService } from '../containerd/gen/services/transfer/v1/transfer.ts';
 
 export interface TransferSettings {
   readonly snapshotter: string;
@@ -42,7 +43,9 @@ export async function transferImage(connection: ContainerdConnection, settings: 
       const event = unpackAny('containerd.types.transfer.Progress', Progress, message);
       if (event !== undefined) pull.onProgress(event);
     }),
-    ...(credential === undefined ? [] : [openStream(connection, pull, (message, answer) => answer(authResponse(message, reference, credential)))]),
+    ...(credential === undefined
+      ? []
+      : [openStream(connection, pull, (message, answer) => answer(authResponse(message, reference, credential)))]),
   ]);
   const [progress, auth] = streams;
   const source = OCIRegistry.fromPartial({
@@ -65,7 +68,7 @@ export async function transferImage(connection: ContainerdConnection, settings: 
     options: { progressStream: progress.id },
   };
   try {
-    await connection.call(connection.transfers, connection.transfers.transfer, request, { deadlineMs: pull.deadlineMs, signal });
+    await connection.call(TransferService.transfer, request, { deadlineMs: pull.deadlineMs, signal });
   } finally {
     for (const stream of streams) stream.close();
   }
@@ -95,7 +98,7 @@ function openStream(
 ): Promise<OpenStream> {
   const id = randomUUID();
   return new Promise((resolve, reject) => {
-    const stream: ClientDuplexStream<Any, Any> = connection.streaming.stream(connection.metadata(), { deadline: Date.now() + deadlineMs });
+    const stream: ClientDuplexStream<Any, Any> = connection.duplex(StreamingService.stream, deadlineMs);
     const abort = () => stream.cancel();
     signal.addEventListener('abort', abort, { once: true });
     let known = false;

@@ -46,14 +46,20 @@ export function resolveUser(request: UserRequest, database: UserDatabase): Resol
   const groups = parseGroup(database.group);
   const wanted = request.runAsUser === undefined ? imageUser || '0' : String(request.runAsUser);
   const entry = users.find((user) => user.name === wanted) ?? users.find((user) => String(user.uid) === wanted);
-  const uid = entry?.uid ?? parseID(wanted, 'user', '/etc/passwd');
-  const gid = request.runAsGroup ?? chosenGroup(request.runAsUser === undefined ? imageGroup : '', groups) ?? entry?.gid ?? 0;
-  const additionalGids = groups.filter((group) => entry !== undefined && group.members.includes(entry.name)).map((group) => group.gid);
-  const others = [...new Set(additionalGids)].filter((other) => other !== gid).sort((a, b) => a - b);
-  return {
-    user: { uid: inRange(uid, 'user'), gid: inRange(gid, 'group'), additionalGids: others },
-    home: entry?.home.startsWith('/') === true ? entry.home : uid === 0 ? '/root' : '/',
-  };
+  const uid = inRange(entry?.uid ?? parseID(wanted, 'user', '/etc/passwd'), 'user');
+  const named = chosenGroup(request.runAsUser === undefined ? imageGroup : '', groups);
+  const gid = inRange(request.runAsGroup ?? named ?? entry?.gid ?? 0, 'group');
+  return { user: { uid, gid, additionalGids: otherGroups(entry, gid, groups) }, home: homeOf(entry, uid) };
+}
+
+function otherGroups(entry: PasswdEntry | undefined, gid: number, groups: readonly GroupEntry[]): readonly number[] {
+  const member = groups.filter((group) => entry !== undefined && group.members.includes(entry.name)).map((group) => group.gid);
+  return [...new Set(member)].filter((other) => other !== gid).sort((a, b) => a - b);
+}
+
+function homeOf(entry: PasswdEntry | undefined, uid: number): string {
+  if (entry?.home.startsWith('/') === true) return entry.home;
+  return uid === 0 ? '/root' : '/';
 }
 
 function chosenGroup(wanted: string, groups: readonly GroupEntry[]): number | undefined {
@@ -63,7 +69,10 @@ function chosenGroup(wanted: string, groups: readonly GroupEntry[]): number | un
 
 function parseID(text: string, what: string, file: string): number {
   if (/^\d+$/.test(text)) return Number(text);
-  throw new AttemptError('UserNotFound', `The image's ${what} '${text}' is not in its ${file}: set securityContext.runAsUser or correct the image.`);
+  throw new AttemptError(
+    'UserNotFound',
+    `The image's ${what} '${text}' is not in its ${file}: set securityContext.runAsUser or correct the image.`,
+  );
 }
 
 function inRange(id: number, what: string): number {
