@@ -1,4 +1,5 @@
 import { SANDBOX_FINALIZER, type SandboxStatus } from '../../crds/index.ts';
+import { mergePatch } from '../../kube/diff.ts';
 import { decideStart } from '../assignment/decide-start.ts';
 import { carryOut, preparationOf } from './carry-out.ts';
 import { conditionsOf, startedMessage } from './conditions.ts';
@@ -10,7 +11,7 @@ import { eventsOf } from './events.ts';
 import { numbered } from './number.ts';
 import { outstandingOrders } from './outstanding.ts';
 import type { Outcome, Situation } from './outcome.ts';
-import { mergePatch } from './patch.ts';
+
 import { settle } from './settle.ts';
 import type { SandboxSnapshot } from './snapshot.ts';
 import { timeOf } from './time.ts';

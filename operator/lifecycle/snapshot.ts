@@ -19,6 +19,8 @@ export interface CopyView {
   readonly exit: ExitView | undefined;
   readonly reason: string;
   readonly message: string;
+  /** Bytes of the data phase so far. */
+  readonly bytes: number;
   /** Monotonic time at which the bytes moved last; undefined while none did. */
   readonly progressAt: number | undefined;
   /** Empty while not known. */

@@ -1,11 +1,13 @@
+import { timestamp } from '../../kube/time.ts';
+
 /** Stored times have whole seconds, as everywhere in Kubernetes. What has happened is rounded down, what is due is rounded up. */
 
 export function pastTime(ms: number): string {
-  return secondsOf(Math.floor(ms / 1000));
+  return timestamp(Math.floor(ms / 1000) * 1000);
 }
 
 export function dueTime(ms: number): string {
-  return secondsOf(Math.ceil(ms / 1000));
+  return timestamp(Math.ceil(ms / 1000) * 1000);
 }
 
 /** Milliseconds since the epoch; undefined for an absent or unreadable time. */
@@ -18,8 +20,4 @@ export function timeOf(text: string | undefined): number | undefined {
 export function duration(ms: number): string {
   const seconds = Math.max(1, Math.round(ms / 1000));
   return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
-}
-
-function secondsOf(seconds: number): string {
-  return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
 }

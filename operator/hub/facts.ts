@@ -1,0 +1,184 @@
+import type { ExitReason, ResourceAmounts } from '../../crds/index.ts';
+import { EXIT_REASONS } from '../../crds/index.ts';
+import { CopyState } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { Amounts, CopyReport, Exit, Hello, Inventory, Refusal, Report, RunnerReport } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { NOTHING } from '../assignment/amounts.ts';
+import type { CopyView, ExitView, RefusalView } from '../lifecycle/snapshot.ts';
+
+/** What an agent has said of its runner. A value: every message makes a new one. */
+export interface RunnerFacts {
+  readonly runnerName: string;
+  readonly storeID: string;
+  readonly incarnation: number;
+  readonly agentID: string;
+  readonly bootID: string;
+  readonly isConnected: boolean;
+  /** An inventory of this connection is complete. */
+  readonly isComplete: boolean;
+  readonly capacity: ResourceAmounts;
+  readonly allocated: ResourceAmounts;
+  readonly images: readonly string[];
+  /** By `copyKey`. Kept when the connection breaks: what was proven stays so. */
+  readonly copies: ReadonlyMap<string, CopyView>;
+  /** The last refusal, by `copyKey`. */
+  readonly refusals: ReadonlyMap<string, RefusalView>;
+}
+
+/** How far the messages of one stream have been taken. */
+export interface Inbox {
+  /** Undefined before the first complete inventory. */
+  readonly seq: number | undefined;
+  /** An inventory that arrives in parts. */
+  readonly parts: { readonly seq: number; readonly copies: readonly CopyReport[]; readonly runner: RunnerReport | undefined } | undefined;
+}
+export const emptyInbox: Inbox = { seq: undefined, parts: undefined };
+
+export type Taken =
+  | { readonly kind: 'Taken'; readonly facts: RunnerFacts; readonly inbox: Inbox; readonly uids: readonly string[]; readonly runnerChanged: boolean }
+  /** Messages are missing: the stream has to begin anew. */
+  | { readonly kind: 'Gap'; readonly message: string };
+
+export function copyKey(uid: string, epoch: number): string {
+  return `${uid}/${epoch}`;
+}
+
+/** The facts at the beginning of a connection. What the same store told before is kept until the inventory replaces it. */
+export function factsOf(hello: Hello, before: RunnerFacts | undefined): RunnerFacts {
+  const { runnerName, storeId: storeID, incarnation, agentId: agentID, bootId: bootID } = hello;
+  const kept = before?.storeID === storeID ? before : undefined;
+  return {
+    runnerName,
+    storeID,
+    incarnation,
+    agentID,
+    bootID,
+    isConnected: true,
+    isComplete: false,
+    capacity: kept?.capacity ?? NOTHING,
+    allocated: kept?.allocated ?? NOTHING,
+    images: kept?.images ?? [],
+    copies: kept?.copies ?? new Map(),
+    refusals: new Map(),
+  };
+}
+
+export function disconnected(facts: RunnerFacts): RunnerFacts {
+  return { ...facts, isConnected: false, isComplete: false };
+}
+
+/** Takes a part of an inventory; with the last one it replaces all that was known. `now` is monotonic. */
+export function takeInventory(facts: RunnerFacts, inbox: Inbox, part: Inventory, now: number): Taken {
+  const { seq: expected, parts } = inbox;
+  if (parts === undefined ? expected !== undefined && part.seq !== expected + 1 : part.seq !== parts.seq) {
+    return { kind: 'Gap', message: `An inventory of number ${part.seq} came after ${parts?.seq ?? expected ?? 0}.` };
+  }
+  const copies = [...(parts?.copies ?? []), ...part.copies];
+  const runner = part.runner ?? parts?.runner;
+  if (!part.last) return { kind: 'Taken', facts, inbox: { seq: expected, parts: { seq: part.seq, copies, runner } }, uids: [], runnerChanged: false };
+  const replaced = new Map(copies.map((copy) => entryOf(copy, facts, now)));
+  const gone = [...facts.copies.keys()].filter((key) => !replaced.has(key)).map((key) => key.slice(0, key.lastIndexOf('/')));
+  return {
+    kind: 'Taken',
+    facts: { ...withRunner(facts, runner), isComplete: true, copies: replaced },
+    inbox: { seq: part.seq, parts: undefined },
+    uids: unique([...copies.map(({ uid }) => uid), ...gone]),
+    runnerChanged: true,
+  };
+}
+
+/** Takes what changed since the message before. */
+export function takeReport(facts: RunnerFacts, inbox: Inbox, report: Report, now: number): Taken {
+  if (inbox.seq === undefined || inbox.parts !== undefined || report.seq !== inbox.seq + 1) {
+    return { kind: 'Gap', message: `A report of number ${report.seq} came after ${inbox.seq ?? 'no inventory'}.` };
+  }
+  const copies = bounded(new Map([...facts.copies, ...report.copies.map((copy) => entryOf(copy, facts, now))]));
+  return {
+    kind: 'Taken',
+    facts: { ...withRunner(facts, report.runner), copies },
+    inbox: { seq: report.seq, parts: undefined },
+    uids: unique(report.copies.map(({ uid }) => uid)),
+    runnerChanged: report.runner !== undefined,
+  };
+}
+
+export function takeRefusal(facts: RunnerFacts, { uid, epoch, order, code, highestOrder }: Refusal): RunnerFacts {
+  return { ...facts, refusals: new Map([...[...facts.refusals].slice(-rememberedRefusals), [copyKey(uid, epoch), { order, code, highestOrder }]]) };
+}
+
+const rememberedRefusals = 255;
+const rememberedAbsences = 512;
+
+/** Of copies that are gone only the last ones are remembered; the next inventory does not name them. */
+function bounded(copies: ReadonlyMap<string, CopyView>): ReadonlyMap<string, CopyView> {
+  const absent = [...copies].filter(([, { state }]) => state === 'Absent').map(([key]) => key);
+  if (absent.length <= rememberedAbsences) return copies;
+  const dropped = new Set(absent.slice(0, absent.length - rememberedAbsences));
+  return new Map([...copies].filter(([key]) => !dropped.has(key)));
+}
+
+function withRunner(facts: RunnerFacts, runner: RunnerReport | undefined): RunnerFacts {
+  if (runner === undefined) return facts;
+  return { ...facts, capacity: amountsOf(runner.capacity), allocated: amountsOf(runner.allocated), images: runner.images };
+}
+
+function entryOf(report: CopyReport, facts: RunnerFacts, now: number): readonly [string, CopyView] {
+  const key = copyKey(report.uid, report.epoch);
+  return [key, copyViewOf(report, facts.copies.get(key), now)];
+}
+
+function copyViewOf(report: CopyReport, before: CopyView | undefined, now: number): CopyView {
+  const { order, contentVersion, reason, message, baseDigest, startTimeMs } = report;
+  const bytes = report.progress?.bytes ?? 0;
+  const moved = bytes > (before?.order === order ? before.bytes : 0);
+  return {
+    order,
+    contentVersion,
+    state: stateOf(report.state),
+    exit: report.exit === undefined ? undefined : exitOf(report.exit),
+    reason,
+    message,
+    bytes,
+    progressAt: moved ? now : before?.progressAt,
+    baseDigest,
+    startTimeMs,
+  };
+}
+
+/** A state that this version does not know says nothing: the copy is there, and no more is known. */
+function stateOf(state: CopyState): CopyView['state'] {
+  switch (state) {
+    case CopyState.COPY_STATE_PREPARED:
+      return 'Prepared';
+    case CopyState.COPY_STATE_STARTING:
+      return 'Starting';
+    case CopyState.COPY_STATE_RUNNING:
+      return 'Running';
+    case CopyState.COPY_STATE_STOPPING:
+      return 'Stopping';
+    case CopyState.COPY_STATE_STOPPED:
+      return 'Stopped';
+    case CopyState.COPY_STATE_REJECTED:
+      return 'Rejected';
+    case CopyState.COPY_STATE_ABSENT:
+      return 'Absent';
+    case CopyState.COPY_STATE_MISSING:
+      return 'Missing';
+    default:
+      return 'Preparing';
+  }
+}
+
+function exitOf({ code, reason, signal, finishTimeMs, ordered }: Exit): ExitView {
+  const known: ExitReason = EXIT_REASONS.find((one) => one === reason) ?? 'Error';
+  return { code: Math.min(255, Math.max(0, code)), reason: known, signal, finishTimeMs, ordered };
+}
+
+function amountsOf(amounts: Amounts | undefined): ResourceAmounts {
+  return amounts === undefined
+    ? NOTHING
+    : { cpuMillis: amounts.milliCpu, memoryBytes: amounts.memoryBytes, diskBytes: amounts.diskBytes };
+}
+
+function unique(uids: readonly string[]): readonly string[] {
+  return [...new Set(uids)];
+}

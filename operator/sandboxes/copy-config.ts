@@ -1,0 +1,27 @@
+import { effectiveResources, type ResourceAmounts, type SandboxSpec } from '../../crds/index.ts';
+import type { Amounts, CopyConfig } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { sha256Hex } from '../../process/digest.ts';
+
+/** The part of a Sandbox's spec that makes its container, with every default applied, and its hash. */
+export function copyConfigOf(spec: SandboxSpec): CopyConfig {
+  const { requests, limits } = effectiveResources(spec);
+  const { runAsUser, runAsGroup } = spec.securityContext ?? {};
+  const config: Omit<CopyConfig, 'hash'> = {
+    image: spec.image,
+    imagePullPolicy: spec.imagePullPolicy,
+    command: [...(spec.command ?? [])],
+    args: [...(spec.args ?? [])],
+    env: (spec.env ?? []).map(({ name, value }) => ({ name, value: value ?? '' })),
+    workingDir: spec.workingDir ?? '',
+    ...(runAsUser !== undefined && { runAsUser }),
+    ...(runAsGroup !== undefined && { runAsGroup }),
+    requests: wireAmounts(requests),
+    limits: wireAmounts(limits),
+    pidsLimit: limits.pids,
+  };
+  return { ...config, hash: sha256Hex(JSON.stringify(config)) };
+}
+
+function wireAmounts({ cpuMillis, memoryBytes, diskBytes }: ResourceAmounts): Amounts {
+  return { milliCpu: cpuMillis, memoryBytes, diskBytes };
+}

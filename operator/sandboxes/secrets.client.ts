@@ -1,0 +1,57 @@
+import type { RegistryCredential } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { Sandbox } from '../../crds/index.ts';
+import { isKubeError } from '../../kube/errors.ts';
+import { TtlCache } from '../../kube/ttl-cache.ts';
+import type { KubeTransport, Resource } from '../../kube/types.ts';
+import type { Clock } from '../../process/clock.ts';
+import { readPullSecret, secretNotFound, type PullSecret } from './pull-secret.ts';
+
+const secrets: Resource = { group: '', version: 'v1', plural: 'secrets', kind: 'Secret', namespaced: true };
+
+/** How long a Secret is remembered: short, so that a corrected one counts soon. */
+const rememberedMs = 5_000;
+const rememberedSecrets = 256;
+
+/** Credentials for the image of a sandbox, or why there are none. */
+export type PullCredentials =
+  | { readonly kind: 'Ready'; readonly credentials: readonly RegistryCredential[] }
+  | (PullSecret & { readonly kind: 'Missing' });
+
+/**
+ * Reads the Secrets that a Sandbox names in spec.imagePullSecrets, in its namespace, and no others. Rejects with the errors of the transport
+ * when the API server can not be asked.
+ */
+export class PullSecrets {
+  readonly #transport: KubeTransport;
+  readonly #known: TtlCache<PullSecret>;
+
+  constructor(transport: KubeTransport, clock: Clock) {
+    this.#transport = transport;
+    this.#known = new TtlCache(clock, rememberedSecrets);
+  }
+
+  async credentialsOf({ metadata, spec }: Pick<Sandbox, 'metadata' | 'spec'>): Promise<PullCredentials> {
+    const read = await Promise.all((spec.imagePullSecrets ?? []).map(({ name }) => this.#read(metadata.namespace, name)));
+    const missing = read.find((secret) => secret.kind === 'Missing');
+    if (missing !== undefined) return missing;
+    return { kind: 'Ready', credentials: read.flatMap((secret) => (secret.kind === 'Credentials' ? secret.credentials : [])) };
+  }
+
+  async #read(namespace: string, name: string): Promise<PullSecret> {
+    const key = `${namespace}/${name}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const secret = await this.#get(namespace, name);
+    if (secret.kind === 'Credentials') this.#known.set(key, secret, rememberedMs);
+    return secret;
+  }
+
+  async #get(namespace: string, name: string): Promise<PullSecret> {
+    try {
+      return readPullSecret(name, await this.#transport.get(secrets, { namespace, name }));
+    } catch (error) {
+      if (isKubeError(error, 'NotFound') || isKubeError(error, 'Forbidden')) return secretNotFound(name);
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import type { Sandbox } from '../../crds/index.ts';
+import { SourceKind, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { CopyConfig, Order, Preparation, RegistryCredential, Source } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { CopyPreparation } from '../lifecycle/decision.ts';
+import type { CopyOrder } from '../lifecycle/orders.ts';
+
+/** How long an agent keeps what it prepared and no order has named, in seconds: longer than a patch takes. */
+const preparationSeconds = 60;
+
+/** An order of an acknowledged object on the wire; undefined when the spec that it was decided for is gone, so that it has to be raised first. */
+export function wireOrder(
+  { metadata, spec }: Pick<Sandbox, 'metadata' | 'spec'>,
+  order: CopyOrder,
+  config: CopyConfig,
+  credentials: readonly RegistryCredential[],
+): Order | undefined {
+  const makes = order.source !== undefined;
+  if (makes && order.configHash !== config.hash) return undefined;
+  return {
+    uid: metadata.uid,
+    namespace: metadata.namespace,
+    name: metadata.name,
+    epoch: order.epoch,
+    order: order.order,
+    storeId: order.storeID,
+    bootId: order.bootID,
+    wanted: wantedOnWire[order.wanted],
+    contentVersion: order.contentVersion,
+    source: order.source && wireSource(order.source),
+    config: makes ? config : undefined,
+    graceSeconds: spec.terminationGracePeriodSeconds,
+    credentials: makes ? [...credentials] : [],
+  };
+}
+
+export function wirePreparation(
+  { metadata }: Pick<Sandbox, 'metadata'>,
+  preparation: CopyPreparation,
+  config: CopyConfig,
+  credentials: readonly RegistryCredential[],
+): Preparation {
+  return {
+    uid: metadata.uid,
+    namespace: metadata.namespace,
+    name: metadata.name,
+    epoch: preparation.epoch,
+    storeId: preparation.storeID,
+    bootId: preparation.bootID,
+    source: wireSource(preparation.source),
+    config,
+    ttlSeconds: preparationSeconds,
+    credentials: [...credentials],
+  };
+}
+
+const wantedOnWire = {
+  Prepared: Wanted.WANTED_PREPARED,
+  Running: Wanted.WANTED_RUNNING,
+  Stopped: Wanted.WANTED_STOPPED,
+  Absent: Wanted.WANTED_ABSENT,
+} as const;
+
+const sourceOnWire = {
+  Image: SourceKind.SOURCE_KIND_IMAGE,
+  Local: SourceKind.SOURCE_KIND_LOCAL,
+  Backup: SourceKind.SOURCE_KIND_BACKUP,
+} as const;
+
+function wireSource({ kind, digest }: NonNullable<CopyOrder['source']>): Source {
+  return { kind: sourceOnWire[kind], digest: digest ?? '' };
+}
