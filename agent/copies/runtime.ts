@@ -45,7 +45,8 @@ export interface Attempt {
   readonly credentials: readonly ImageCredential[];
 }
 
-export type AttemptSource = { readonly kind: 'Image'; readonly digest: string } | { readonly kind: 'Local' } | { readonly kind: 'Backup'; readonly digest: string };
+export type AttemptSource =
+  { readonly kind: 'Image'; readonly digest: string } | { readonly kind: 'Local' } | { readonly kind: 'Backup'; readonly digest: string };
 
 export interface ContainerConfig {
   readonly hash: string;

@@ -107,9 +107,11 @@ export interface PreparingRecord extends OfCopy {
   readonly timeMs: number;
 }
 
-/** The attempt that was made ahead is removed. */
+/** What was made for the epoch is removed, and nothing was ever started on it. */
 export interface ForgottenRecord extends OfCopy {
   readonly kind: 'Forgotten';
+  /** From what it is made anew. */
+  readonly next: JournalSource | undefined;
 }
 
 /** Everything about one sandbox in one record: what compaction writes. */
@@ -151,6 +153,8 @@ export interface CopyEntry {
   readonly absentSinceMs: number | undefined;
   /** An attempt made ahead of its order that no order has taken over. */
   readonly attempt: { readonly source: JournalSource; readonly configHash: string } | undefined;
+  /** From what the snapshot that may lie there was made, while nothing was ever started on it. */
+  readonly madeFrom: JournalSource | undefined;
   /** When something was last recorded, in milliseconds since the epoch. */
   readonly touchedMs: number;
 }

@@ -71,7 +71,7 @@ describe('journal state', () => {
     expect(copyAfter(preparing).attempt).toEqual({ source: { kind: 'Image', digest: '' }, configHash: 'c1' });
     expect(after(preparing).sandboxes.get('u1')?.order).toBe(0);
     expect(copyAfter(preparing, anAcceptance()).attempt).toBeUndefined();
-    expect(copyAfter(preparing, { kind: 'Forgotten', uid: 'u1', epoch: 1 }).attempt).toBeUndefined();
+    expect(copyAfter(preparing, { kind: 'Forgotten', uid: 'u1', epoch: 1, next: undefined }).attempt).toBeUndefined();
   });
 
   it('keeps a tombstone, and with it nothing that was started', () => {

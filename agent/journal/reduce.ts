@@ -64,6 +64,7 @@ function newCopy(epoch: number): CopyEntry {
     rejections: [],
     absentSinceMs: undefined,
     attempt: undefined,
+    madeFrom: undefined,
     touchedMs: 0,
   };
 }
@@ -71,7 +72,13 @@ function newCopy(epoch: number): CopyEntry {
 function applyToCopy(copy: CopyEntry, record: Exclude<SandboxRecord, { kind: 'Compacted' }>): CopyEntry {
   switch (record.kind) {
     case 'Accepted':
-      return { ...copy, accepted: acceptedOf(record), attempt: undefined, touchedMs: record.timeMs };
+      return {
+        ...copy,
+        accepted: acceptedOf(record),
+        attempt: undefined,
+        madeFrom: copy.madeFrom ?? record.source,
+        touchedMs: record.timeMs,
+      };
     case 'Starting':
       if (copy.started === record.contentVersion) return copy;
       return {
@@ -95,9 +102,14 @@ function applyToCopy(copy: CopyEntry, record: Exclude<SandboxRecord, { kind: 'Co
         touchedMs: record.timeMs,
       };
     case 'Preparing':
-      return { ...copy, attempt: { source: record.source, configHash: record.configHash }, touchedMs: record.timeMs };
+      return {
+        ...copy,
+        attempt: { source: record.source, configHash: record.configHash },
+        madeFrom: copy.madeFrom ?? record.source,
+        touchedMs: record.timeMs,
+      };
     case 'Forgotten':
-      return { ...copy, attempt: undefined };
+      return { ...copy, attempt: record.next === undefined ? undefined : copy.attempt, madeFrom: record.next };
   }
 }
 

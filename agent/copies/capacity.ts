@@ -1,0 +1,50 @@
+import type { ResourceAmounts } from './runtime.ts';
+
+/** What one copy takes of the runner. */
+export interface Share {
+  readonly requests: ResourceAmounts;
+  /** Prepared, running or about to be: everything. Stopped: the disk only. */
+  readonly isActive: boolean;
+}
+
+export const nothing: ResourceAmounts = { milliCPU: 0, memoryBytes: 0, diskBytes: 0 };
+
+export function sumOf(amounts: readonly ResourceAmounts[]): ResourceAmounts {
+  return amounts.reduce(
+    (sum, one) => ({
+      milliCPU: sum.milliCPU + one.milliCPU,
+      memoryBytes: sum.memoryBytes + one.memoryBytes,
+      diskBytes: sum.diskBytes + one.diskBytes,
+    }),
+    nothing,
+  );
+}
+
+/** What all copies take together. */
+export function allocated(shares: readonly Share[]): ResourceAmounts {
+  return sumOf(shares.map(({ requests, isActive }) => (isActive ? requests : { ...nothing, diskBytes: requests.diskBytes })));
+}
+
+/** What the machine has for sandboxes: without what is set aside for task slots. */
+export function forSandboxes(machine: ResourceAmounts, slots: number, slot: Omit<ResourceAmounts, 'diskBytes'>): ResourceAmounts {
+  return {
+    milliCPU: Math.max(0, machine.milliCPU - slots * slot.milliCPU),
+    memoryBytes: Math.max(0, machine.memoryBytes - slots * slot.memoryBytes),
+    diskBytes: machine.diskBytes,
+  };
+}
+
+/** What `wanted` is too much of, in a sentence; undefined when it fits beside `others`. */
+export function misfit(capacity: ResourceAmounts, others: readonly Share[], wanted: ResourceAmounts): string | undefined {
+  const taken = allocated(others);
+  const lacking = [
+    lack('cpu', 'm', capacity.milliCPU - taken.milliCPU, wanted.milliCPU),
+    lack('memory', ' bytes', capacity.memoryBytes - taken.memoryBytes, wanted.memoryBytes),
+    lack('disk', ' bytes', capacity.diskBytes - taken.diskBytes, wanted.diskBytes),
+  ].filter((text) => text !== undefined);
+  return lacking.length === 0 ? undefined : `The runner has no room: ${lacking.join(', ')}.`;
+}
+
+function lack(what: string, unit: string, free: number, wanted: number): string | undefined {
+  return wanted > free ? `${what} ${wanted}${unit} wanted and ${Math.max(0, free)}${unit} free` : undefined;
+}

@@ -1,0 +1,263 @@
+import type { Clock, Random, Timer } from '../../process/clock.ts';
+import type { Logger } from '../../process/log.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { CopyReport, Order, Preparation, Refusal, RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
+import { allocated, misfit } from './capacity.ts';
+import type { Share } from './capacity.ts';
+import { Convergence } from './convergence/controller.ts';
+import type { ConvergenceHost } from './convergence/controller.ts';
+import { readOrder, readPreparation } from './order.ts';
+import { amountsMessage, isSameReport, isSameRunner } from './inventory.ts';
+import type { CopyKey, CopyRuntime, ResourceAmounts, RuntimeCopy, RuntimeEvent } from './runtime.ts';
+import { CopyState } from '../proto/gen/berth/agent/v1/agent.ts';
+
+/** Who is told of every change: each stream to an operator, and the Runner's status. Must not block and must not throw. */
+export interface ReportSink {
+  copyChanged(report: CopyReport): void;
+  runnerChanged(report: RunnerReport): void;
+  /** The runtime's events were interrupted and everything was listed anew. */
+  relisted(): void;
+}
+
+export interface CopyControllerOptions {
+  readonly runtime: CopyRuntime;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly storeID: string;
+  readonly bootID: string;
+  /** What the machine has for sandboxes, without what is set aside for task slots. */
+  readonly capacity: ResourceAmounts;
+  /** Everything is listed anew so often, since events may be lost. Default 30,000 ms. */
+  readonly relistMs?: number;
+  /** Nothing may be done any more (the journal failed): the process must end. */
+  readonly onFailed: (error: unknown) => void;
+}
+
+/** All there is at one moment. */
+export interface CopyInventory {
+  readonly copies: readonly CopyReport[];
+  readonly runner: RunnerReport;
+}
+
+const mostImages = 500;
+const imagesMs = 1000;
+
+/**
+ * The copies of a runner: takes orders from any operator, keeps them durably, brings the runtime to what they want, and tells all sinks.
+ * The authority on the runner's capacity.
+ */
+export class CopyController {
+  readonly #options: CopyControllerOptions;
+  readonly #host: ConvergenceHost;
+  readonly #convergences = new Map<string, Convergence>();
+  readonly #published = new Map<string, CopyReport>();
+  readonly #sinks = new Set<ReportSink>();
+  readonly #ended = new AbortController();
+  #capacity: ResourceAmounts;
+  #runner: RunnerReport;
+  #images: readonly string[] = [];
+  #imagesTimer: Timer | undefined;
+  #tick = 0;
+  /** The list that has not begun yet, and the one that is under way. */
+  #nextList: Promise<void> | undefined;
+  #listing: Promise<void> | undefined;
+  #relistTimer: Timer | undefined;
+
+  constructor(options: CopyControllerOptions) {
+    this.#options = options;
+    this.#capacity = options.capacity;
+    this.#runner = this.#runnerReport();
+    this.#host = {
+      ...options,
+      tick: () => ++this.#tick,
+      relist: () => this.#relist(),
+      misfit: (key, requests) => misfit(this.#capacity, this.#sharesExcept(key), requests),
+      publish: (report, again) => this.#publish(report, again),
+      imagesChanged: () => this.#refreshImagesSoon(),
+      failed: (error) => this.#fail(error),
+    };
+  }
+
+  /**
+   * Adopts what is there: lists the runtime, holds it against the journal and goes on with what was ordered. Orders may be delivered
+   * once it has resolved. Rejects when the runtime cannot be listed.
+   */
+  async start(): Promise<void> {
+    const { runtime, journal } = this.#options;
+    const [copies] = await Promise.all([runtime.list(), this.#refreshImages()]);
+    for (const uid of journal.state().sandboxes.keys()) this.#convergence(uid);
+    this.#observe(copies, ++this.#tick);
+    runtime.subscribe((event) => this.#happened(event), this.#ended.signal);
+    this.#relistLater();
+  }
+
+  /** Does nothing more. What runs goes on. */
+  stop(): void {
+    this.#ended.abort(new Error('the agent ends'));
+    this.#relistTimer?.cancel();
+    this.#imagesTimer?.cancel();
+    for (const convergence of this.#convergences.values()) convergence.end();
+  }
+
+  /** Takes an order from whichever operator. What is returned goes to the one who sent it, everything else to all sinks. */
+  deliver(message: Order): Refusal | undefined {
+    if (this.#ended.signal.aborted) return undefined;
+    const order = readOrder(message);
+    const { uid, epoch, order: number } = message;
+    if (typeof order === 'string') {
+      const highestOrder = this.#options.journal.state().sandboxes.get(uid)?.order ?? 0;
+      this.#options.log.warn({ uid, epoch, order: number, because: order }, 'An order cannot be understood');
+      return { uid, epoch, order: number, code: 'Malformed', message: `The order cannot be understood: ${order}.`, highestOrder };
+    }
+    const refusal = this.#convergence(uid).deliver(order);
+    if (refusal !== undefined) this.#options.log.info({ uid, epoch, order: number, code: refusal.code }, 'An order was refused');
+    return refusal;
+  }
+
+  /** Makes ready what an order will want in a moment. Nobody is answered. */
+  prepareAhead(message: Preparation): void {
+    if (this.#ended.signal.aborted) return;
+    const preparation = readPreparation(message);
+    const { uid, epoch } = message;
+    const because = typeof preparation === 'string' ? preparation : this.#convergence(uid).prepareAhead(preparation);
+    if (because !== undefined) this.#options.log.debug({ uid, epoch, because }, 'A preparation is left out');
+  }
+
+  /** Calls `sink` for every change from now on. Returns the unsubscriber. */
+  attach(sink: ReportSink): () => void {
+    this.#sinks.add(sink);
+    return () => this.#sinks.delete(sink);
+  }
+
+  /** Everything as it was told last. */
+  inventory(): CopyInventory {
+    const named = [...this.#convergences].flatMap(([uid, convergence]) => convergence.inventory().map((epoch) => textOf({ uid, epoch })));
+    return { copies: named.map((key) => this.#published.get(key)).filter((report) => report !== undefined), runner: this.#runner };
+  }
+
+  /** What the machine has for sandboxes from now on. What does not fit any more stays. */
+  setCapacity(capacity: ResourceAmounts): void {
+    this.#capacity = capacity;
+    this.#tellRunner();
+  }
+
+  #convergence(uid: string): Convergence {
+    const known = this.#convergences.get(uid);
+    if (known !== undefined) return known;
+    const convergence = new Convergence(uid, this.#host);
+    this.#convergences.set(uid, convergence);
+    return convergence;
+  }
+
+  #sharesExcept({ uid, epoch }: CopyKey): readonly Share[] {
+    return [...this.#convergences].flatMap(([other, convergence]) => convergence.shares(other === uid ? epoch : undefined));
+  }
+
+  #publish(report: CopyReport, again: boolean): void {
+    const key = textOf(report);
+    const before = this.#published.get(key);
+    if (again || before === undefined || !isSameReport(before, report)) {
+      if (report.state === CopyState.COPY_STATE_ABSENT) this.#published.delete(key);
+      else this.#published.set(key, report);
+      for (const sink of this.#sinks) sink.copyChanged(report);
+    }
+    this.#tellRunner();
+  }
+
+  #tellRunner(): void {
+    const report = this.#runnerReport();
+    if (isSameRunner(this.#runner, report)) return;
+    this.#runner = report;
+    for (const sink of this.#sinks) sink.runnerChanged(report);
+  }
+
+  #runnerReport(): RunnerReport {
+    const convergences = [...this.#convergences.values()];
+    return {
+      capacity: amountsMessage(this.#capacity),
+      allocated: amountsMessage(allocated(convergences.flatMap((convergence) => convergence.shares()))),
+      startedSandboxes: convergences.reduce((sum, { running }) => sum + running, 0),
+      images: [...this.#images],
+    };
+  }
+
+  #happened(event: RuntimeEvent): void {
+    if (event.kind === 'Resubscribed') {
+      this.#relist().then(
+        () => {
+          for (const sink of this.#sinks) sink.relisted();
+        },
+        (err: unknown) => this.#options.log.warn({ err }, 'The runtime could not be listed'),
+      );
+      return;
+    }
+    this.#convergence(event.key.uid).startle(event.key.epoch, event.kind === 'Exited' ? event.exit : undefined);
+  }
+
+  /** A list that begins after this call; calls that wait for one share it. */
+  #relist(): Promise<void> {
+    if (this.#nextList !== undefined) return this.#nextList;
+    const list = async () => {
+      await this.#listing?.catch(() => undefined);
+      this.#nextList = undefined;
+      this.#listing = this.#list();
+      await this.#listing;
+    };
+    this.#nextList = list();
+    return this.#nextList;
+  }
+
+  async #list(): Promise<void> {
+    const tick = ++this.#tick;
+    const copies = await this.#options.runtime.list();
+    if (!this.#ended.signal.aborted) this.#observe(copies, tick);
+  }
+
+  #observe(copies: readonly RuntimeCopy[], tick: number): void {
+    const byUid = Map.groupBy(copies, ({ key }) => key.uid);
+    for (const uid of byUid.keys()) this.#convergence(uid);
+    for (const [uid, convergence] of this.#convergences) convergence.observe(byUid.get(uid) ?? [], tick);
+  }
+
+  #relistLater(): void {
+    this.#relistTimer = this.#options.clock.after(this.#options.relistMs ?? 30_000, () => {
+      this.#forgetIdle();
+      this.#relist()
+        .catch((err: unknown) => this.#options.log.warn({ err }, 'The runtime could not be listed'))
+        .finally(() => {
+          if (!this.#ended.signal.aborted) this.#relistLater();
+        });
+    });
+  }
+
+  /** Of a sandbox that has nothing here the journal alone is enough. */
+  #forgetIdle(): void {
+    for (const [uid, convergence] of this.#convergences) {
+      if (convergence.inventory().length === 0 && convergence.isIdle) this.#convergences.delete(uid);
+    }
+  }
+
+  #refreshImagesSoon(): void {
+    this.#imagesTimer ??= this.#options.clock.after(imagesMs, () => {
+      this.#imagesTimer = undefined;
+      this.#refreshImages().catch((err: unknown) => this.#options.log.warn({ err }, 'The images could not be listed'));
+    });
+  }
+
+  async #refreshImages(): Promise<void> {
+    this.#images = (await this.#options.runtime.images()).toSorted().slice(0, mostImages);
+    this.#tellRunner();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#ended.signal.aborted) return;
+    this.stop();
+    this.#options.onFailed(error);
+  }
+}
+
+function textOf({ uid, epoch }: CopyKey): string {
+  return `${uid}/${epoch}`;
+}

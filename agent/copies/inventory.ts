@@ -1,0 +1,25 @@
+import type { Amounts, CopyReport, RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
+import type { ResourceAmounts } from './runtime.ts';
+
+export function amountsMessage({ milliCPU, memoryBytes, diskBytes }: ResourceAmounts): Amounts {
+  return { milliCpu: milliCPU, memoryBytes, diskBytes };
+}
+
+/** Nothing of it is new. */
+export function isSameReport(a: CopyReport, b: CopyReport): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+export function isSameRunner(a: RunnerReport, b: RunnerReport): boolean {
+  return (
+    isSameAmounts(a.capacity, b.capacity) &&
+    isSameAmounts(a.allocated, b.allocated) &&
+    a.startedSandboxes === b.startedSandboxes &&
+    a.images.length === b.images.length &&
+    a.images.every((image, index) => image === b.images[index])
+  );
+}
+
+function isSameAmounts(a: Amounts | undefined, b: Amounts | undefined): boolean {
+  return a?.milliCpu === b?.milliCpu && a?.memoryBytes === b?.memoryBytes && a?.diskBytes === b?.diskBytes;
+}
