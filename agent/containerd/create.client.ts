@@ -82,17 +82,24 @@ export class CopyCreator {
     const { image, imagePullPolicy: policy } = attempt.config;
     const request = { image, digest, policy, namespace: attempt.namespace, credentials: attempt.credentials };
     const local = await images.ensure(request, onProgress, signal);
+    try {
+      return await this.#onImage(attempt, local, onProgress, signal);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      // The image's record is here and its snapshots are not.
+      images.forget(local.name);
+      const pulled = await images.ensure({ ...request, policy: policy === 'Never' ? 'Never' : 'Always' }, onProgress, signal);
+      return await this.#onImage(attempt, pulled, onProgress, signal).catch(refuseUnpacked(image));
+    }
+  }
+
+  async #onImage(attempt: Attempt, local: LocalImage, onProgress: OnProgress, signal: AbortSignal): Promise<PreparedCopy> {
     onProgress({ phase: 'Creating', ...noBytes });
     try {
       await this.#fresh(attempt, local, onProgress, signal);
     } catch (error) {
       if (isAlreadyExists(error)) return this.#inPlace(attempt, onProgress, signal, local);
-      if (!isNotFound(error)) throw error;
-      // The image's record is here and its snapshots are not.
-      images.forget(local.name);
-      const pulled = await images.ensure({ ...request, policy: policy === 'Never' ? 'Never' : 'Always' }, onProgress, signal);
-      await this.#fresh(attempt, pulled, onProgress, signal).catch(refuseUnpacked(image));
-      return { baseDigest: pulled.digest };
+      throw error;
     }
     return { baseDigest: local.digest };
   }

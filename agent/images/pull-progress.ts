@@ -1,6 +1,6 @@
 import type { PrepareProgress } from '../copies/runtime.ts';
 
-/** One message of containerd's progress stream, as far as it counts. */
+/** One message of containerd's progress stream, as far as it counts. `name` begins with the kind of the blob. */
 export interface ProgressEvent {
   readonly event: string;
   readonly name: string;
@@ -8,22 +8,35 @@ export interface ProgressEvent {
   readonly total: number;
 }
 
-/** Bytes of every blob seen so far, by its name. */
-export type BlobProgress = ReadonlyMap<string, { readonly bytes: number; readonly total: number }>;
-
-export function withEvent(blobs: BlobProgress, { name, progress, total }: ProgressEvent): BlobProgress {
-  if (name === '' || total <= 0) return blobs;
-  const before = blobs.get(name);
-  return new Map(blobs).set(name, {
-    bytes: Math.max(before?.bytes ?? 0, Math.min(progress, total)),
-    total: Math.max(before?.total ?? 0, total),
-  });
+interface Blob {
+  readonly downloaded: number;
+  /** In bytes of the compressed layer. */
+  readonly unpacked: number;
+  readonly total: number;
 }
 
-/** The sum of it. Once every byte is here, what remains is unpacking. */
+/** How far every blob seen so far is, by its name. */
+export type BlobProgress = ReadonlyMap<string, Blob>;
+
+export function withEvent(blobs: BlobProgress, { event, name, progress, total }: ProgressEvent): BlobProgress {
+  if (name === '' || total <= 0) return blobs;
+  const before = blobs.get(name) ?? { downloaded: 0, unpacked: 0, total };
+  const done = Math.min(progress, total);
+  const isUnpacking = event === 'extracting' || event === 'extracted';
+  const after = isUnpacking
+    ? { downloaded: total, unpacked: Math.max(before.unpacked, done), total }
+    : { ...before, downloaded: Math.max(before.downloaded, done), total };
+  return new Map(blobs).set(name, after);
+}
+
+/** The sum of it: a layer counts twice, once for coming here and once for being unpacked, so that the number only ever rises. */
 export function progressOf(blobs: BlobProgress): PrepareProgress {
-  const all = [...blobs.values()];
-  const bytes = all.reduce((sum, blob) => sum + blob.bytes, 0);
-  const totalBytes = all.reduce((sum, blob) => sum + blob.total, 0);
-  return { phase: totalBytes > 0 && bytes === totalBytes ? 'Unpacking' : 'Pulling', bytes, totalBytes };
+  const all = [...blobs];
+  const sum = (of: (blob: Blob, name: string) => number) => all.reduce((total, [name, blob]) => total + of(blob, name), 0);
+  const isHere = all.length > 0 && all.every(([, blob]) => blob.downloaded === blob.total);
+  return {
+    phase: isHere ? 'Unpacking' : 'Pulling',
+    bytes: sum((blob) => blob.downloaded + blob.unpacked),
+    totalBytes: sum((blob, name) => (name.startsWith('layer-') ? 2 * blob.total : blob.total)),
+  };
 }

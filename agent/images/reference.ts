@@ -21,16 +21,17 @@ const digestName = /^sha256:[0-9a-f]{64}$/;
  */
 export function parseReference(text: string): ImageReference {
   const at = text.indexOf('@');
-  const digest = at < 0 ? '' : text.slice(at + 1);
+  const digest = at < 0 ? undefined : text.slice(at + 1);
   const [name, tag] = splitTag(at < 0 ? text : text.slice(0, at));
   const { host, repository } = splitHost(name);
-  const valid = repositoryName.test(repository) && (tag === '' || tagName.test(tag)) && (digest === '' || digestName.test(digest));
+  const valid =
+    repositoryName.test(repository) && (tag === undefined || tagName.test(tag)) && (digest === undefined || digestName.test(digest));
   if (!valid)
     throw new AttemptError(
       'InvalidSpec',
       `'${text}' is not an image reference: write it as registry/repository:tag or registry/repository@sha256:….`,
     );
-  return { host, repository, tag: tag === '' && digest === '' ? 'latest' : tag, digest };
+  return { host, repository, tag: tag ?? (digest === undefined ? 'latest' : ''), digest: digest ?? '' };
 }
 
 function splitHost(name: string): Pick<ImageReference, 'host' | 'repository'> {
@@ -41,9 +42,9 @@ function splitHost(name: string): Pick<ImageReference, 'host' | 'repository'> {
   return { host, repository: host === 'docker.io' && !path.includes('/') ? `library/${path}` : path };
 }
 
-function splitTag(name: string): readonly [string, string] {
+function splitTag(name: string): readonly [string, string | undefined] {
   const colon = name.lastIndexOf(':');
-  return colon > name.lastIndexOf('/') ? [name.slice(0, colon), name.slice(colon + 1)] : [name, ''];
+  return colon > name.lastIndexOf('/') ? [name.slice(0, colon), name.slice(colon + 1)] : [name, undefined];
 }
 
 /** How containerd names the image: with the digest when there is one, since a tag beside it says nothing. */

@@ -1,0 +1,22 @@
+import { expect, it } from '@jest/globals';
+import { credentialFor } from './credentials.ts';
+import { parseReference } from './reference.ts';
+
+const named = (host: string) => ({ host, username: host, password: 'x' });
+
+it.each([
+  { image: 'registry.example.com/a/b', has: ['registry.example.com'], want: 'registry.example.com' },
+  { image: 'registry.example.com/a/b', has: ['https://registry.example.com/v2/'], want: 'https://registry.example.com/v2/' },
+  { image: 'registry.example.com/a/b', has: ['other.example.com'], want: undefined },
+  { image: 'registry.example.com:5000/a', has: ['registry.example.com'], want: undefined },
+  { image: 'registry.example.com/a/b', has: ['*.example.com'], want: '*.example.com' },
+  { image: 'deep.registry.example.com/a', has: ['*.example.com'], want: undefined },
+  { image: 'evil-registry.example.com.attacker.net/a', has: ['*.example.com'], want: undefined },
+  { image: 'r.example.com/team/a', has: ['r.example.com', 'r.example.com/team'], want: 'r.example.com/team' },
+  { image: 'r.example.com/teamwork/a', has: ['r.example.com/team'], want: undefined },
+  { image: 'busybox', has: ['https://index.docker.io/v1/'], want: 'https://index.docker.io/v1/' },
+  { image: 'team/tool', has: ['docker.io'], want: 'docker.io' },
+  { image: 'busybox', has: [], want: undefined },
+])('$image with $has: $want', ({ image, has, want }) => {
+  expect(credentialFor(parseReference(image), has.map(named))?.host).toBe(want);
+});
