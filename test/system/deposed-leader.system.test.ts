@@ -1,8 +1,17 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { isDeepStrictEqual } from 'node:util';
+import { sandboxSpecSchema, sandboxStatusSchema } from '../../crds/sandbox.ts';
+import { ordersOf } from '../../operator/lifecycle/orders.ts';
+import { copyConfigOf } from '../../operator/sandboxes/copy-config.ts';
+import { wireOrder } from '../../operator/sandboxes/wire.ts';
+import { systemNamespace } from '../harness/identity.ts';
 import type { Operator } from '../harness/operator.ts';
+import { freePort } from '../harness/ports.ts';
 import { aSandbox, after } from './a-sandbox.ts';
 import { eventually, neverWithin } from './eventually.ts';
 import { inside, lyingOn, nothing } from './lying-on.ts';
+import { LateHub } from './late-hub.ts';
+import { StatusWrites } from './status-writes.ts';
 import { stateOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
 
@@ -19,13 +28,11 @@ describe('a leader that was stopped between its acknowledged patch and its order
       const holders = leases.items.map(({ spec }) => spec.holderIdentity ?? '');
       return world.cluster.operators.find(({ name }) => holders.some((holder) => holder === name || holder.startsWith(`${name}_`)));
     });
-  const counting = (name: string) => aSandbox(name, { image: world.image, command: after('mkdir -p /data; echo boot >> /data/boots') });
-
   it('changes nothing when it is resumed after another has started, stopped and deleted the sandboxes', async () => {
     const names = Array.from({ length: 9 }, (_, index) => `late-${index}`);
     const [kept, stopped, deleted] = [names.slice(0, 3), names.slice(3, 6), names.slice(6)] as const;
     const old = await leader();
-    await world.user.apply(...names.map(counting));
+    await world.user.apply(...names.map((name) => counting(world.image, name)));
     await eventually('an assignment is acknowledged', async () => {
       const states = await Promise.all(names.map(async (name) => stateOf(await world.user.sandbox({ name }))));
       return states.some((state) => state === 'Creating') || states.includes('Started') ? true : undefined;
@@ -64,6 +71,77 @@ describe('a leader that was stopped between its acknowledged patch and its order
     await world.user.delete(...[...kept, ...stopped].map((name) => ({ name })));
   });
 });
+
+describe('every order that was ever given, given again by an operator that knows nothing else', () => {
+  let world: World;
+  let late: LateHub;
+  beforeAll(async () => {
+    const [operator, other] = [await freePort(), await freePort()];
+    world = await World.start({
+      ports: { 'operator-1': operator },
+      agentEnv: { BERTH_OPERATORS: `127.0.0.1:${operator},127.0.0.1:${other}` },
+    });
+    const name = `berth-operator.${systemNamespace}.svc`;
+    late = await LateHub.listen(`127.0.0.1:${other}`, await world.cluster.authority.issue('late', 'berth-operator', [name]));
+    await late.connected('runner-1');
+  }, startTimeoutMs);
+  afterAll(async () => {
+    late.close();
+    await world.stop();
+  }, startTimeoutMs);
+
+  it('changes nothing: what runs goes on, what was stopped stays stopped, what was deleted stays gone', async () => {
+    const ref = { name: 'replayed' };
+    const [runner] = world.cluster.runners;
+    if (runner === undefined) throw new Error('there is a runner');
+    const writes = new StatusWrites(world.user, ref.name);
+    const { metadata, spec } = await world.user.create(counting(world.image, ref.name));
+    const boots = async () => (await inside(runner, metadata.uid, 'cat', '/data/boots')).split('\n').filter((line) => line !== '').length;
+    /** In the sequence in which they were given, and in the reverse. */
+    const repeat = () => {
+      const config = copyConfigOf(sandboxSpecSchema.parse(spec));
+      const orders = writes
+        .written()
+        .flatMap((status) => ordersOf({ status: sandboxStatusSchema.parse(status) }))
+        .map((order) => wireOrder({ metadata: { ...metadata, finalizers: [] }, spec: sandboxSpecSchema.parse(spec) }, order, config, []))
+        .filter((order) => order !== undefined);
+      for (const order of [...orders, ...orders.toReversed()]) late.send(runner.name, order);
+      return orders.length;
+    };
+    const steady = async (what: string, isAsBefore: () => Promise<boolean>) =>
+      neverWithin(3_000, async () => ((await isAsBefore()) ? undefined : `a late order changed that it ${what}`));
+    try {
+      const started = await world.user.untilState(ref, 'Started');
+      await world.user.patch(ref, { restartID: 'again' });
+      const again = await world.user.until(
+        ref,
+        'has done the restart',
+        ({ status }) => status.restartID === 'again' && status.state === 'Started',
+      );
+      expect(again.status.contentVersion).toBe(started.status.contentVersion + 1);
+      expect(repeat()).toBeGreaterThan(3);
+      await steady('runs since its second start', async () => (await boots()) === 2);
+      expect((await world.user.sandbox(ref)).status).toEqual(again.status);
+      expect(late.refusals.map(({ code }) => code)).toContain('Superseded');
+
+      await world.user.patch(ref, { desiredState: 'Stopped' });
+      await world.user.untilState(ref, 'Stopped');
+      repeat();
+      await steady('is stopped', async () => (await lyingOn(runner, metadata.uid)).tasks.length === 0);
+
+      await world.user.delete(ref);
+      repeat();
+      await steady('is gone', async () => isDeepStrictEqual(await lyingOn(runner, metadata.uid), nothing));
+    } finally {
+      await writes.stop();
+    }
+  });
+});
+
+/** Remembers its boots; a second one would be seen in its files. */
+function counting(image: string, name: string) {
+  return aSandbox(name, { image, command: after('mkdir -p /data; echo boot >> /data/boots') });
+}
 
 interface Leases {
   readonly items: readonly { readonly spec: { readonly holderIdentity?: string } }[];
