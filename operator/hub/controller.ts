@@ -321,7 +321,9 @@ class Session implements StreamReceiver {
     }
   }
 
-  async #authenticate(token: string | undefined): Promise<Authentication | { readonly kind: 'Unknown'; readonly code: 'Unavailable'; readonly message: string }> {
+  async #authenticate(
+    token: string | undefined,
+  ): Promise<Authentication | { readonly kind: 'Unknown'; readonly code: 'Unavailable'; readonly message: string }> {
     try {
       return await this.#options.authenticator.authenticate(token);
     } catch (err) {
@@ -335,7 +337,9 @@ class Session implements StreamReceiver {
     this.#expiry = undefined;
     if (expiresAt === undefined) return;
     const { clock } = this.#options;
-    this.#expiry = clock.after(Math.max(0, expiresAt - clock.now()), () => this.end('Unauthenticated', 'The token of this stream has expired.'));
+    this.#expiry = clock.after(Math.max(0, expiresAt - clock.now()), () =>
+      this.end('Unauthenticated', 'The token of this stream has expired.'),
+    );
   }
 
   #finish(reason: string): void {

@@ -1,7 +1,16 @@
 import type { ExitReason, ResourceAmounts } from '../../crds/index.ts';
 import { EXIT_REASONS } from '../../crds/index.ts';
 import { CopyState } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { Amounts, CopyReport, Exit, Hello, Inventory, Refusal, Report, RunnerReport } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type {
+  Amounts,
+  CopyReport,
+  Exit,
+  Hello,
+  Inventory,
+  Refusal,
+  Report,
+  RunnerReport,
+} from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { NOTHING } from '../assignment/amounts.ts';
 import type { CopyView, ExitView, RefusalView } from '../lifecycle/snapshot.ts';
 
@@ -34,7 +43,13 @@ export interface Inbox {
 export const emptyInbox: Inbox = { seq: undefined, parts: undefined };
 
 export type Taken =
-  | { readonly kind: 'Taken'; readonly facts: RunnerFacts; readonly inbox: Inbox; readonly uids: readonly string[]; readonly runnerChanged: boolean }
+  | {
+      readonly kind: 'Taken';
+      readonly facts: RunnerFacts;
+      readonly inbox: Inbox;
+      readonly uids: readonly string[];
+      readonly runnerChanged: boolean;
+    }
   /** Messages are missing: the stream has to begin anew. */
   | { readonly kind: 'Gap'; readonly message: string };
 
@@ -74,7 +89,8 @@ export function takeInventory(facts: RunnerFacts, inbox: Inbox, part: Inventory,
   }
   const copies = [...(parts?.copies ?? []), ...part.copies];
   const runner = part.runner ?? parts?.runner;
-  if (!part.last) return { kind: 'Taken', facts, inbox: { seq: expected, parts: { seq: part.seq, copies, runner } }, uids: [], runnerChanged: false };
+  if (!part.last)
+    return { kind: 'Taken', facts, inbox: { seq: expected, parts: { seq: part.seq, copies, runner } }, uids: [], runnerChanged: false };
   const replaced = new Map(copies.map((copy) => entryOf(copy, facts, now)));
   const gone = [...facts.copies.keys()].filter((key) => !replaced.has(key)).map((key) => key.slice(0, key.lastIndexOf('/')));
   return {
@@ -102,7 +118,10 @@ export function takeReport(facts: RunnerFacts, inbox: Inbox, report: Report, now
 }
 
 export function takeRefusal(facts: RunnerFacts, { uid, epoch, order, code, highestOrder }: Refusal): RunnerFacts {
-  return { ...facts, refusals: new Map([...[...facts.refusals].slice(-rememberedRefusals), [copyKey(uid, epoch), { order, code, highestOrder }]]) };
+  return {
+    ...facts,
+    refusals: new Map([...[...facts.refusals].slice(-rememberedRefusals), [copyKey(uid, epoch), { order, code, highestOrder }]]),
+  };
 }
 
 const rememberedRefusals = 255;
@@ -174,9 +193,7 @@ function exitOf({ code, reason, signal, finishTimeMs, ordered }: Exit): ExitView
 }
 
 function amountsOf(amounts: Amounts | undefined): ResourceAmounts {
-  return amounts === undefined
-    ? NOTHING
-    : { cpuMillis: amounts.milliCpu, memoryBytes: amounts.memoryBytes, diskBytes: amounts.diskBytes };
+  return amounts === undefined ? NOTHING : { cpuMillis: amounts.milliCpu, memoryBytes: amounts.memoryBytes, diskBytes: amounts.diskBytes };
 }
 
 function unique(uids: readonly string[]): readonly string[] {

@@ -21,7 +21,10 @@ export function shakeHands(hello: Hello, identity: AgentIdentity, offer: HubOffe
   const incomplete = missingField(hello);
   if (incomplete !== undefined) return refused('InvalidArgument', `The agent's Hello has no ${incomplete}.`);
   if (identity.nodeName !== undefined && identity.nodeName !== hello.runnerName) {
-    return refused('PermissionDenied', `The token is bound to node "${identity.nodeName}" and can not speak for runner "${hello.runnerName}".`);
+    return refused(
+      'PermissionDenied',
+      `The token is bound to node "${identity.nodeName}" and can not speak for runner "${hello.runnerName}".`,
+    );
   }
   const version = Math.min(hello.maxVersion, offer.maxVersion);
   if (version < Math.max(hello.minVersion, offer.minVersion)) {

@@ -165,7 +165,8 @@ function restMessage(status: SandboxStatus, reason: SandboxReason): string {
 
 /** How the main program ended, in a sentence. */
 function endOf({ exitReason, exitCode = 255, startTime, finishTime }: SandboxStatus): string {
-  const after = startTime === undefined || finishTime === undefined ? '' : ` after ${duration(Date.parse(finishTime) - Date.parse(startTime))}`;
+  const after =
+    startTime === undefined || finishTime === undefined ? '' : ` after ${duration(Date.parse(finishTime) - Date.parse(startTime))}`;
   switch (exitReason) {
     case 'Completed':
       return `The main program ended${after} with exit code 0.`;

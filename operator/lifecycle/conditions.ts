@@ -8,18 +8,24 @@ type Claim = Pick<Condition, 'type' | 'status' | 'message'> & { readonly reason:
 export function conditionsOf(status: SandboxStatus, { sandbox, runner, now }: SandboxSnapshot): readonly Condition[] {
   const observedGeneration = sandbox.metadata.generation;
   const claims = [ready(status, runner), assigned(status), backedUp()];
-  return claims.reduce<readonly Condition[]>((all, claim) => setCondition(all, { ...claim, observedGeneration }, now.wall), status.conditions);
+  return claims.reduce<readonly Condition[]>(
+    (all, claim) => setCondition(all, { ...claim, observedGeneration }, now.wall),
+    status.conditions,
+  );
 }
 
 /** The message of a started sandbox: whether what runs is what the spec says. */
 export function startedMessage({ runnerName, assignment }: SandboxStatus, { configHash }: SandboxSnapshot): string {
   const runs = `The main program runs on ${runnerName ?? ''}.`;
-  return assignment?.configHash === configHash ? runs : `${runs} The spec was changed since it was started: that takes effect at its next start.`;
+  return assignment?.configHash === configHash
+    ? runs
+    : `${runs} The spec was changed since it was started: that takes effect at its next start.`;
 }
 
 function ready(status: SandboxStatus, runner: SandboxSnapshot['runner']): Claim {
   const { state, reason, message } = status;
-  if (state !== 'Started') return { type: 'Ready', status: 'False', reason: (reason ?? 'Stopped') as SandboxReason, message: message ?? '' };
+  if (state !== 'Started')
+    return { type: 'Ready', status: 'False', reason: (reason ?? 'Stopped') as SandboxReason, message: message ?? '' };
   if (runner?.isReady === true || runner?.agent !== undefined) {
     return { type: 'Ready', status: 'True', reason: 'Started', message: message ?? '' };
   }

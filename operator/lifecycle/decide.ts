@@ -60,7 +60,12 @@ function decideDeleted(world: SandboxSnapshot): Decision {
     events: [
       outcome.removals.length === 0
         ? { type: 'Normal', reason: 'Deleted', action: 'Delete', note: 'Every copy of the sandbox was removed.' }
-        : { type: 'Warning', reason: 'RemovalPending', action: 'Delete', note: `The copy on ${places} is removed when the runner is back.` },
+        : {
+            type: 'Warning',
+            reason: 'RemovalPending',
+            action: 'Delete',
+            note: `The copy on ${places} is removed when the runner is back.`,
+          },
     ],
   };
 }

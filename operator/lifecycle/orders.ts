@@ -58,18 +58,16 @@ export function asksForMore(before: Ordering, next: Ordering): boolean {
 
 function orderContents(status: Ordering): readonly CopyOrderContent[] {
   const main = mainOrder(status);
-  const releases = status.releases.map(
-    ({ runnerName, epoch, storeID }): CopyOrderContent => ({
-      runnerName,
-      epoch,
-      storeID,
-      bootID: '',
-      wanted: 'Absent',
-      contentVersion: 0,
-      source: undefined,
-      configHash: '',
-    }),
-  );
+  const releases = status.releases.map(({ runnerName, epoch, storeID }): CopyOrderContent => ({
+    runnerName,
+    epoch,
+    storeID,
+    bootID: '',
+    wanted: 'Absent',
+    contentVersion: 0,
+    source: undefined,
+    configHash: '',
+  }));
   return main === undefined ? releases : [main, ...releases];
 }
 

@@ -17,7 +17,10 @@ export function outstandingOrders(world: SandboxSnapshot, status: SandboxStatus)
 }
 
 /** The newest report of the assigned copy is at or above the number. */
-export function isAccepted({ copy, sandbox: { status } }: SandboxSnapshot, order: Pick<CopyOrder, 'runnerName' | 'epoch' | 'order'>): boolean {
+export function isAccepted(
+  { copy, sandbox: { status } }: SandboxSnapshot,
+  order: Pick<CopyOrder, 'runnerName' | 'epoch' | 'order'>,
+): boolean {
   const isOfCopy = status.runnerName === order.runnerName && status.assignment?.epoch === order.epoch;
   return isOfCopy && copy !== undefined && copy.order >= order.order;
 }

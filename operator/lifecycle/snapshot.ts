@@ -62,8 +62,14 @@ export interface RemainsView {
   readonly isElsewhere: boolean;
 }
 
-/** Credentials for the image: of the Secrets that the sandbox names. */
-export type CredentialsView = { readonly kind: 'Ready' } | { readonly kind: 'Missing'; readonly reason: 'ImagePullSecretNotFound' | 'ImagePullSecretInvalid'; readonly message: string };
+/** Whether there are credentials for the image, from the Secrets that the sandbox names. */
+export type CredentialsView = { readonly kind: 'Ready' } | MissingCredentials;
+
+export interface MissingCredentials {
+  readonly kind: 'Missing';
+  readonly reason: 'ImagePullSecretNotFound' | 'ImagePullSecretInvalid';
+  readonly message: string;
+}
 
 /**
  * Everything that a decision about one sandbox may look at. Frozen; the runner of the sandbox (R0) is read once, so that a later rule can not

@@ -1,18 +1,17 @@
 import type { RegistryCredential } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { CredentialsView } from '../lifecycle/snapshot.ts';
+import type { MissingCredentials } from '../lifecycle/snapshot.ts';
 
 /** What a Secret named in spec.imagePullSecrets gives. */
-export type PullSecret =
-  | { readonly kind: 'Credentials'; readonly credentials: readonly RegistryCredential[] }
-  | (CredentialsView & { readonly kind: 'Missing' });
+export type PullSecret = { readonly kind: 'Credentials'; readonly credentials: readonly RegistryCredential[] } | MissingCredentials;
 
 const type = 'kubernetes.io/dockerconfigjson';
 const key = '.dockerconfigjson';
 
 /** Reads a Secret of type kubernetes.io/dockerconfigjson. Nothing of its content is in any message. */
-export function readPullSecret(name: string, secret: { readonly type?: unknown; readonly data?: unknown }): PullSecret {
-  if (secret.type !== type) return invalid(name, `is not of type ${type}`);
-  const encoded = (secret.data as Readonly<Record<string, unknown>> | undefined)?.[key];
+export function readPullSecret(name: string, secret: object): PullSecret {
+  const { type: actual, data } = secret as { readonly type?: unknown; readonly data?: unknown };
+  if (actual !== type) return invalid(name, `is not of type ${type}`);
+  const encoded = (data as Readonly<Record<string, unknown>> | undefined)?.[key];
   if (typeof encoded !== 'string') return invalid(name, `has no ${key}`);
   const auths = authsOf(Buffer.from(encoded, 'base64').toString('utf8'));
   if (auths === undefined) return invalid(name, `has a ${key} that can not be read`);

@@ -4,6 +4,7 @@ import { isKubeError } from '../../kube/errors.ts';
 import { TtlCache } from '../../kube/ttl-cache.ts';
 import type { KubeTransport, Resource } from '../../kube/types.ts';
 import type { Clock } from '../../process/clock.ts';
+import type { MissingCredentials } from '../lifecycle/snapshot.ts';
 import { readPullSecret, secretNotFound, type PullSecret } from './pull-secret.ts';
 
 const secrets: Resource = { group: '', version: 'v1', plural: 'secrets', kind: 'Secret', namespaced: true };
@@ -13,9 +14,7 @@ const rememberedMs = 5_000;
 const rememberedSecrets = 256;
 
 /** Credentials for the image of a sandbox, or why there are none. */
-export type PullCredentials =
-  | { readonly kind: 'Ready'; readonly credentials: readonly RegistryCredential[] }
-  | (PullSecret & { readonly kind: 'Missing' });
+export type PullCredentials = { readonly kind: 'Ready'; readonly credentials: readonly RegistryCredential[] } | MissingCredentials;
 
 /**
  * Reads the Secrets that a Sandbox names in spec.imagePullSecrets, in its namespace, and no others. Rejects with the errors of the transport

@@ -1,0 +1,170 @@
+import type { Runner, Sandbox } from '../crds/index.ts';
+import { createCache, type RunnableCache } from '../kube/cache.ts';
+import { createClient } from '../kube/client.ts';
+import { createElector } from '../kube/election.ts';
+import { createEventRecorder } from '../kube/events.ts';
+import { leases as leaseResource, parseLease, type Lease } from '../kube/lease.ts';
+import { keyOf } from '../kube/object.ts';
+import type { Elector, KubeTransport } from '../kube/types.ts';
+import type { Clock, Random } from '../process/clock.ts';
+import type { Logger } from '../process/log.ts';
+import type { Metrics } from '../process/metrics.ts';
+import { Hub } from './hub/controller.ts';
+import type { AgentAuthenticator } from './hub/stream.ts';
+import { readRunner, readSandbox, runnerResource, sandboxResource } from './resources.ts';
+import { RunnerController, RunnerLeases } from './runners/controller.ts';
+import { Claims, Fleet } from './runners/gather.ts';
+import { claimOf } from './sandboxes/claims.ts';
+import { SandboxController, countByState, patienceMs, sandboxIndexes } from './sandboxes/controller.ts';
+
+export interface OperatorOptions {
+  readonly transport: KubeTransport;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Namespace of the operator: its election and the Leases of the agents. */
+  readonly namespace: string;
+  /** The pod's name. */
+  readonly podName: string;
+  /** Of this very process: for the election. */
+  readonly identity: string;
+  readonly version: string;
+  readonly authenticator: AgentAuthenticator;
+  /** Sandboxes worked on at the same time. Default 16. */
+  readonly workers?: number | undefined;
+}
+
+/** The name of the Lease that the leader holds. */
+export const electionName = 'berth-operator';
+
+/** One operator pod without what is around it: no port, no signal, no file. The simulation runs it as it is. */
+export class Operator {
+  /** Every pod has one: agents connect to all of them. */
+  readonly hub: Hub;
+  readonly #options: OperatorOptions;
+  readonly #sandboxes: RunnableCache<Sandbox>;
+  readonly #runners: RunnableCache<Runner>;
+  readonly #leases: RunnableCache<Lease>;
+  readonly #liveness: RunnerLeases;
+  readonly #elector: Elector;
+  #term: Term | undefined;
+
+  constructor(options: OperatorOptions) {
+    const { transport, clock, random, log, metrics, namespace } = options;
+    this.#options = options;
+    const shared = { transport, clock, random, log, metrics };
+    this.#sandboxes = createCache({ ...shared, resource: sandboxResource, parse: readSandbox, indexes: sandboxIndexes });
+    this.#runners = createCache({ ...shared, resource: runnerResource, parse: readRunner });
+    this.#leases = createCache({ ...shared, resource: leaseResource, parse: parseLease, namespace });
+    this.#liveness = new RunnerLeases(this.#leases, clock, (runnerName) => this.#term?.runners.leaseChanged(runnerName));
+    countByState(this.#sandboxes, metrics);
+    this.hub = new Hub({
+      clock,
+      log: log.child({ part: 'hub' }),
+      metrics,
+      operatorName: options.podName,
+      operatorVersion: options.version,
+      authenticator: options.authenticator,
+    });
+    this.#elector = createElector({
+      ...shared,
+      namespace,
+      name: electionName,
+      identity: options.identity,
+      onStartedLeading: (signal) => void this.#lead(signal),
+      onStoppedLeading: () => this.#term?.done,
+    });
+  }
+
+  /** Runs until the signal is aborted: hub and caches at once, the election as soon as the caches know the world. */
+  async run(signal: AbortSignal): Promise<void> {
+    const caches = [this.#sandboxes, this.#runners, this.#leases];
+    const running = caches.map((cache) => cache.run(signal));
+    try {
+      await Promise.all(caches.map((cache) => cache.whenSynced(signal)));
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+    if (!signal.aborted) await this.#elector.run(signal);
+    this.hub.close();
+    await Promise.all(running);
+  }
+
+  isLeader(): boolean {
+    return this.#elector.isLeader();
+  }
+
+  /** Why it can not work yet, in a sentence: for readiness. */
+  notReady(): string | undefined {
+    const synced = this.#sandboxes.hasSynced() && this.#runners.hasSynced() && this.#leases.hasSynced();
+    return synced ? undefined : 'the caches have not synced yet';
+  }
+
+  /** Why it is not alive, in a sentence: a reconcile that takes longer than `limitMs`. */
+  stuck(limitMs: number): string | undefined {
+    return this.#term?.sandboxes.stuck(limitMs) ?? this.#term?.runners.stuck(limitMs);
+  }
+
+  async #lead(signal: AbortSignal): Promise<void> {
+    const term = this.#begin(signal);
+    this.#term = term;
+    await term.done;
+    if (this.#term === term) this.#term = undefined;
+  }
+
+  /** Everything that only a leader does, made anew for each term: nothing that was believed before counts. */
+  #begin(signal: AbortSignal): Term {
+    const { transport, clock, random, log, metrics } = this.#options;
+    const stop = new AbortController();
+    const claims = new Claims();
+    const unsubscribe = this.#sandboxes.subscribe({
+      added: (sandbox) => claims.store(keyOf(sandbox), claimOf(sandbox)),
+      updated: (sandbox) => claims.store(keyOf(sandbox), claimOf(sandbox)),
+      deleted: (sandbox) => claims.store(keyOf(sandbox), undefined),
+    });
+    const fleet = new Fleet({ runners: this.#runners, facts: (name) => this.hub.facts(name), liveness: this.#liveness, claims });
+    const events = createEventRecorder({
+      transport,
+      controller: 'berth.dev/operator',
+      instance: this.#options.podName,
+      clock,
+      random,
+      log,
+      metrics,
+    });
+    const runnerClient = createClient({ transport, resource: runnerResource, parse: readRunner, cache: this.#runners });
+    const shared = { clock, random, log, metrics, hub: this.hub, isLeader: () => this.#elector.isLeader() && !signal.aborted };
+    const sandboxes = new SandboxController({
+      ...shared,
+      transport,
+      sandboxes: this.#sandboxes,
+      sandboxClient: createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes }),
+      runnerClient,
+      fleet,
+      events,
+      workers: this.#options.workers,
+    });
+    const runners = new RunnerController({
+      ...shared,
+      runners: this.#runners,
+      client: runnerClient,
+      leases: this.#liveness,
+      patientUntil: clock.monotonic() + patienceMs,
+      changed: (runnerName) => sandboxes.runnerChanged(runnerName, 'Object'),
+    });
+    const writing = events.run(stop.signal);
+    const done = Promise.all([sandboxes.run(signal), runners.run(signal)]).then(async () => {
+      unsubscribe();
+      stop.abort();
+      await writing;
+    });
+    return { sandboxes, runners, done };
+  }
+}
+
+interface Term {
+  readonly sandboxes: SandboxController;
+  readonly runners: RunnerController;
+  readonly done: Promise<void>;
+}

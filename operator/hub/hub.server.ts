@@ -1,0 +1,133 @@
+import { createServer as createPlainServer, type AddressInfo, type Server as PlainServer, type Socket } from 'node:net';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
+import { Server, ServerCredentials, status, type ServerDuplexStream } from '@grpc/grpc-js';
+import { AgentHubService, type AgentMessage, type OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { BerthError } from '../../process/errors.ts';
+import type { Logger } from '../../process/log.ts';
+import type { TlsReloader } from '../../process/tls.ts';
+import type { Hub } from './controller.ts';
+import type { StreamEnd } from './stream.ts';
+
+export interface HubServerOptions {
+  readonly hub: Pick<Hub, 'accept' | 'close'>;
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  /** Undefined: plain text, which is allowed on the loopback interface only. */
+  readonly tls: TlsReloader | undefined;
+  readonly log: Logger;
+}
+
+export interface HubServer {
+  readonly host: string;
+  readonly port: number;
+  /** Ends every stream, and resolves when the port is closed. */
+  close(): Promise<void>;
+}
+
+type Call = ServerDuplexStream<AgentMessage, OperatorMessage>;
+
+const statusOf: Readonly<Record<StreamEnd, status>> = {
+  FailedPrecondition: status.FAILED_PRECONDITION,
+  Unauthenticated: status.UNAUTHENTICATED,
+  PermissionDenied: status.PERMISSION_DENIED,
+  Aborted: status.ABORTED,
+  InvalidArgument: status.INVALID_ARGUMENT,
+  Unavailable: status.UNAVAILABLE,
+};
+
+/** An inventory part of a few thousand copies fits; more is not sent in one message. */
+const longestMessage = 16 * 1024 * 1024;
+/** A connection that does not finish its TLS handshake is dropped. */
+const handshakeMs = 10_000;
+
+/**
+ * Serves AgentHub over gRPC. Listens itself and hands decrypted connections to gRPC, so that a new certificate counts from the next
+ * connection on. Rejects with `ListenFailed`, or `InsecureListen` for plain text anywhere but on the loopback interface.
+ */
+export async function startHubServer(options: HubServerOptions): Promise<HubServer> {
+  const { hub, host, port, tls, log } = options;
+  if (tls === undefined && !isLoopback(host)) {
+    throw new BerthError(
+      'InsecureListen',
+      `Without TLS the operator listens only on the loopback interface, not on ${host}: set a certificate and key.`,
+    );
+  }
+  const grpc = new Server({
+    'grpc.max_receive_message_length': longestMessage,
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+    'grpc.http2.min_ping_interval_without_data_ms': 5_000,
+  });
+  grpc.addService(AgentHubService, { connect: (call: Call) => serve(hub, call, log) });
+  const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
+  const listener = listenerFor(tls, (socket) => injector.injectConnection(socket));
+  const address = await listen(listener, host, port);
+  return {
+    host: address.address,
+    port: address.port,
+    close: async () => {
+      const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
+      hub.close();
+      await new Promise<void>((resolve) => grpc.tryShutdown(() => resolve()));
+      injector.drain(0);
+      injector.destroy();
+      await closed;
+    },
+  };
+}
+
+/** True for an address that only this machine reaches. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+function listenerFor(tls: TlsReloader | undefined, connected: (socket: Socket) => void): PlainServer | TlsServer {
+  if (tls === undefined) return createPlainServer(connected);
+  const { cert, key } = tls.current();
+  const server = createTlsServer({ cert, key, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2', handshakeTimeout: handshakeMs });
+  server.on('secureConnection', (socket) => {
+    if (socket.alpnProtocol === 'h2') connected(socket);
+    else socket.destroy();
+  });
+  tls.onChange((material) => server.setSecureContext({ cert: material.cert, key: material.key }));
+  return server;
+}
+
+function listen(listener: PlainServer | TlsServer, host: string, port: number): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    listener.once('error', (cause) => {
+      reject(
+        new BerthError('ListenFailed', `Cannot listen for agents on ${host}:${port}: ${cause.message}. Choose another address.`, { cause }),
+      );
+    });
+    listener.listen(port, host, () => resolve(listener.address() as AddressInfo));
+  });
+}
+
+function serve(hub: Pick<Hub, 'accept'>, call: Call, log: Logger): void {
+  const receiver = hub.accept({
+    token: bearerOf(call.metadata.get('authorization')[0]),
+    send: (message) => {
+      if (!call.cancelled && !call.destroyed) call.write(message);
+    },
+    end: (code, message) => {
+      if (!call.cancelled && !call.destroyed) call.emit('error', { code: statusOf[code], details: message });
+    },
+  });
+  call.on('data', (message: AgentMessage) => receiver.received(message));
+  call.on('end', () => {
+    receiver.closed('the agent ended the stream');
+    call.end();
+  });
+  call.on('cancelled', () => receiver.closed('the connection was lost'));
+  call.on('error', (error: Error) => {
+    log.debug({ reason: error.message }, 'Stream of an agent failed');
+    receiver.closed(error.message);
+  });
+}
+
+function bearerOf(header: string | Buffer | undefined): string | undefined {
+  const [scheme = '', token] = String(header ?? '').split(' ');
+  return scheme.toLowerCase() === 'bearer' ? token : undefined;
+}

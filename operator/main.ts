@@ -1,0 +1,122 @@
+import { hostname } from 'node:os';
+import { v4 as uuid } from 'uuid';
+import { z } from 'zod';
+import { loadConnection } from '../kube/config.ts';
+import { createReviews } from '../kube/reviews.ts';
+import { createTransport } from '../kube/transport.client.ts';
+import { loadConfig } from '../process/config.ts';
+import { BerthError, messageOf } from '../process/errors.ts';
+import { startHealthServer } from '../process/health.server.ts';
+import { createLogger, logLevels, type Logger } from '../process/log.ts';
+import { createMetrics } from '../process/metrics.ts';
+import { createShutdown } from '../process/shutdown.ts';
+import { systemClock } from '../process/system-clock.ts';
+import { loadTls } from '../process/tls.ts';
+import { Operator } from './controller.ts';
+import { isLoopback, startHubServer } from './hub/hub.server.ts';
+import { noAuthentication, tokenAuthenticator } from './hub/token-review.client.ts';
+import { VERSION } from './version.ts';
+
+/** The settings of the operator: variables BERTH_…, or flags. */
+export const operatorSettings = z.object({
+  kubeconfig: z.string().optional().describe('Path of a kubeconfig. Default: the service account of the pod.'),
+  namespace: z
+    .string()
+    .min(1)
+    .default('berth-system')
+    .describe('Namespace of the operator: its election, the Leases and the ServiceAccount of the agents.'),
+  podName: z.string().min(1).optional().describe('Name of this pod. Default: the host name.'),
+  listen: z.string().default('0.0.0.0:3001').describe('Address on which agents connect.'),
+  tlsCert: z.string().optional().describe('PEM file of the certificate of the operator. Read again when it changes.'),
+  tlsKey: z
+    .string()
+    .optional()
+    .describe('PEM file of its key. Without both, only the loopback interface is listened on, and agents are not asked who they are.'),
+  healthListen: z.string().default('0.0.0.0:8080').describe('Address of /healthz, /readyz and /metrics.'),
+  logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
+  audience: z.string().min(1).default('berth-operator').describe("Audience that the agents' tokens must have."),
+  workers: z.coerce.number().int().min(1).max(256).default(16).describe('Sandboxes worked on at the same time.'),
+});
+
+/** A reconcile that takes longer means that the process hangs. */
+const stuckMs = 300_000;
+
+async function main(): Promise<void> {
+  const config = loadConfig('berth-operator', operatorSettings);
+  const log = createLogger({ name: 'berth-operator', level: config.logLevel });
+  try {
+    await start(config, log);
+  } catch (err) {
+    log.error({ err }, 'Operator cannot start');
+    process.stderr.write(`berth-operator: ${messageOf(err)}\n`);
+    process.exit(1);
+  }
+}
+
+async function start(config: z.output<typeof operatorSettings>, log: Logger): Promise<void> {
+  const clock = systemClock();
+  const random = Math.random;
+  const metrics = createMetrics();
+  const shutdown = createShutdown({ clock, log });
+  const [listen, healthListen] = [parseAddress('listen', config.listen), parseAddress('healthListen', config.healthListen)];
+  const connection = await loadConnection({ kubeconfig: config.kubeconfig, clock });
+  const transport = createTransport({ connection, clock, random, log, metrics, userAgent: `berth-operator/${VERSION}` });
+  shutdown.add('transport', () => transport.close());
+
+  const usesTls = config.tlsCert !== undefined || config.tlsKey !== undefined;
+  const tls = usesTls ? await loadTls({ files: { certFile: config.tlsCert, keyFile: config.tlsKey }, clock, log }) : undefined;
+  const isUnasked = tls === undefined && isLoopback(listen.host);
+  if (isUnasked)
+    log.warn({ listen: config.listen }, 'Agents are not asked who they are: there is no TLS, and only this machine can connect');
+  const { namespace, audience } = config;
+  const podName = config.podName ?? hostname();
+  const operator = new Operator({
+    transport,
+    clock,
+    random,
+    log,
+    metrics,
+    namespace,
+    podName,
+    identity: `${podName}_${uuid()}`,
+    version: VERSION,
+    authenticator: isUnasked ? noAuthentication : tokenAuthenticator({ reviews: createReviews({ transport, clock }), audience, namespace }),
+    workers: config.workers,
+  });
+
+  const health = await startHealthServer({
+    ...healthListen,
+    alive: { reconcile: () => operator.stuck(stuckMs) },
+    ready: { caches: () => operator.notReady() },
+    metrics,
+  });
+  shutdown.add('health', () => health.close());
+  const stop = new AbortController();
+  const running = operator.run(stop.signal);
+  if (tls !== undefined) void tls.run(stop.signal);
+  shutdown.add('operator', async () => {
+    stop.abort(new Error('shutting down'));
+    await running;
+  });
+  const hub = await startHubServer({ hub: operator.hub, ...listen, tls, log });
+  shutdown.add('hub', () => hub.close());
+  running.catch((err: unknown) => {
+    log.error({ err }, 'Operator ended');
+    void shutdown.begin('the operator ended', 1);
+  });
+  log.info(
+    { version: VERSION, pod: podName, listen: `${hub.host}:${hub.port}`, health: `${health.host}:${health.port}` },
+    'Operator started',
+  );
+}
+
+function parseAddress(setting: string, text: string): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535)
+    throw new BerthError('AddressInvalid', `${setting} must be host:port, such as 0.0.0.0:3001, but it is "${text}".`);
+  const host = match[1] ?? match[2] ?? '';
+  return { host: host === '' ? '0.0.0.0' : host, port };
+}
+
+await main();

@@ -1,0 +1,126 @@
+import type { ResourceAmounts, Runner } from '../../crds/index.ts';
+import type { Cache } from '../../kube/types.ts';
+import { NOTHING, add, subtract } from '../assignment/amounts.ts';
+import type { AgentView, Load, RunnerView } from '../assignment/runner-view.ts';
+import type { RunnerFacts } from '../hub/facts.ts';
+import type { Claim } from '../sandboxes/claims.ts';
+import { afterFailure, afterSuccess, failureView, noFailures, type FailureHistory } from './failures.ts';
+
+/**
+ * What the sandboxes take of each runner: by their objects, and by decisions whose patch is on its way (assumed), so that decisions made at
+ * the same time never give the same room away twice. A sandbox counts once: what is assumed stands instead of what its object says.
+ */
+export class Claims {
+  readonly #stored = new Map<string, Claim>();
+  readonly #assumed = new Map<string, Claim>();
+  readonly #loads = new Map<string, Load>();
+
+  /** Takes the claim of a sandbox's object, under its key; undefined when it has none. */
+  store(key: string, claim: Claim | undefined): void {
+    this.#change(key, this.#stored, claim);
+  }
+
+  /** Until `settle`, this stands for the sandbox. */
+  assume(key: string, claim: Claim | undefined): void {
+    this.#change(key, this.#assumed, claim);
+  }
+
+  /** The patch is acknowledged or has failed: the object counts again. */
+  settle(key: string): void {
+    this.#change(key, this.#assumed, undefined);
+  }
+
+  of(key: string): Claim | undefined {
+    return this.#assumed.get(key) ?? this.#stored.get(key);
+  }
+
+  /** What all sandboxes but this one take of a runner. */
+  load(runnerName: string, exceptKey: string): Load {
+    const load = this.#loads.get(runnerName) ?? empty;
+    const own = this.of(exceptKey);
+    return own?.runnerName === runnerName ? without(load, own) : load;
+  }
+
+  #change(key: string, map: Map<string, Claim>, claim: Claim | undefined): void {
+    const before = this.of(key);
+    if (claim === undefined) map.delete(key);
+    else map.set(key, claim);
+    const after = this.of(key);
+    if (before !== undefined) this.#loads.set(before.runnerName, without(this.#loads.get(before.runnerName) ?? empty, before));
+    if (after !== undefined) this.#loads.set(after.runnerName, withClaim(this.#loads.get(after.runnerName) ?? empty, after));
+  }
+}
+
+const empty: Load = { amounts: NOTHING, started: 0 };
+
+function withClaim({ amounts, started }: Load, claim: Claim): Load {
+  return { amounts: add(amounts, claim.amounts), started: started + Number(claim.isStarted) };
+}
+
+function without({ amounts, started }: Load, claim: Claim): Load {
+  return { amounts: subtract(amounts, claim.amounts), started: started - Number(claim.isStarted) };
+}
+
+/** Whether runners are alive, by their Leases as this process saw them change. */
+export interface Liveness {
+  isReady(runnerName: string): boolean;
+}
+
+export interface FleetSources {
+  readonly runners: Cache<Runner>;
+  /** What the connected agent of a runner says. */
+  readonly facts: (runnerName: string) => RunnerFacts | undefined;
+  readonly liveness: Liveness;
+  readonly claims: Claims;
+}
+
+/** Every runner as a decision about one sandbox sees it. */
+export class Fleet {
+  readonly #sources: FleetSources;
+  #failures: FailureHistory = noFailures;
+
+  constructor(sources: FleetSources) {
+    this.#sources = sources;
+  }
+
+  get claims(): Claims {
+    return this.#sources.claims;
+  }
+
+  /** `key` is the sandbox that is decided on; `now` is monotonic. */
+  views(key: string, now: number): readonly RunnerView[] {
+    return this.#sources.runners.list().map((runner) => this.#view(runner, key, now));
+  }
+
+  /** A sandbox failed there by a cause that lies with the runner. */
+  failed(runnerName: string, uid: string, now: number, jitter: number): void {
+    this.#failures = afterFailure(this.#failures, { runnerName, uid, now, jitter });
+  }
+
+  succeeded(runnerName: string): void {
+    this.#failures = afterSuccess(this.#failures, runnerName);
+  }
+
+  #view({ metadata, spec, status }: Runner, key: string, now: number): RunnerView {
+    const { facts, liveness, claims } = this.#sources;
+    const { name } = metadata;
+    const known = facts(name);
+    const own = claims.of(key);
+    const agent = known?.isConnected === true ? agentView(known, own?.runnerName === name ? own.amounts : NOTHING) : undefined;
+    return {
+      name,
+      labels: metadata.labels,
+      spec,
+      isReady: liveness.isReady(name),
+      storeID: agent?.storeID ?? status.storeID,
+      bootID: agent?.bootID ?? status.bootID,
+      agent,
+      load: claims.load(name, key),
+      failures: failureView(this.#failures, name, now),
+    };
+  }
+}
+
+function agentView({ storeID, bootID, isComplete, capacity, allocated, images }: RunnerFacts, own: ResourceAmounts): AgentView {
+  return { storeID, bootID, isComplete, capacity, allocated: subtract(allocated, own), images };
+}

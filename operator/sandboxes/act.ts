@@ -1,0 +1,110 @@
+import { SANDBOX_FINALIZER, type Runner, type Sandbox } from '../../crds/index.ts';
+import type { CopyConfig } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { Client } from '../../kube/client.ts';
+import { isKubeError } from '../../kube/errors.ts';
+import { keyOf } from '../../kube/object.ts';
+import type { EventRecorder } from '../../kube/types.ts';
+import type { Logger } from '../../process/log.ts';
+import type { Counter } from '../../process/metrics.ts';
+import type { Hub } from '../hub/controller.ts';
+import type { Decision, SandboxEvent } from '../lifecycle/decision.ts';
+import { outstandingOrders } from '../lifecycle/outstanding.ts';
+import type { SandboxSnapshot } from '../lifecycle/snapshot.ts';
+import { noteRemoval } from '../runners/removals.client.ts';
+import type { Fleet } from '../runners/gather.ts';
+import { claimOf } from './claims.ts';
+import type { PullCredentials } from './secrets.client.ts';
+import { wireOrder, wirePreparation } from './wire.ts';
+
+export interface ActPorts {
+  readonly sandboxes: Client<Sandbox>;
+  readonly runners: Client<Runner>;
+  readonly hub: Pick<Hub, 'send' | 'prepare'>;
+  readonly events: EventRecorder;
+  readonly fleet: Fleet;
+  /** Whether this process may still act. */
+  readonly isLeader: () => boolean;
+  readonly log: Logger;
+  /** Status writes by state and reason. */
+  readonly statusWrites: Counter;
+}
+
+/** What a decision was made of, beside the snapshot. */
+export interface Means {
+  readonly config: CopyConfig;
+  readonly credentials: PullCredentials;
+}
+
+/**
+ * Carries a decision out. The patch holds only for the object that was decided on (else it rejects with Conflict and nothing of the decision
+ * happens); orders and events follow its acknowledgement; only the preparation, which is no effect, goes ahead of it.
+ */
+export async function act(ports: ActPorts, world: SandboxSnapshot, decision: Decision, means: Means): Promise<void> {
+  if (!ports.isLeader()) return;
+  const { sandbox } = world;
+  if (decision.finalizer === 'Remove') {
+    await removeFinalizer(ports, sandbox, decision);
+    return;
+  }
+  if (decision.finalizer === 'Add') {
+    await ports.sandboxes.setFinalizers(sandbox, [...sandbox.metadata.finalizers, SANDBOX_FINALIZER]);
+    return;
+  }
+  const acknowledged = decision.patch === undefined ? sandbox : await write(ports, world, decision, means);
+  if (acknowledged !== undefined && ports.isLeader()) sendOrders(ports, world, acknowledged, means);
+}
+
+async function write(ports: ActPorts, world: SandboxSnapshot, decision: Decision, means: Means): Promise<Sandbox | undefined> {
+  const { sandbox } = world;
+  const key = keyOf(sandbox);
+  const { state, reason = '' } = decision.status;
+  ports.fleet.claims.assume(key, claimOf({ spec: sandbox.spec, status: decision.status }));
+  try {
+    prepare(ports, sandbox, decision, means);
+    const acknowledged = await ports.sandboxes.patchStatus(sandbox, decision.status);
+    ports.statusWrites.inc({ state, reason });
+    ports.log.info({ state, reason, order: acknowledged.status.order, runner: acknowledged.status.runnerName }, 'Sandbox status written');
+    learn(ports, world, decision);
+    tell(ports, acknowledged, decision.events);
+    return acknowledged;
+  } catch (error) {
+    if (isKubeError(error, 'NotFound')) return undefined;
+    throw error;
+  } finally {
+    ports.fleet.claims.settle(key);
+  }
+}
+
+function prepare({ hub }: ActPorts, sandbox: Sandbox, { preparation }: Decision, { config, credentials }: Means): void {
+  if (preparation === undefined || credentials.kind !== 'Ready') return;
+  hub.prepare(preparation.runnerName, wirePreparation(sandbox, preparation, config, credentials.credentials));
+}
+
+function sendOrders({ hub }: ActPorts, world: SandboxSnapshot, acknowledged: Sandbox, { config, credentials }: Means): void {
+  const known = credentials.kind === 'Ready' ? credentials.credentials : [];
+  for (const { order, isAccepted } of outstandingOrders(world, acknowledged.status)) {
+    const message = wireOrder(acknowledged, order, config, known);
+    if (message !== undefined) hub.send(order.runnerName, message, { isAccepted });
+  }
+}
+
+function learn({ fleet }: ActPorts, { sandbox, now, jitter }: SandboxSnapshot, { lesson }: Decision): void {
+  if (lesson?.kind === 'Failed') fleet.failed(lesson.runnerName, sandbox.metadata.uid, now.monotonic, jitter);
+  if (lesson?.kind === 'Succeeded') fleet.succeeded(lesson.runnerName);
+}
+
+function tell({ events }: ActPorts, regarding: Sandbox, notes: readonly SandboxEvent[]): void {
+  for (const note of notes) events.record({ regarding, ...note });
+}
+
+/** What is left on runners is noted first: then the object may go. */
+async function removeFinalizer(ports: ActPorts, sandbox: Sandbox, { removals, events }: Decision): Promise<void> {
+  for (const { runnerName, removal } of removals) await noteRemoval(ports.runners, runnerName, removal);
+  const others = sandbox.metadata.finalizers.filter((finalizer) => finalizer !== SANDBOX_FINALIZER);
+  try {
+    await ports.sandboxes.setFinalizers(sandbox, others);
+  } catch (error) {
+    if (!isKubeError(error, 'NotFound')) throw error;
+  }
+  tell(ports, sandbox, events);
+}

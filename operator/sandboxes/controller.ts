@@ -1,0 +1,192 @@
+import type { Runner, Sandbox } from '../../crds/index.ts';
+import { createController, type Controller, type ReconcileContext, type ReconcileResult } from '../../kube/controller.ts';
+import type { Client } from '../../kube/client.ts';
+import { keyOf } from '../../kube/object.ts';
+import { createWorkQueue } from '../../kube/queue.ts';
+import type { Cache, EventRecorder, KubeTransport, WorkQueue } from '../../kube/types.ts';
+import type { Clock, Random } from '../../process/clock.ts';
+import type { Logger } from '../../process/log.ts';
+import type { Metrics } from '../../process/metrics.ts';
+import type { Hub } from '../hub/controller.ts';
+import { decide } from '../lifecycle/decide.ts';
+import { ASSIGNMENT_LINE } from '../log-lines.ts';
+import type { Fleet } from '../runners/gather.ts';
+import { act, type ActPorts } from './act.ts';
+import { copyConfigOf } from './copy-config.ts';
+import { gather, type GatherSources } from './gather.ts';
+import { PullSecrets, type PullCredentials } from './secrets.client.ts';
+
+export interface SandboxControllerOptions {
+  readonly transport: KubeTransport;
+  readonly sandboxes: Cache<Sandbox>;
+  readonly sandboxClient: Client<Sandbox>;
+  readonly runnerClient: Client<Runner>;
+  readonly hub: Hub;
+  readonly fleet: Fleet;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly isLeader: () => boolean;
+  /** Sandboxes worked on at the same time. Default 16. */
+  readonly workers?: number | undefined;
+}
+
+/** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines, in milliseconds. */
+export const patienceMs = 30_000;
+/** Those that wait for room are looked at again this long after a change of the fleet: many changes come together. */
+const wakeMs = 100;
+
+/** Names of the indexes that the sandbox cache must have. */
+export const sandboxIndexes = {
+  uid: ({ metadata }: Sandbox) => [metadata.uid],
+  runner: ({ status }: Sandbox) => [...new Set([status.runnerName ?? [], ...status.releases.map(({ runnerName }) => runnerName)].flat())],
+} as const;
+
+/** Keeps the metric that says how many sandboxes are in each state. */
+export function countByState(sandboxes: Cache<Sandbox>, metrics: Metrics): void {
+  const gauge = metrics.gauge({ name: 'berth_sandboxes', help: 'Sandboxes by state.', labels: ['state'] });
+  const counts = new Map<string, number>();
+  const change = (state: string, by: number) => {
+    const count = (counts.get(state) ?? 0) + by;
+    counts.set(state, count);
+    gauge.set(count, { state });
+  };
+  sandboxes.subscribe({
+    added: ({ status }) => change(status.state, 1),
+    updated: ({ status }, old) => {
+      if (status.state === old.status.state) return;
+      change(old.status.state, -1);
+      change(status.state, 1);
+    },
+    deleted: ({ status }) => change(status.state, -1),
+  });
+}
+
+/**
+ * Reconciles Sandboxes while this operator leads: gather → decide → act, one key at a time for each Sandbox. Reports, changes of runners and
+ * timers only add keys to the queue.
+ */
+export class SandboxController {
+  readonly #options: SandboxControllerOptions;
+  readonly #queue: WorkQueue;
+  readonly #controller: Controller;
+  readonly #secrets: PullSecrets;
+  readonly #sources: GatherSources;
+  readonly #ports: Omit<ActPorts, 'log'>;
+  /** Keys of those that wait for room on some runner. */
+  readonly #waiting = new Set<string>();
+
+  constructor(options: SandboxControllerOptions) {
+    const { transport, clock, random, log, metrics, hub, fleet } = options;
+    this.#options = options;
+    this.#secrets = new PullSecrets(transport, clock);
+    this.#queue = createWorkQueue({ name: 'sandboxes', clock, random, metrics });
+    this.#sources = {
+      clock,
+      random,
+      fleet,
+      facts: (runnerName) => hub.facts(runnerName),
+      sentOrder: (runnerName, uid, epoch) => hub.sentOrder(runnerName, uid, epoch),
+      patientUntil: clock.monotonic() + patienceMs,
+    };
+    const statusWrites = metrics.counter({
+      name: 'berth_sandbox_status_writes_total',
+      help: 'Status patches of Sandboxes by the state and reason they wrote.',
+      labels: ['state', 'reason'],
+    });
+    const { sandboxClient, runnerClient, events, isLeader } = options;
+    this.#ports = { sandboxes: sandboxClient, runners: runnerClient, hub, events, fleet, isLeader, statusWrites };
+    this.#controller = createController({
+      name: 'sandboxes',
+      queue: this.#queue,
+      reconcile: (key, context) => this.#reconcile(key, context),
+      workers: options.workers ?? 16,
+      clock,
+      log,
+      metrics,
+    });
+  }
+
+  /** Works until the signal is aborted; resolves when the last reconcile is over. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { sandboxes, hub } = this.#options;
+    const stops = [
+      sandboxes.subscribe({
+        added: (sandbox) => this.#queue.add(keyOf(sandbox)),
+        updated: (sandbox) => this.#queue.add(keyOf(sandbox)),
+        deleted: (sandbox) => this.#forget(keyOf(sandbox)),
+      }),
+      hub.subscribe({
+        copiesChanged: (_, uids) => this.#copiesChanged(uids),
+        runnerChanged: (runnerName, what) => this.runnerChanged(runnerName, what),
+      }),
+    ];
+    try {
+      await this.#controller.run(signal);
+    } finally {
+      for (const stop of stops) stop();
+    }
+  }
+
+  /** A runner may be able to take more, or to take nothing: those on it, and those that wait, are looked at again. */
+  runnerChanged(runnerName: string, what: 'Connected' | 'Disconnected' | 'Amounts' | 'Object'): void {
+    if (what !== 'Amounts') for (const sandbox of this.#options.sandboxes.byIndex('runner', runnerName)) this.#queue.add(keyOf(sandbox));
+    if (what !== 'Disconnected') this.#wake();
+  }
+
+  /** Why it is not alive, in a sentence. */
+  stuck(limitMs: number): string | undefined {
+    return this.#controller.stuck(limitMs);
+  }
+
+  #copiesChanged(uids: readonly string[]): void {
+    for (const uid of uids) for (const sandbox of this.#options.sandboxes.byIndex('uid', uid)) this.#queue.add(keyOf(sandbox));
+  }
+
+  #wake(): void {
+    for (const key of this.#waiting) this.#queue.addAfter(key, wakeMs);
+  }
+
+  #forget(key: string): void {
+    this.#waiting.delete(key);
+    this.#queue.add(key);
+    this.#wake();
+  }
+
+  async #reconcile(key: string, { log }: ReconcileContext): Promise<ReconcileResult | undefined> {
+    const credentials = await this.#credentialsFor(key);
+    // Read after the wait: the decision is made of what is newest, and of one moment.
+    const sandbox = this.#options.sandboxes.get(key);
+    if (sandbox === undefined || !this.#options.isLeader()) return undefined;
+    const config = copyConfigOf(sandbox.spec);
+    const world = gather(this.#sources, sandbox, config.hash, credentials);
+    const decision = decide(world);
+    if (decision.assignment !== undefined) log.debug({ ...decision.assignment }, ASSIGNMENT_LINE);
+    const wasWaiting = this.#waiting.has(key);
+    if (decision.waitsForRunner) this.#waiting.add(key);
+    else this.#waiting.delete(key);
+    await act({ ...this.#ports, log }, world, decision, { config, credentials });
+    if (wasWaiting || hasLeftRoom(decision.status, sandbox.status)) this.#wake();
+    return decision.lookAgainMs === undefined ? undefined : { requeueAfterMs: decision.lookAgainMs };
+  }
+
+  /** Secrets are read only when something may have to be pulled. */
+  async #credentialsFor(key: string): Promise<PullCredentials> {
+    const sandbox = this.#options.sandboxes.get(key);
+    if (sandbox === undefined || !needsCredentials(sandbox)) return { kind: 'Ready', credentials: [] };
+    return this.#secrets.credentialsOf(sandbox);
+  }
+}
+
+function needsCredentials({ metadata, spec, status }: Sandbox): boolean {
+  if ((spec.imagePullSecrets ?? []).length === 0 || metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started')
+    return false;
+  return status.contentVersion === 0 || status.state === 'Creating';
+}
+
+/** It has just given back what it took while it ran. */
+function hasLeftRoom(next: Sandbox['status'], before: Sandbox['status']): boolean {
+  return next.state !== before.state && (next.state === 'Stopped' || next.state === 'Error' || next.state === 'Pending');
+}
