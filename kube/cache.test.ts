@@ -148,7 +148,6 @@ describe('cache', () => {
     const { api, clock, start, sizes, count } = setUp({ streaming: true });
     await api.create(things, manifest('a', 1));
     await start();
-    await clock.run(500);
     expect(sizes()).toEqual({ a: 1 });
     api.breakWatches(new KubeError('Expired', 'too old'));
     await clock.run(500);
@@ -168,9 +167,9 @@ describe('cache', () => {
       else yield* silent(resource, options);
     };
     await start();
-    await clock.run(30_000);
+    await clock.run(29_999);
     expect(cache.hasSynced()).toBe(false);
-    await clock.run(500);
+    await clock.run(1);
     expect([cache.hasSynced(), count('list')]).toEqual([true, 1]);
   });
 

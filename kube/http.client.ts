@@ -76,7 +76,8 @@ export class HttpClient {
 
   async #send(pool: Pool, { method, path, what, headers, body, signal }: HttpRequest): Promise<HttpAnswer> {
     try {
-      const answer = await pool.request({ method, path: `${this.#prefix}${path}`, headers: { ...headers }, body: body ?? null, signal });
+      const request = { method, path: `${this.#prefix}${path}`, headers: { ...headers }, body: body ?? null, signal };
+      const answer = await unlessAborted(pool.request(request), signal);
       return {
         status: answer.statusCode,
         header: (name) => {
@@ -89,6 +90,20 @@ export class HttpClient {
     } catch (cause) {
       throw noAnswer(what, cause);
     }
+  }
+}
+
+/** undici looks at the signal of a request only once there is a connection for it, which may take as long as connecting may. */
+async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal): Promise<T> {
+  let abort: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', abort, { once: true });
+  });
+  try {
+    return await Promise.race([pending, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 

@@ -90,11 +90,13 @@ export class Reflector {
 
   /** Resolves when the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
+    while (!isAborted(signal)) {
+      const streaming = this.#streaming;
       try {
         await this.#round(signal);
       } catch (error) {
         if (isAborted(signal)) return;
+        if (streaming !== this.#streaming) continue;
         await this.#recover(error, signal);
       }
     }

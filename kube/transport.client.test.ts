@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer as createTcpServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import type { Clock } from '../process/clock.ts';
 import { FakeClock, settle } from '../process/fake-clock.ts';
@@ -338,6 +339,28 @@ describe('requests again', () => {
     await pass(clock, 500);
     expect(await outcome).toMatchObject({ code: 'Timeout', message: 'GET things ns/a: no answer within 500 ms' });
     expect(clock.timers).toBe(0);
+  });
+
+  it('ends at the deadline also while it connects to a server that does not answer', async () => {
+    const clock = new FakeClock();
+    const sockets: Socket[] = [];
+    const mute = createTcpServer((socket) => void sockets.push(socket));
+    await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+    const connection = {
+      server: `https://127.0.0.1:${(mute.address() as AddressInfo).port}`,
+      namespace: 'default',
+      credentials: () => Promise.resolve({ headers: {}, tls: {} }),
+      invalidate: () => undefined,
+    };
+    const transport = createTransport({ connection, clock, random: () => 0, log: silentLogger, userAgent: 'test/1' });
+    open.push(async () => {
+      await transport.close();
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => mute.close(resolve));
+    });
+    const outcome = transport.get(things, ref, { timeoutMs: 500 }).catch((error: unknown) => error);
+    await pass(clock, 500);
+    expect(await outcome).toMatchObject({ code: 'Timeout' });
   });
 
   it('ends when the caller gives up', async () => {
