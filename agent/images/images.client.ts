@@ -70,7 +70,8 @@ export class Images {
   async load(): Promise<void> {
     const { connection } = this.#options;
     const { images } = await connection.call(ImagesService.list, { filters: [] });
-    this.#known.clear();
+    const names = new Set(images.map(({ name }) => name));
+    for (const name of this.#known.keys()) if (!names.has(name)) this.#known.delete(name);
     for (const image of images) this.#remember(image);
   }
 
@@ -198,7 +199,9 @@ export class Images {
   }
 
   #remember(record: Image): KnownImage {
-    const known: KnownImage = { record, reference: parseReference(record.name) };
+    const before = this.#known.get(record.name);
+    const isSame = before?.local !== undefined && before.record.target?.digest === record.target?.digest;
+    const known: KnownImage = { record, reference: parseReference(record.name), ...(isSame ? { local: before.local } : {}) };
     this.#known.set(record.name, known);
     return known;
   }

@@ -634,7 +634,7 @@ describe('shims', () => {
       expect((await shims()) - before).toBe(2);
 
       // The founder, whose task the others joined, goes first.
-      await own.remove(keys.shift() as CopyKey);
+      await own.remove(keys.shift() ?? freshKey());
       await delay(100);
       await add();
       expect((await shims()) - before).toBe(2);
@@ -643,7 +643,7 @@ describe('shims', () => {
       // Another agent takes them over.
       await own.close();
       const next = await open({ shimGroupSize: 3 });
-      await next.remove(keys.shift() as CopyKey);
+      await next.remove(keys.shift() ?? freshKey());
       await delay(100);
       keys.push(await start(sleeping(), next));
       expect((await shims()) - before).toBe(2);
@@ -738,6 +738,30 @@ describe('containerd killed', () => {
       expect(await outcome).toBe('done');
       await runtime.remove(busy.key);
       expect(await found(busy.key)).toBeUndefined();
+    },
+    testTimeoutMs,
+  );
+});
+
+describe('a machine that lost its power', () => {
+  it(
+    'has the files and no process; what is started again is under the new boot',
+    async () => {
+      const key = await start(attempt({ config: script('echo kept >/root/file; sync; echo ready; exec sleep 1000') }));
+      await logged(key, 'ready');
+      const prepared = attempt();
+      await prepare(prepared);
+      await runtime.close();
+      await runner.powerOff();
+      await runner.start({ agent: false });
+      runtime = await open({ bootID: 'next boot' });
+      expect(await found(key)).toMatchObject({ hasContent: true, bootID: 'boot', task: { state: 'None' } });
+      await expect(runtime.stop(key, 10, never)).resolves.toBeUndefined();
+      await start(attempt({ key, source: { kind: 'Local' }, config: script('cat /root/file; exec sleep 1000') }));
+      await logged(key, 'kept');
+      expect(await found(key)).toMatchObject({ bootID: 'next boot', task: { state: 'Running' } });
+      await runtime.remove(key);
+      await runtime.remove(prepared.key);
     },
     testTimeoutMs,
   );
