@@ -17,7 +17,7 @@ export interface ShimPlace {
 }
 
 export interface ShimGroupsOptions {
-  readonly connection: ContainerdConnection;
+  readonly connection: Pick<ContainerdConnection, 'call'>;
   /** How many copies share a shim; 1: none do. */
   readonly size: number;
   readonly logger: Logger;
@@ -63,6 +63,7 @@ export class ShimGroups {
       if (!(error instanceof ContainerdError) || !isShimGone(error.said)) throw error;
       this.#options.logger.warn({ group: group.id, said: error.said }, 'The shim of a group is gone');
       this.#dissolve(group.id);
+      this.#inBackground(this.#deleteRecord(group.anchor));
       return this.#found(id, create);
     }
   }
