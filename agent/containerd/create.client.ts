@@ -115,6 +115,7 @@ export class CopyCreator {
         const user = this.#users.get(userKey) ?? (await this.#lookUpUser(attempt.config, base, await prepared));
         this.#users.set(userKey, user);
         const [mounts] = await settle(prepared, this.#createContainer(attempt, base, user, place));
+        signal.throwIfAborted();
         await this.#createTask(attempt, base, mounts, onProgress);
       }),
     );
@@ -148,6 +149,7 @@ export class CopyCreator {
       await groups.join(id, async (place) => {
         const reuse = isCurrent && record !== undefined && kept.group === place.group && kept.sandbox === place.sandbox;
         if (!reuse) await this.#replaceContainer(attempt, base, content, place);
+        signal.throwIfAborted();
         await this.#createTask(attempt, base, content, onProgress);
       });
     });

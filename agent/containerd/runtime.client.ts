@@ -213,14 +213,14 @@ class Runtime implements ContainerdRuntime {
     const { connection, clock } = this.#parts;
     const id = copyID(key);
     // Before the call: the process may have exited before the answer is here.
-    this.#started.set(id, clock.now());
+    this.#started.set(id, Math.round(clock.now()));
     try {
       await connection.call(TasksService.start, { containerId: id, execId: '' });
     } catch (error) {
       if (!(error instanceof ContainerdError) || isAmbiguous(error)) throw error;
       return await this.#startFailed(id, error);
     }
-    const startTimeMs = clock.now();
+    const startTimeMs = Math.round(clock.now());
     this.#started.set(id, startTimeMs);
     return { startTimeMs };
   }
@@ -251,7 +251,7 @@ class Runtime implements ContainerdRuntime {
   async annotate(key: CopyKey, note: CopyNote): Promise<void> {
     const { connection } = this.#parts;
     const id = copyID(key);
-    const labels = noteLabels(note, Math.round(this.#started.get(id) ?? 0));
+    const labels = noteLabels(note, this.#started.get(id) ?? 0);
     await connection.call(ContainersService.update, {
       container: Container.fromPartial({ id, labels }),
       updateMask: Object.keys(labels).map((label) => `labels.${label}`),
@@ -305,7 +305,7 @@ class Runtime implements ContainerdRuntime {
   async #startFailed(id: string, error: ContainerdError): Promise<StartedCopy> {
     const { connection, tasks, clock } = this.#parts;
     const task = await tasks.get(id);
-    if (task?.status === Status.RUNNING) return { startTimeMs: this.#started.get(id) ?? clock.now() };
+    if (task?.status === Status.RUNNING) return { startTimeMs: this.#started.get(id) ?? Math.round(clock.now()) };
     const { container } = await connection.call(ContainersService.get, { id });
     const known = runtimeError(error.said, attemptedOf(container?.spec?.value.toString('utf8') ?? ''), error);
     const neverRan = task?.status === Status.CREATED || (task?.status === Status.STOPPED && known !== undefined);

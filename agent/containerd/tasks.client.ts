@@ -44,7 +44,7 @@ export class Tasks {
   /** How a stopped task ended. Call it while its cgroup is there. */
   async exitOf(id: string, exited: { readonly exitStatus: number; readonly exitedAt: Date | undefined }): Promise<ExitStatus> {
     const { cgroups, clock } = this.#options;
-    const finishTimeMs = exited.exitedAt?.getTime() ?? clock.now();
+    const finishTimeMs = exited.exitedAt?.getTime() ?? Math.round(clock.now());
     return exitStatus({ status: exited.exitStatus, finishTimeMs, oomKills: await cgroups.oomKills(id) });
   }
 
@@ -62,7 +62,7 @@ export class Tasks {
       switch (process?.status) {
         case undefined:
           await this.#ended(id, signal);
-          return ran ? lostExit(clock.now()) : undefined;
+          return ran ? lostExit(Math.round(clock.now())) : undefined;
         case Status.STOPPED: {
           const exit = await this.exitOf(id, process);
           await this.delete(id, signal);

@@ -182,7 +182,7 @@ describe('a copy', () => {
       await runtime.annotate(wanted.key, { order: 5, contentVersion: 2 });
       expect(await found(wanted.key)).toMatchObject({
         note: { order: 5, contentVersion: 2 },
-        task: { state: 'Running', startTimeMs: Math.round(startTimeMs) },
+        task: { state: 'Running', startTimeMs },
       });
       await logged(wanted.key, 'ready');
 
