@@ -158,11 +158,11 @@ export class CopyController {
   #publish(report: CopyReport, again: boolean): void {
     const key = textOf(report);
     const before = this.#published.get(key);
-    if (again || before === undefined || !isSameReport(before, report)) {
-      if (report.state === CopyState.COPY_STATE_ABSENT) this.#published.delete(key);
-      else this.#published.set(key, report);
-      for (const sink of this.#sinks) sink.copyChanged(report);
-    }
+    const isAbsent = report.state === CopyState.COPY_STATE_ABSENT;
+    const isNew = before === undefined ? !isAbsent : !isSameReport(before, report);
+    if (isAbsent) this.#published.delete(key);
+    else this.#published.set(key, report);
+    if (again || isNew) for (const sink of this.#sinks) sink.copyChanged(report);
     this.#tellRunner();
   }
 

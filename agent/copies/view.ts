@@ -1,5 +1,5 @@
 import type { AcceptedOrder, CopyEntry, JournalSource, SandboxEntry } from '../journal/record.ts';
-import { standingOrder } from '../journal/reduce.ts';
+import { isRejected } from '../journal/reduce.ts';
 import { digestOf } from './order.ts';
 import type { AttemptWish } from './order.ts';
 import type { AttemptSource, ExitStatus, RuntimeCopy, RuntimeTask } from './runtime.ts';
@@ -59,8 +59,7 @@ export function goalOf(sandbox: SandboxView, copy: CopyView): Goal {
   if (accepted === undefined) return withoutOrder(copy, entry);
   if (accepted.wanted === 'Absent') return { kind: 'Absent', accepted };
   if (accepted.wanted === 'Stopped') return copy.ahead === undefined ? { kind: 'Stopped', accepted } : { kind: 'Ahead', wish: copy.ahead };
-  const isNewest = accepted.order === sandbox.entry?.order && accepted.order === standingOrder(entry);
-  if (!isNewest || accepted.bootID !== sandbox.bootID) return { kind: 'Discarded' };
+  if (accepted.order !== sandbox.entry?.order || isRejected(entry) || accepted.bootID !== sandbox.bootID) return { kind: 'Discarded' };
   return { kind: accepted.wanted, accepted };
 }
 

@@ -1,5 +1,5 @@
 import type { CopyEntry, JournalRecord, JournalState, SandboxEntry } from './record.ts';
-import { standingOrder } from './reduce.ts';
+import { isRejected } from './reduce.ts';
 
 const day = 86_400_000;
 /** How long a removed epoch is remembered, so that an order that comes that late does not bring it back. */
@@ -21,7 +21,6 @@ function keep(sandbox: SandboxEntry, nowMs: number): SandboxEntry {
 
 function isForgettable(copy: CopyEntry, nowMs: number): boolean {
   if (copy.absentSinceMs !== undefined) return nowMs - copy.absentSinceMs > tombstoneKeptMs;
-  const wants = copy.accepted?.wanted;
-  const isDone = copy.accepted === undefined || standingOrder(copy) > copy.accepted.order || wants === 'Stopped';
+  const isDone = copy.accepted === undefined || isRejected(copy) || copy.accepted.wanted === 'Stopped';
   return copy.started === 0 && copy.attempt === undefined && isDone && nowMs - copy.touchedMs > neverStartedKeptMs;
 }

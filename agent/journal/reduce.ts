@@ -30,9 +30,9 @@ export function rejectionOf(copy: CopyEntry | undefined, order: number) {
   return copy?.rejections.find((rejection) => rejection.order === order);
 }
 
-/** The order that stands for this epoch: the newest that was accepted, or rejected. */
-export function standingOrder(copy: CopyEntry): number {
-  return Math.max(copy.accepted?.order ?? 0, copy.rejections.at(-1)?.order ?? 0);
+/** The order that was accepted last will not be carried out: it, or a newer one, was rejected. */
+export function isRejected(copy: CopyEntry): boolean {
+  return (copy.rejections.at(-1)?.order ?? 0) >= (copy.accepted?.order ?? 1);
 }
 
 function isKnown(entry: readonly [string, SandboxEntry | undefined]): entry is [string, SandboxEntry] {
