@@ -42,9 +42,10 @@ export interface Client<T extends KubeObject> {
   apply(object: Manifest & { readonly metadata: ObjectRef }, options: ApplyOptions): Promise<T>;
   /**
    * Makes the status of `object` into `status` by one merge patch that holds only if the object has not changed since it was read:
-   * else `Conflict`. Writes nothing, and returns the object itself, when they are the same.
+   * else `Conflict`. Writes nothing, and returns the object itself, when they are the same. `stored` is what is stored, where the object
+   * shows more because it was read with defaults; default: its status.
    */
-  patchStatus(object: T & WithStatus, status: object, options?: RequestOptions): Promise<T>;
+  patchStatus(object: T & WithStatus, status: object, options?: RequestOptions & { readonly stored?: object | undefined }): Promise<T>;
   /** As `patchStatus` for `metadata.finalizers`. */
   setFinalizers(object: T, finalizers: readonly string[], options?: RequestOptions): Promise<T>;
   /** Deletes this very object, or nothing: `Conflict` when another has its name. Resolves when it is deleting, deleted or gone already. */
@@ -78,8 +79,8 @@ export function createClient<T extends KubeObject>(options: ClientOptions<T>): C
     create: async (object, writeOptions) => written(await transport.create(resource, object, writeOptions)),
     apply: async (object, { fieldManager, force = true, ...writeOptions }) =>
       written(await transport.patch(resource, object.metadata, { type: 'apply', body: object, fieldManager, force }, writeOptions)),
-    patchStatus: async (object, status, requestOptions) => {
-      const changed = mergePatch(object.status ?? {}, status);
+    patchStatus: async (object, status, { stored = object.status ?? {}, ...requestOptions } = {}) => {
+      const changed = mergePatch(stored, status);
       if (changed === undefined) return object;
       const { resourceVersion } = object.metadata;
       return patch(object, { metadata: { resourceVersion }, status: changed }, { ...requestOptions, subresource: 'status' });

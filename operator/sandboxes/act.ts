@@ -61,7 +61,7 @@ async function write(ports: ActPorts, world: SandboxSnapshot, decision: Decision
   ports.fleet.claims.assume(key, claimOf({ spec: sandbox.spec, status: decision.status }));
   try {
     prepare(ports, sandbox, decision, means);
-    const acknowledged = await ports.sandboxes.patchStatus(sandbox, decision.status);
+    const acknowledged = await ports.sandboxes.patchStatus(sandbox, decision.status, { stored: storedStatus(sandbox) });
     ports.statusWrites.inc({ state, reason });
     ports.log.info({ state, reason, order: acknowledged.status.order, runner: acknowledged.status.runnerName }, 'Sandbox status written');
     learn(ports, world, decision);
@@ -73,6 +73,11 @@ async function write(ports: ActPorts, world: SandboxSnapshot, decision: Decision
   } finally {
     ports.fleet.claims.settle(key);
   }
+}
+
+/** The first status is written whole: what the object shows before it are the defaults that it was read with. */
+function storedStatus({ status }: Sandbox): object {
+  return status.observedGeneration === undefined ? {} : status;
 }
 
 function prepare({ hub }: ActPorts, sandbox: Sandbox, { preparation }: Decision, { config, credentials }: Means): void {

@@ -164,11 +164,10 @@ export class SandboxController {
     const world = gather(this.#sources, sandbox, config.hash, credentials);
     const decision = decide(world);
     if (decision.assignment !== undefined) log.debug({ ...decision.assignment }, ASSIGNMENT_LINE);
-    const wasWaiting = this.#waiting.has(key);
     if (decision.waitsForRunner) this.#waiting.add(key);
     else this.#waiting.delete(key);
     await act({ ...this.#ports, log }, world, decision, { config, credentials });
-    if (wasWaiting || hasLeftRoom(decision.status, sandbox.status)) this.#wake();
+    if (hasLeftRoom(decision.status, sandbox.status)) this.#wake();
     return decision.lookAgainMs === undefined ? undefined : { requeueAfterMs: decision.lookAgainMs };
   }
 
