@@ -48,7 +48,13 @@ describe('event recorder', () => {
       {
         apiVersion: 'events.k8s.io/v1',
         kind: 'Event',
-        metadata: { name: expect.stringMatching(/^a\.[0-9a-f]{16}$/) as unknown, namespace: 'ns', uid: 'uid-1', resourceVersion: '101' },
+        metadata: {
+          name: expect.stringMatching(/^a\.[0-9a-f]{16}$/) as unknown,
+          namespace: 'ns',
+          creationTimestamp: '2026-01-01T00:00:00Z',
+          uid: 'uid-1',
+          resourceVersion: '101',
+        },
         eventTime: '2026-01-01T00:00:00.000000Z',
         reportingController: 'berth.dev/operator',
         reportingInstance: 'pod-1',
@@ -80,6 +86,20 @@ describe('event recorder', () => {
     expect(written()[0]?.series).toEqual({ count: 30, lastObservedTime: '2026-01-01T00:00:29.000000Z' });
     expect(writes()).toBeLessThanOrEqual(5);
     expect(clock.timers).toBe(0);
+  });
+
+  it('counts what happens while the first of a series is being written, and writes no second event', async () => {
+    const { api, clock, recorder, written } = setUp({ refreshMs: 1_000 });
+    let release: () => void = () => undefined;
+    api.intercept = () => new Promise<void>((resolve) => (release = resolve));
+    recorder.record(started);
+    await clock.run(0);
+    recorder.record(started);
+    await clock.run(5_000);
+    api.intercept = () => undefined;
+    release();
+    await clock.run(1_000);
+    expect(written().map(({ series }) => series)).toEqual([{ count: 2, lastObservedTime: '2026-01-01T00:00:00.000000Z' }]);
   });
 
   it.each([

@@ -138,7 +138,7 @@ export class FakeApi implements KubeTransport {
       throw new KubeError('AlreadyExists', `${resource.plural} ${name} already exists`);
     return this.#put(resource, 'ADDED', {
       ...object,
-      metadata: { ...object.metadata, name, uid: `uid-${++this.#uids}`, resourceVersion: '' },
+      metadata: { ...object.metadata, name, uid: `uid-${++this.#uids}`, creationTimestamp: '2026-01-01T00:00:00Z', resourceVersion: '' },
     });
   }
 
@@ -159,7 +159,13 @@ export class FakeApi implements KubeTransport {
     if (patch.type === 'apply' && !exists) {
       return this.#put(resource, 'ADDED', {
         ...patch.body,
-        metadata: { ...patch.body.metadata, ...ref, uid: `uid-${++this.#uids}`, resourceVersion: '' },
+        metadata: {
+          ...patch.body.metadata,
+          ...ref,
+          uid: `uid-${++this.#uids}`,
+          creationTimestamp: '2026-01-01T00:00:00Z',
+          resourceVersion: '',
+        },
       });
     }
     const old = this.#find(resource, ref);

@@ -1,0 +1,103 @@
+import { describe, expect, it } from '@jest/globals';
+import type { Runner } from '../../crds/index.ts';
+import { KubeError } from '../../kube/errors.ts';
+import { FakeApi } from '../../kube/fake-api.ts';
+import type { Resource } from '../../kube/types.ts';
+import { FakeClock } from '../../process/fake-clock.ts';
+import { silentLogger } from '../../process/log.ts';
+import { RunnerPublisher } from './controller.ts';
+import type { RunnerFacts } from './status.ts';
+
+const runners: Resource = { group: 'berth.dev', version: 'v1alpha1', plural: 'runners', kind: 'Runner', namespaced: false };
+
+const facts: RunnerFacts = {
+  identity: { storeID: 'store-1', incarnation: 3, agentID: 'agent-1', bootID: 'boot-1', version: '0.1.0' },
+  report: {
+    capacity: { milliCpu: 4000, memoryBytes: 8 * 2 ** 30, diskBytes: 100 * 2 ** 30 },
+    allocated: { milliCpu: 125, memoryBytes: 512 * 2 ** 20, diskBytes: 4 * 2 ** 30 },
+    startedSandboxes: 1,
+    images: [],
+  },
+  taskSlots: 4,
+  connections: [{ id: '10-0-0-1-3001', isConnected: true, reason: 'Connected', message: 'agent-1-10-0-0-1-3001' }],
+};
+
+function setUp() {
+  const api = new FakeApi();
+  const clock = new FakeClock(Date.UTC(2026, 0, 1));
+  const stop = new AbortController();
+  const specs: Runner['spec'][] = [];
+  const now = { facts };
+  const publisher = new RunnerPublisher({
+    transport: api,
+    name: 'runner-1',
+    clock,
+    random: () => 0,
+    log: silentLogger,
+    facts: () => now.facts,
+    specChanged: (spec) => specs.push(spec),
+  });
+  const done = publisher.run(stop.signal);
+  const writes = () => api.requests.filter(({ verb }) => verb === 'patch' || verb === 'create').map(({ verb }) => verb);
+  const status = () => api.objects(runners)[0] as unknown as Runner | undefined;
+  return { api, clock, stop, specs, now, publisher, done, writes, status };
+}
+
+describe('the agent publishes its Runner', () => {
+  it('creates the object, writes its part of the status, and then nothing while nothing changes', async () => {
+    const { clock, stop, specs, done, writes, status } = setUp();
+    await clock.run(100);
+    expect(status()?.status).toMatchObject({
+      storeID: 'store-1',
+      incarnation: 3,
+      capacity: { cpu: '4', memory: '8Gi', disk: '100Gi' },
+      allocated: { cpu: '125m', memory: '512Mi', disk: '4Gi' },
+      startedSandboxes: 1,
+      tasks: { slots: 4, used: 0, queued: 0, summary: '0/4' },
+      connections: { connected: 1, known: 1, summary: '1/1' },
+    });
+    expect(specs.map(({ taskSlots }) => taskSlots)).toEqual([4]);
+    const before = writes();
+    await clock.run(20_000);
+    expect(writes()).toEqual(before);
+    stop.abort();
+    await done;
+  });
+
+  it('writes numbers at most every two seconds, and a lost connection at once', async () => {
+    const { clock, stop, now, publisher, done, writes, status } = setUp();
+    await clock.run(5_000);
+    const before = writes().length;
+    for (const startedSandboxes of [2, 3, 4]) {
+      now.facts = { ...facts, report: { ...facts.report, startedSandboxes } };
+      publisher.numbersChanged();
+      await clock.run(100);
+    }
+    expect([writes().length - before, status()?.status.startedSandboxes]).toEqual([1, 2]);
+    await clock.run(2_000);
+    expect([writes().length - before, status()?.status.startedSandboxes]).toEqual([2, 4]);
+    now.facts = { ...now.facts, connections: [{ id: '10-0-0-1-3001', isConnected: false, reason: 'ConnectionLost', message: 'gone' }] };
+    publisher.connectionsChanged();
+    await clock.run(0);
+    expect(status()?.status.connections?.summary).toBe('0/1');
+    stop.abort();
+    await done;
+  });
+
+  it('tries again after a failure, and creates the object again when it was deleted', async () => {
+    const { api, clock, stop, done, status } = setUp();
+    api.intercept = ({ verb }) => {
+      if (verb === 'patch') throw new KubeError('Unreachable', 'no');
+    };
+    await clock.run(1_000);
+    expect(status()?.status).toBeUndefined();
+    api.intercept = () => undefined;
+    await clock.run(10_000);
+    expect(status()?.status.storeID).toBe('store-1');
+    await api.delete(runners, { name: 'runner-1' });
+    await clock.run(10_000);
+    expect(status()?.status.storeID).toBe('store-1');
+    stop.abort();
+    await done;
+  });
+});
