@@ -2,6 +2,7 @@ import { isAbsolute } from 'node:path';
 import { Client, type ClientDuplexStream, type ClientReadableStream, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { BerthError } from '../../process/errors.ts';
 import { ContainerdError, isAlreadyExists, status } from './containerd-error.ts';
+import { IntrospectionService } from './gen/services/introspection/v1/introspection.ts';
 import { NamespacesService } from './gen/services/namespaces/v1/namespace.ts';
 import { VersionService } from './gen/services/version/v1/version.ts';
 
@@ -154,4 +155,24 @@ export async function openNamespace(connection: ContainerdConnection, labels: Re
     });
   }
   return version;
+}
+
+/**
+ * Checks that containerd has what the agent uses.
+ * @throws BerthError `ContainerdIncomplete` naming the plugin and why containerd did not load it.
+ */
+export async function requirePlugins(connection: ContainerdConnection, snapshotter: string): Promise<void> {
+  const { plugins } = await connection.call(IntrospectionService.plugins, { filters: [] });
+  const needed = [
+    { type: 'io.containerd.snapshotter.v1', id: snapshotter },
+    { type: 'io.containerd.grpc.v1', id: 'transfer' },
+    { type: 'io.containerd.grpc.v1', id: 'streaming' },
+    { type: 'io.containerd.grpc.v1', id: 'sandboxes' },
+  ];
+  for (const { type, id } of needed) {
+    const plugin = plugins.find((candidate) => candidate.type === type && candidate.id === id);
+    if (plugin !== undefined && plugin.initErr === undefined) continue;
+    const why = plugin?.initErr?.message ?? 'it is not built in or is disabled in its configuration';
+    throw new BerthError('ContainerdIncomplete', `containerd has no plugin ${type}.${id}: ${why}.`);
+  }
 }

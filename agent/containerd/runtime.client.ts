@@ -21,7 +21,7 @@ import type {
 import { Images } from '../images/images.client.ts';
 import { seccompProfile } from '../security/seccomp.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
-import { ContainerdConnection, openNamespace } from './connection.client.ts';
+import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
 import { ContainerdError, isAmbiguous, isNotFound, status } from './containerd-error.ts';
 import { CopyCreator } from './create.client.ts';
 import { type ContainerdEvent, followEvents } from './events.client.ts';
@@ -82,7 +82,7 @@ const retryMs = 200;
 
 /**
  * Connects to containerd, checks that it can be used, takes over what is there and chooses the OCI runtime.
- * @throws BerthError `ContainerdTooOld`, `NamespaceNotOurs`, `NoRuntime`, `UnsupportedArchitecture`, or ContainerdFailed when it does not answer.
+ * @throws BerthError `ContainerdTooOld`, `ContainerdIncomplete`, `NamespaceNotOurs`, `NoRuntime`, `UnsupportedArchitecture`, or ContainerdFailed when it does not answer.
  */
 export async function createContainerdRuntime(options: ContainerdRuntimeOptions): Promise<ContainerdRuntime> {
   const { clock, logger, installID, stateDir } = options;
@@ -121,6 +121,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       runtimeRoot,
       logger,
     };
+    await requirePlugins(connection, snapshotter);
     const [runtime] = await Promise.all([
       chooseRuntime(probe, wanted === 'auto' ? ociRuntimes : [wanted]),
       images.load(),

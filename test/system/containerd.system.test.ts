@@ -769,6 +769,17 @@ describe('a machine that lost its power', () => {
 
 describe('an agent', () => {
   it(
+    'says what its containerd lacks',
+    async () => {
+      await expect(open({ snapshotter: 'none' })).rejects.toMatchObject({
+        code: 'ContainerdIncomplete',
+        message: expect.stringContaining('io.containerd.snapshotter.v1.none'),
+      });
+    },
+    testTimeoutMs,
+  );
+
+  it(
     'does not take over the namespace of another installation or disk',
     async () => {
       await expect(open({ installID: 'other' })).rejects.toMatchObject({ code: 'NamespaceNotOurs' });
