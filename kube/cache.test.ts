@@ -231,6 +231,26 @@ describe('cache', () => {
     expect(sizes()).toEqual({ a: 2 });
   });
 
+  it('backs off from a server that calls every version too old, and forgets that after a watch that stood', async () => {
+    const { api, clock, start, count } = setUp();
+    await start();
+    api.intercept = ({ verb }) => {
+      if (verb === 'watch') throw new KubeError('Expired', 'too old');
+    };
+    api.breakWatches(new KubeError('Expired', 'too old'));
+    await clock.run(60_000);
+    const lists = count('list');
+    expect(lists).toBeGreaterThan(8);
+    expect(lists).toBeLessThan(14);
+    api.intercept = () => undefined;
+    await clock.run(10_000);
+    await clock.run(10_000);
+    const before = count('list');
+    api.breakWatches(new KubeError('Expired', 'too old'));
+    await clock.run(500);
+    expect(count('list')).toBe(before + 1);
+  });
+
   it('waits as long as the server asks', async () => {
     const { api, clock, start, count, cache } = setUp();
     api.intercept = () => {

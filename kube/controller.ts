@@ -33,7 +33,7 @@ export interface ControllerOptions {
 }
 
 export interface Controller {
-  /** Works until the signal is aborted; resolves when the last reconcile is over. */
+  /** Works until the signal is aborted; resolves when the last reconcile is over. Runs once: a new term of leadership takes a new controller and queue. */
   run(signal: AbortSignal): Promise<void>;
   /** Why it is not alive, in a sentence, when a reconcile takes longer than `limitMs`: for the health port. */
   stuck(limitMs: number): string | undefined;

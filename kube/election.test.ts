@@ -127,6 +127,25 @@ describe('elector', () => {
     expect([a.elector.isLeader(), a.log]).toEqual([false, ['started@0', 'aborted@12000', 'stopped@12000']]);
   });
 
+  it('counts its term from before the renewal was asked for, however late the answer', async () => {
+    const api = new FakeApi();
+    const clock = new FakeClock();
+    const a = candidate('a', api, clock);
+    void a.run();
+    await clock.run(1_000);
+    const update = api.update.bind(api);
+    api.update = async (...parameters) => {
+      const answer = await update(...parameters);
+      api.intercept = () => new Promise(() => undefined);
+      await new Promise<void>((resolve) => clock.after(5_000, resolve));
+      return answer;
+    };
+    await clock.run(6_500);
+    expect(a.elector.isLeader()).toBe(true);
+    await clock.run(10_000);
+    expect(a.log).toEqual(['started@0', 'aborted@12000', 'stopped@12000']);
+  });
+
   it('knows after a freeze that it leads no longer, before any timer fires', async () => {
     const api = new FakeApi();
     const inner = new FakeClock();
@@ -201,6 +220,32 @@ describe('elector', () => {
     expect(specOf(api)).toMatchObject({ holderIdentity: '', leaseDurationSeconds: 1 });
     await clock.run(2_000);
     expect(b.elector.isLeader()).toBe(true);
+  });
+
+  it('keeps the lease at shutdown until its work has ended', async () => {
+    const api = new FakeApi();
+    const clock = new FakeClock();
+    let end: () => void = () => undefined;
+    const stop = new AbortController();
+    const elector = createElector({
+      transport: api,
+      namespace: 'ns',
+      name: 'l',
+      identity: 'a',
+      clock,
+      random: () => 0,
+      log: silentLogger,
+      onStartedLeading: () => undefined,
+      onStoppedLeading: () => new Promise<void>((resolve) => (end = resolve)),
+    });
+    const done = elector.run(stop.signal);
+    await clock.run(100);
+    stop.abort();
+    await clock.run(1_000);
+    expect([elector.isLeader(), specOf(api)?.holderIdentity]).toEqual([false, 'a']);
+    end();
+    await done;
+    expect(specOf(api)?.holderIdentity).toBe('');
   });
 
   it('leaves the lease of another alone at shutdown', async () => {

@@ -49,6 +49,7 @@ interface Series {
   written: number;
   /** Monotonic. */
   lastAt: number;
+  /** It is in line, being written, or will be when its time comes. */
   waiting: boolean;
 }
 
@@ -178,16 +179,18 @@ class Recorder implements RunnableEventRecorder {
   }
 
   async #send(series: Series, signal: AbortSignal): Promise<void> {
-    series.waiting = false;
     const { random, log } = this.#options;
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#put(series, signal);
         this.#results.inc({ result: 'written' });
+        series.waiting = false;
+        if (series.count > series.written) this.#refreshLater(series);
         return;
       } catch (err) {
         if (attempt >= attempts || signal.aborted || !isWorthRepeating(err)) {
           this.#results.inc({ result: 'failed' });
+          series.waiting = false;
           log.debug({ err, regarding: keyOf(series.event.regarding), reason: series.event.reason }, 'Event not written');
           return;
         }
@@ -213,7 +216,6 @@ class Recorder implements RunnableEventRecorder {
     series.name = this.#nameFor(series.event.regarding);
     await transport.create(events, this.#manifest(series, series.name, namespace), { signal });
     series.written = count;
-    if (series.count > count) this.#refreshLater(series);
   }
 
   #nameFor({ metadata: { name } }: KubeObject): string {

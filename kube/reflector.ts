@@ -54,6 +54,8 @@ interface Watched {
 
 /** A watch that the server ends sooner than this without a word counts as a failure, so that it is not asked in a tight loop. */
 const shortestWatchMs = 1_000;
+/** A watch that stood for so long, or said something, ends a row of failures. */
+const steadyWatchMs = 10_000;
 /** In a streaming list the next object comes sooner than this. */
 const initialInactivityMs = 30_000;
 
@@ -69,6 +71,7 @@ export class Reflector {
   readonly #events: Counter;
   #streaming: boolean;
   #failures = 0;
+  #watchingSince: number | undefined;
   #mustList = true;
   /** Set after the connection broke: the server may be another one, restored from a backup. */
   #mustVerify = false;
@@ -116,6 +119,8 @@ export class Reflector {
 
   async #recover(error: unknown, signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#options;
+    if (this.#watchingSince !== undefined && clock.monotonic() - this.#watchingSince >= steadyWatchMs) this.#failures = 0;
+    this.#watchingSince = undefined;
     this.#failures++;
     if (isKubeError(error, 'Expired')) this.#mustList = true;
     else if (isKubeError(error, 'Unreachable')) this.#mustVerify = true;
@@ -142,7 +147,6 @@ export class Reflector {
     this.#options.sink.replace(items, resourceVersion, mark);
     this.#mustList = false;
     this.#mustVerify = false;
-    this.#failures = 0;
     this.#count(this.#lists, how);
     this.#options.log.debug({ resource: this.#options.resource.plural, objects: items.length, resourceVersion, how }, 'Listed');
   }
@@ -170,6 +174,7 @@ export class Reflector {
     const from = initial === undefined ? { resourceVersion: sink.position } : { sendInitialEvents: true };
     const timeoutSeconds = Math.round(watchSeconds * (1 + random()));
     const watched: Watched = { events: 0, silent: false };
+    this.#watchingSince = clock.monotonic();
     const events = untilSilent({
       watch: (inner) => transport.watch(resource, { ...selection, ...from, timeoutSeconds, signal: inner }),
       clock,
@@ -201,7 +206,9 @@ export class Reflector {
     } else if (event.type !== 'BOOKMARK') {
       sink.apply(event.type, event.object);
       this.#failures = 0;
-    } else if (!sink.bookmark(event.resourceVersion)) {
+    } else if (sink.bookmark(event.resourceVersion)) {
+      this.#failures = 0;
+    } else {
       throw this.#wentBack(event.resourceVersion);
     }
   }

@@ -27,6 +27,14 @@ interface Entry<T> {
   readonly acknowledged?: number;
 }
 
+/** The object with this uid, and whatever was under its key before this version, is gone. */
+interface Tombstone {
+  readonly uid: string;
+  readonly resourceVersion: string;
+  /** Which acknowledgement said so. */
+  readonly number: number;
+}
+
 type Identity = Pick<ObjectMeta, 'name' | 'namespace' | 'uid' | 'resourceVersion'>;
 
 /** How many versions and deletions are remembered, where a bound is needed. */
@@ -44,8 +52,8 @@ const memory = 10_000;
  */
 export class Store<T extends KubeObject> {
   readonly #entries = new Map<ObjectKey, Entry<T>>();
-  /** Acknowledged deletions that the watch has not told yet, with the number of the acknowledgement. */
-  readonly #gone = new Map<string, number>();
+  /** Acknowledged deletions that the watch has not told yet: the last of each key. */
+  readonly #gone = new Map<ObjectKey, Tombstone>();
   /** `uid@version` and `uid@` (deleted) of what the watch told, kept only while versions are opaque. */
   readonly #told = new Set<string>();
   #acknowledgements = 0;
@@ -79,11 +87,10 @@ export class Store<T extends KubeObject> {
 
   /** Takes a complete list of version `position` that began at `mark`. */
   replace(listed: readonly Arrival<T>[], position: string, mark: ListMark): readonly Change<T>[] {
-    const uids = new Set(listed.map(({ metadata }) => metadata.uid));
+    for (const [key, { number }] of this.#gone) if (number <= mark) this.#gone.delete(key);
     const present = new Map(
-      listed.filter(({ metadata }) => !this.#gone.has(metadata.uid)).map((arrival) => [keyOfRef(arrival.metadata), arrival]),
+      listed.filter(({ metadata }) => !this.#isGone(metadata)).map((arrival) => [keyOfRef(arrival.metadata), arrival]),
     );
-    for (const [uid, number] of this.#gone) if (number <= mark && !uids.has(uid)) this.#gone.delete(uid);
     const changes: Change<T>[] = [];
     for (const [key, entry] of [...this.#entries]) {
       const found = present.get(key);
@@ -107,10 +114,10 @@ export class Store<T extends KubeObject> {
     this.#remember(resourceVersion, type === 'DELETED' ? `${uid}@` : `${uid}@${resourceVersion}`);
     this.#position = resourceVersion;
     if (type === 'DELETED') {
-      this.#gone.delete(uid);
+      if (this.#gone.get(key)?.uid === uid) this.#gone.delete(key);
       return entry?.uid === uid ? this.#remove(key, entry) : [];
     }
-    if (this.#gone.has(uid)) return [];
+    if (this.#isGone(arrival.metadata)) return [];
     if (entry?.acknowledged !== undefined && isBehind(entry, arrival.metadata)) return [];
     return this.#put(key, arrival);
   }
@@ -133,7 +140,7 @@ export class Store<T extends KubeObject> {
     if (isGone(metadata)) return this.acknowledgeDeletion(metadata);
     const key = keyOf(object);
     const entry = this.#entries.get(key);
-    if (this.#gone.has(metadata.uid) || this.#wasTold(metadata)) return [];
+    if (this.#isGone(metadata) || this.#wasTold(metadata)) return [];
     if (entry !== undefined && (compareVersions(metadata.resourceVersion, entry.resourceVersion) ?? 1) <= 0) return [];
     return this.#put(key, { metadata, object }, ++this.#acknowledgements);
   }
@@ -142,10 +149,21 @@ export class Store<T extends KubeObject> {
   acknowledgeDeletion(metadata: Identity): readonly Change<T>[] {
     const key = keyOfRef(metadata);
     const entry = this.#entries.get(key);
+    const others = entry !== undefined && entry.uid !== metadata.uid;
     if (entry?.uid !== metadata.uid && this.#wasTold(metadata)) return [];
-    this.#gone.set(metadata.uid, ++this.#acknowledgements);
+    if (this.#isGone(metadata)) return [];
+    if (others && (compareVersions(entry.resourceVersion, metadata.resourceVersion) ?? -1) > 0) return [];
+    this.#gone.set(key, { uid: metadata.uid, resourceVersion: metadata.resourceVersion, number: ++this.#acknowledgements });
     evict(this.#gone);
-    return entry?.uid === metadata.uid ? this.#remove(key, entry) : [];
+    if (entry === undefined || (others && isOpaque(entry.resourceVersion))) return [];
+    return this.#remove(key, entry);
+  }
+
+  /** True for an object whose end was acknowledged, or that was under its key before such an object. */
+  #isGone(metadata: Identity): boolean {
+    const tombstone = this.#gone.get(keyOfRef(metadata));
+    if (tombstone === undefined) return false;
+    return tombstone.uid === metadata.uid || (compareVersions(metadata.resourceVersion, tombstone.resourceVersion) ?? 1) < 0;
   }
 
   /** True when the watch or the list has told this version, or a later one, of the object. */
