@@ -41,6 +41,7 @@ export class AnAgent {
       storeID: 'store-1',
       bootID: this.machine.bootID,
       capacity: capacity ?? { milliCPU: 1000, memoryBytes: 1000, diskBytes: 1000 },
+      reserved: { milliCPU: 0, memoryBytes: 0, diskBytes: 0 },
       onFailed: (error) => this.failures.push(error),
     });
     this.controller.attach({

@@ -25,12 +25,17 @@ export function allocated(shares: readonly Share[]): ResourceAmounts {
   return sumOf(shares.map(({ requests, isActive }) => (isActive ? requests : { ...nothing, diskBytes: requests.diskBytes })));
 }
 
-/** What the machine has for sandboxes: without what is set aside for task slots. */
-export function forSandboxes(machine: ResourceAmounts, slots: number, slot: Omit<ResourceAmounts, 'diskBytes'>): ResourceAmounts {
+/** What is set aside for task slots. */
+export function forSlots(slots: number, slot: Omit<ResourceAmounts, 'diskBytes'>): ResourceAmounts {
+  return { milliCPU: slots * slot.milliCPU, memoryBytes: slots * slot.memoryBytes, diskBytes: 0 };
+}
+
+/** What the machine has for sandboxes. */
+export function forSandboxes(machine: ResourceAmounts, reserved: ResourceAmounts): ResourceAmounts {
   return {
-    milliCPU: Math.max(0, machine.milliCPU - slots * slot.milliCPU),
-    memoryBytes: Math.max(0, machine.memoryBytes - slots * slot.memoryBytes),
-    diskBytes: machine.diskBytes,
+    milliCPU: Math.max(0, machine.milliCPU - reserved.milliCPU),
+    memoryBytes: Math.max(0, machine.memoryBytes - reserved.memoryBytes),
+    diskBytes: Math.max(0, machine.diskBytes - reserved.diskBytes),
   };
 }
 

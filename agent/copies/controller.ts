@@ -2,7 +2,7 @@ import type { Clock, Random, Timer } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { CopyReport, Order, Preparation, Refusal, RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
-import { allocated, misfit } from './capacity.ts';
+import { allocated, forSandboxes, misfit } from './capacity.ts';
 import type { Share } from './capacity.ts';
 import { Convergence } from './convergence/controller.ts';
 import type { ConvergenceHost } from './convergence/controller.ts';
@@ -27,8 +27,10 @@ export interface CopyControllerOptions {
   readonly log: Logger;
   readonly storeID: string;
   readonly bootID: string;
-  /** What the machine has for sandboxes, without what is set aside for task slots. */
+  /** What the machine has, for sandboxes and task slots. */
   readonly capacity: ResourceAmounts;
+  /** What of it is set aside for task slots. */
+  readonly reserved: ResourceAmounts;
   /** Everything is listed anew so often, since events may be lost. Default 30,000 ms. */
   readonly relistMs?: number;
   /** Nothing may be done any more (the journal failed): the process must end. */
@@ -55,7 +57,7 @@ export class CopyController {
   readonly #published = new Map<string, CopyReport>();
   readonly #sinks = new Set<ReportSink>();
   readonly #ended = new AbortController();
-  #capacity: ResourceAmounts;
+  #reserved: ResourceAmounts;
   #runner: RunnerReport;
   #images: readonly string[] = [];
   #imagesTimer: Timer | undefined;
@@ -67,13 +69,13 @@ export class CopyController {
 
   constructor(options: CopyControllerOptions) {
     this.#options = options;
-    this.#capacity = options.capacity;
+    this.#reserved = options.reserved;
     this.#runner = this.#runnerReport();
     this.#host = {
       ...options,
       tick: () => ++this.#tick,
       relist: () => this.#relist(),
-      misfit: (key, requests) => misfit(this.#capacity, this.#sharesExcept(key), requests),
+      misfit: (key, requests) => misfit(forSandboxes(options.capacity, this.#reserved), this.#sharesExcept(key), requests),
       publish: (report, again) => this.#publish(report, again),
       imagesChanged: () => this.#refreshImagesSoon(),
       failed: (error) => this.#fail(error),
@@ -137,10 +139,9 @@ export class CopyController {
     return { copies: named.map((key) => this.#published.get(key)).filter((report) => report !== undefined), runner: this.#runner };
   }
 
-  /** What the machine has for sandboxes from now on. What does not fit any more stays. */
-  setCapacity(capacity: ResourceAmounts): void {
-    this.#capacity = capacity;
-    this.#tellRunner();
+  /** What is set aside for task slots from now on. What does not fit any more stays. */
+  setReserved(reserved: ResourceAmounts): void {
+    this.#reserved = reserved;
   }
 
   #convergence(uid: string): Convergence {
@@ -176,7 +177,7 @@ export class CopyController {
   #runnerReport(): RunnerReport {
     const convergences = [...this.#convergences.values()];
     return {
-      capacity: amountsMessage(this.#capacity),
+      capacity: amountsMessage(this.#options.capacity),
       allocated: amountsMessage(allocated(convergences.flatMap((convergence) => convergence.shares()))),
       startedSandboxes: convergences.reduce((sum, { running }) => sum + running, 0),
       images: [...this.#images],

@@ -1,0 +1,62 @@
+import { CONNECTION_CONDITION_PREFIX } from '../../crds/index.ts';
+import { sha256Hex } from '../../process/digest.ts';
+import { BerthError } from '../../process/errors.ts';
+
+/** An IPv4 address in its only spelling, and a port. */
+const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d):(?:[1-9]\d{0,4})$/;
+/** The name of a condition type, after its prefix, may have 63 characters. */
+const longestReadable = 63 - 9;
+
+/**
+ * What an address is called in instance ids and condition types: `10.244.1.5:3001` is `10-244-1-5-3001`. What is not IPv4 and a port is
+ * made readable and told apart by 8 digits of its hash, so that different addresses never share a name.
+ */
+export function addressToID(address: string): string {
+  if (ipv4.test(address)) return address.replaceAll(/[:.]/g, '-');
+  const readable = address
+    .replaceAll(/[^A-Za-z0-9]+/g, '-')
+    .replaceAll(/^-+|-+$/g, '')
+    .slice(0, longestReadable)
+    .replaceAll(/-+$/g, '');
+  const hash = sha256Hex(address).slice(0, 8);
+  return readable === '' ? hash : `${readable}-${hash}`;
+}
+
+/** The agent as one operator pod sees it. */
+export function instanceIDOf(agentID: string, address: string): string {
+  return `${agentID}-${addressToID(address)}`;
+}
+
+/** The type of the Runner's condition about the connection to the address. */
+export function conditionTypeOf(address: string): string {
+  return `${CONNECTION_CONDITION_PREFIX}${addressToID(address)}`;
+}
+
+/** Only this machine can be reached under it. */
+export function isLoopback(address: string): boolean {
+  const host = hostOf(address);
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+/** `host:port`, `[ipv6]:port` or `name:port`. */
+export function isAddress(text: string): boolean {
+  const match = /^(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?):(\d{1,5})$/.exec(text);
+  return match !== null && Number(match[2]) > 0 && Number(match[2]) < 65_536;
+}
+
+function hostOf(address: string): string {
+  return address.slice(0, address.lastIndexOf(':')).replaceAll(/^\[|\]$/g, '');
+}
+
+/**
+ * Tokens and orders go only over TLS, or to this very machine.
+ * @throws BerthError `InsecureOperator`
+ */
+export function requireSecure(addresses: readonly string[], hasAuthority: boolean): void {
+  const open = addresses.filter((address) => !isLoopback(address));
+  if (hasAuthority || open.length === 0) return;
+  throw new BerthError(
+    'InsecureOperator',
+    `Without a CA only operators on this machine can be connected to, not ${open.join(', ')}: set BERTH_OPERATOR_CA (--operator-ca).`,
+  );
+}
