@@ -3,7 +3,12 @@ import { ApiServer } from './models/api-client.ts';
 import { ApiStore } from './models/api-store.ts';
 import type { Change, StoredObject } from './models/api-store.ts';
 import { Machine } from './models/machine.ts';
+import type { StoredCopy } from './models/machine.ts';
+import { JournalDisk } from './models/journal.ts';
 import { Network } from './models/network.ts';
+import type { Connection } from './models/network.ts';
+import { copyEntry } from '../../agent/journal/reduce.ts';
+import type { Sabotage } from './defects.ts';
 import { Process, epoch } from './engine/process.ts';
 import { Random } from './engine/random.ts';
 import { Scheduler } from './engine/scheduler.ts';
@@ -20,6 +25,7 @@ import type { Resource } from '../../kube/types.ts';
 
 /** The real code that runs in a process, given what it reaches of the world. Returns when it is set up; it ends when the process is killed. */
 export interface Programs {
+  readonly sabotage: Sabotage;
   readonly agent: (world: World, node: Node, process: Process) => void;
   readonly operator: (world: World, pod: Pod, process: Process) => void;
 }
@@ -27,13 +33,13 @@ export interface Programs {
 /** A machine and the run of the agent on it. */
 export class Node {
   readonly machine: Machine;
+  readonly journal: JournalDisk;
   agent: Process | undefined;
   starts = 0;
-  /** What the agent's directory holds beside the journal. */
-  incarnation = 0;
 
-  constructor(machine: Machine) {
+  constructor(machine: Machine, journal: JournalDisk) {
     this.machine = machine;
+    this.journal = journal;
   }
 }
 
@@ -42,6 +48,8 @@ export class Pod {
   readonly name: string;
   readonly address: string;
   process: Process | undefined;
+  /** Takes on a stream that an agent has opened; set by the program. */
+  accept: ((connection: Connection) => void) | undefined;
   starts = 0;
 
   constructor(name: string, address: string) {
@@ -82,8 +90,11 @@ export class World {
     installSchemas(store);
     this.api = new ApiServer(store, this.scheduler);
     this.network = new Network(this.scheduler, this.random.fork('network'));
-    this.fleet = new FleetChecks(this.violations, this.trace, (_, copy) => copy.note.contentVersion);
-    this.nodes = numbers(plan.scale.runners).map((n) => new Node(this.#machine(n)));
+    this.fleet = new FleetChecks(this.violations, this.trace, (machine, copy) => this.#startedVersion(machine, copy));
+    this.nodes = numbers(plan.scale.runners).map((n) => {
+      const machine = this.#machine(n);
+      return new Node(machine, new JournalDisk(machine, programs.sabotage));
+    });
     this.pods = numbers(plan.scale.operators).map((n) => new Pod(`operator-${n}`, `10.0.0.${n}:3001`));
     store.onChange((resource, change, old, by) => this.#judge(resource, change, old, by));
   }
@@ -149,6 +160,13 @@ export class World {
     this.programs.operator(this, pod, pod.process);
   }
 
+  /** The agent ends itself; whoever keeps it running starts it again. */
+  restartAgent(node: Node, process: Process, afterMs: number): void {
+    if (node.agent !== process) return;
+    this.kill(process);
+    this.scheduler.after(afterMs, () => this.startAgent(node));
+  }
+
   kill(process: Process | undefined): void {
     if (process?.isAlive !== true) return;
     this.counts.crashes++;
@@ -168,6 +186,12 @@ export class World {
       memoryBytes: 3 * 2 ** 30,
       diskBytes: 100 * 2 ** 30,
     });
+  }
+
+  /** The contentVersion that a start is for: what the journal says durably in this moment. */
+  #startedVersion(machine: Machine, copy: StoredCopy): number {
+    const node = this.nodes.find((one) => one.machine === machine);
+    return copyEntry(node?.journal.durable.sandboxes.get(copy.key.uid), copy.key.epoch)?.started ?? 0;
   }
 
   #wrote(what: string): void {

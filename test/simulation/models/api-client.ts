@@ -202,13 +202,10 @@ class ApiClient implements KubeTransport {
     const isRefused = random.chance(weather.refused);
     const isLate = isWrite && random.chance(weather.lateWrite);
     const isLost = random.chance(weather.lostAnswer);
-    return new Promise<T>((resolve, reject) => {
-      const fail = (ms: number, code: KubeErrorCode) => this.#process.arrive(ms, () => reject(new KubeError(code, `${what}: ${code}`)));
-      if (options.signal?.aborted === true) {
-        reject(options.signal.reason as Error);
-        return;
-      }
-      options.signal?.addEventListener('abort', () => reject(options.signal?.reason as Error), { once: true });
+    return untilAborted(options.signal, (resolve, reject) => {
+      const fail = (ms: number, code: KubeErrorCode) => {
+        this.#process.arrive(ms, () => reject(new KubeError(code, `${what}: ${code}`)));
+      };
       if (isLate) fail(timeoutMs, 'Timeout');
       scheduler.after(isLate ? timeoutMs + random.between(1, 60_000) : there, () => {
         if (!this.#server.isReachableFrom(this.#process)) {
@@ -223,13 +220,41 @@ class ApiClient implements KubeTransport {
         if (isLate) return;
         if (isLost) fail(random.pick([back, timeoutMs]), random.pick(['Unreachable', 'Timeout']));
         else if (answer.ok)
-          this.#process.arrive(back, () =>
-            resolve(typeof answer.value === 'object' && answer.value instanceof WatchFeed ? answer.value : copyOf(answer.value)),
-          );
+          this.#process.arrive(back, () => resolve(answer.value instanceof WatchFeed ? answer.value : copyOf(answer.value)));
         else this.#process.arrive(back, () => reject(answer.error));
       });
     });
   }
+}
+
+/** Rejects with the signal's reason as soon as it is aborted; what is under way goes on. */
+function untilAborted<T>(
+  signal: AbortSignal | undefined,
+  work: (resolve: (value: T) => void, reject: (error: Error) => void) => void,
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    if (signal === undefined) {
+      work(resolve, reject);
+      return;
+    }
+    if (signal.aborted) {
+      reject(signal.reason as Error);
+      return;
+    }
+    const abort = () => reject(signal.reason as Error);
+    const done = () => signal.removeEventListener('abort', abort);
+    signal.addEventListener('abort', abort, { once: true });
+    work(
+      (value) => {
+        done();
+        resolve(value);
+      },
+      (error) => {
+        done();
+        reject(error);
+      },
+    );
+  });
 }
 
 function outcome<T>(run: () => T): { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: KubeError } {

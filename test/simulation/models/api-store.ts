@@ -123,7 +123,10 @@ export class ApiStore {
     const next = this.#patched(resource, old, patch, subresource);
     this.#expectVersion(resource, old, next.metadata.resourceVersion);
     this.#expectUid(resource, old, next.metadata.uid);
-    return this.#replace(resource, old, next, subresource, by);
+    const result = this.#replace(resource, old, next, subresource, by);
+    if (patch.type === 'apply')
+      this.#kind(resource).applied.set(managerOf(old.metadata.uid, patch.fieldManager, subresource), copyOf(patch.body));
+    return result;
   }
 
   delete(
@@ -163,11 +166,9 @@ export class ApiStore {
           throw new KubeError('Invalid', `${resource.plural} ${keyOf(old.metadata)}: ${String(error)}`);
         }
       case 'apply': {
-        const id = `${keyOf(old.metadata)}|${patch.fieldManager}|${subresource ?? ''}`;
-        const applied = this.#kind(resource).applied;
-        const result = applyPatch(old, applied.get(id), patch.body) as StoredObject;
-        applied.set(id, copyOf(patch.body));
-        return result;
+        const { uid } = old.metadata;
+        const applied = this.#kind(resource).applied.get(managerOf(uid, patch.fieldManager, subresource));
+        return applyPatch(old, applied, patch.body) as StoredObject;
       }
     }
   }
@@ -259,6 +260,10 @@ export class ApiStore {
     this.#kinds.set(id, kind);
     return kind;
   }
+}
+
+function managerOf(uid: string, fieldManager: string, subresource: string | undefined): string {
+  return `${uid}|${fieldManager}|${subresource ?? ''}`;
 }
 
 export function idOf(resource: Resource): string {

@@ -6,11 +6,21 @@ import type { Process } from '../engine/process.ts';
 import type { Random } from '../engine/random.ts';
 import type { Machine } from './machine.ts';
 
+/** A disk that does not keep what it promises: test-only. */
+export interface FaultyDisk {
+  /** What of appended records reaches the disk. Default all. */
+  readonly kept?: ((record: JournalRecord) => boolean) | undefined;
+  /** What a start finds. Default what was kept. */
+  readonly reopened?: ((state: JournalState) => JournalState) | undefined;
+}
+
 /** The journal's file on a machine: what a crash leaves. */
 export class JournalDisk {
+  readonly #faulty: FaultyDisk;
   #durable: JournalState = emptyJournal;
 
-  constructor(machine: Machine) {
+  constructor(machine: Machine, faulty: FaultyDisk = {}) {
+    this.#faulty = faulty;
     machine.onWipe(() => (this.#durable = emptyJournal));
   }
 
@@ -20,14 +30,15 @@ export class JournalDisk {
 
   /** What the file journal does when it is opened: compacts, and records this start. */
   open(machine: Machine, process: Process): Journal {
-    const kept = applyRecords(emptyJournal, compact(this.#durable, process.now()));
+    const found = this.#faulty.reopened?.(this.#durable) ?? this.#durable;
+    const kept = applyRecords(emptyJournal, compact(found, process.now()));
     const start = { kind: 'Incarnation', storeID: machine.storeID, incarnation: kept.incarnation + 1 } as const;
     this.#durable = applyRecords(kept, [start]);
     return new OpenJournal(this, process);
   }
 
   write(records: readonly JournalRecord[]): void {
-    this.#durable = applyRecords(this.#durable, records);
+    this.#durable = applyRecords(this.#durable, records.filter(this.#faulty.kept ?? (() => true)));
   }
 }
 

@@ -109,19 +109,30 @@ export class RuntimeModel implements CopyRuntime {
   }
 
   async stop(key: CopyKey, graceSeconds: number, signal: AbortSignal): Promise<ExitStatus | undefined> {
-    signal.throwIfAborted();
-    const term = await this.#unlessAborted(
-      signal,
-      this.#call('signal', [3, 60], () => this.#terminate(key, graceSeconds)),
-    );
-    if (term === undefined) return undefined;
+    const killAt = this.#process.monotonic() + graceSeconds * 1000;
+    let isAsked = false;
     for (;;) {
-      const exit = await this.#unlessAborted(
+      const task = await this.#unlessAborted(
         signal,
-        this.#call('wait', [20, 400], () => this.#exitOf(key)),
+        this.#call('get task', [2, 30], () => this.#machine.copies.get(idOfKey(key))?.task),
       );
-      if (exit !== 'running') return exit;
-      await this.#unlessAborted(signal, this.#pause(500));
+      if (task?.state === 'Running') {
+        const isKill = this.#process.monotonic() >= killAt;
+        if (isKill || !isAsked)
+          await this.#unlessAborted(
+            signal,
+            this.#call('signal', [3, 60], () => this.#signal(key, isKill)),
+          );
+        isAsked = true;
+        await this.#unlessAborted(signal, this.#pause(Math.min(500, Math.max(20, killAt - this.#process.monotonic()))));
+        continue;
+      }
+      if (task !== undefined && task.state !== 'None')
+        await this.#unlessAborted(
+          signal,
+          this.#call('delete task', [3, 60], () => this.#deleteTask(key)),
+        );
+      return task?.state === 'Stopped' ? task.exit : undefined;
     }
   }
 
@@ -177,33 +188,21 @@ export class RuntimeModel implements CopyRuntime {
     });
   }
 
-  /** SIGTERM now, SIGKILL after the grace: once sent, they do not need the agent any more. */
-  #terminate(key: CopyKey, graceSeconds: number): true | undefined {
+  #signal(key: CopyKey, isKill: boolean): void {
     const copy = this.#machine.copies.get(idOfKey(key));
-    if (copy === undefined) return undefined;
-    if (copy.task.state === 'Created') copy.task = { state: 'None' };
-    if (copy.task.state === 'None') return undefined;
-    if (copy.task.state === 'Running') {
-      const { run } = copy.task;
-      const isStubborn = copy.command[0] === 'stubborn';
-      this.#machine.scheduler.after(
-        isStubborn ? graceSeconds * 1000 + 5 : Math.min(graceSeconds * 1000, this.#random.latency(10, 2000)),
-        () => {
-          this.#machine.end(
-            copy,
-            run,
-            isStubborn ? { code: 137, signal: 9, oomKilled: false } : { code: 143, signal: 15, oomKilled: false },
-          );
-        },
-      );
-    }
-    return true;
+    if (copy?.task.state !== 'Running') return;
+    const { run } = copy.task;
+    if (!isKill && copy.command[0] === 'stubborn') return;
+    this.#machine.scheduler.after(isKill ? 1 : this.#random.latency(10, 2000), () => {
+      this.#machine.end(copy, run, isKill ? { code: 137, signal: 9, oomKilled: false } : { code: 143, signal: 15, oomKilled: false });
+    });
   }
 
-  #exitOf(key: CopyKey): ExitStatus | undefined | 'running' {
-    const task = this.#machine.copies.get(idOfKey(key))?.task;
-    if (task?.state === 'Running') return 'running';
-    return task?.state === 'Stopped' ? task.exit : undefined;
+  #deleteTask(key: CopyKey): void {
+    const copy = this.#machine.copies.get(idOfKey(key));
+    if (copy === undefined) return;
+    if (copy.task.state === 'Running') throw new BerthError('Busy', `${idOfKey(key)} runs`);
+    copy.task = { state: 'None' };
   }
 
   #expect(key: CopyKey): StoredCopy {

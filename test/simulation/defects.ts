@@ -1,0 +1,123 @@
+import type { JournalRecord, JournalState } from '../../agent/journal/record.ts';
+import type { CopyRuntime } from '../../agent/copies/runtime.ts';
+import type { Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { KubeTransport, ObjectRef, Patch, Resource, WriteOptions } from '../../kube/types.ts';
+import type { Process } from './engine/process.ts';
+import type { Machine } from './models/machine.ts';
+import { idOfKey } from './models/machine.ts';
+import { sandboxes } from './models/objects.ts';
+import { mergePatch } from './models/json.ts';
+import type { World } from './world.ts';
+
+/**
+ * What is wrong on purpose, outside of the product: a port that does not keep its promise, or a rule that is made without effect. Each is one line of
+ * the table "What each rule carries" in the design of the order protocol; that the simulation finds it shows that it would find the same in the product.
+ */
+export interface Sabotage {
+  readonly says?: string;
+  /** What of appended records reaches the disk. */
+  readonly kept?: (record: JournalRecord) => boolean;
+  /** What a start of the agent finds of the journal. */
+  readonly reopened?: (state: JournalState) => JournalState;
+  /** What the agent gets instead of the order. */
+  readonly delivered?: (order: Order, machine: Machine) => Order;
+  readonly transport?: (transport: KubeTransport, world: World, process: Process) => KubeTransport;
+  readonly runtime?: (runtime: CopyRuntime, machine: Machine, process: Process) => CopyRuntime;
+}
+
+export const defects = {
+  'highest-order-forgotten': {
+    says: 'a restart of the agent forgets the highest order and what was started',
+    reopened: (state) => ({ ...state, sandboxes: new Map() }),
+  },
+  'tombstones-missing': {
+    says: 'that an epoch was removed is not recorded',
+    kept: ({ kind }) => kind !== 'Absent',
+    reopened: (state) => ({
+      ...state,
+      sandboxes: new Map([...state.sandboxes].filter(([, { copies }]) => copies.some(({ accepted }) => accepted?.wanted !== 'Absent'))),
+    }),
+  },
+  'rejection-not-durable': {
+    says: 'a rejection is answered and not recorded',
+    kept: ({ kind }) => kind !== 'Rejected',
+  },
+  'start-not-recorded': {
+    says: 'that a contentVersion was started is not recorded: it is started again after a crash',
+    kept: ({ kind }) => kind !== 'Starting',
+  },
+  'store-id-ignored': {
+    says: 'an order for another store is carried out',
+    delivered: (order, machine) => ({ ...order, storeId: machine.storeID }),
+  },
+  'boot-id-ignored': {
+    says: 'an order for another boot is carried out',
+    delivered: (order, machine) => ({ ...order, bootId: order.bootId === '' ? '' : machine.bootID }),
+  },
+  'agent-restarts': {
+    says: 'a process that ended is started again without an order',
+    runtime: restartsByItself,
+  },
+  'order-before-acknowledgement': {
+    says: 'an order is sent before the API server acknowledged the status that it follows from',
+    transport: (transport, world) => answersBeforehand(transport, world),
+  },
+  'no-compare-and-swap': {
+    says: 'a status is written whatever was written meanwhile',
+    transport: (transport) => withoutVersions(transport),
+  },
+} as const satisfies Readonly<Record<string, Sabotage>>;
+
+export type Defect = keyof typeof defects;
+
+function restartsByItself(runtime: CopyRuntime, machine: Machine, process: Process): CopyRuntime {
+  const stop = new AbortController();
+  runtime.subscribe((event) => {
+    if (event.kind !== 'Exited') return;
+    const copy = machine.copies.get(idOfKey(event.key));
+    if (copy?.task.state === 'Stopped' && copy.content !== undefined && event.exit.signal === 0) machine.start(copy);
+  }, stop.signal);
+  process.onEnd(() => {
+    stop.abort();
+  });
+  return runtime;
+}
+
+/** `transport` with another `patch` for the status of sandboxes. */
+function withStatusPatch(
+  transport: KubeTransport,
+  patchStatus: (ref: ObjectRef, patch: Patch & { readonly type: 'merge' }, options: WriteOptions) => ReturnType<KubeTransport['patch']>,
+): KubeTransport {
+  const patch: KubeTransport['patch'] = (resource: Resource, ref, body, options = {}) =>
+    resource.plural === sandboxes.plural && options.subresource === 'status' && body.type === 'merge'
+      ? patchStatus(ref, body, options)
+      : transport.patch(resource, ref, body, options);
+  return {
+    get: (...args) => transport.get(...args),
+    list: (...args) => transport.list(...args),
+    watch: (...args) => transport.watch(...args),
+    create: (...args) => transport.create(...args),
+    update: (...args) => transport.update(...args),
+    delete: (...args) => transport.delete(...args),
+    createSubresource: (...args) => transport.createSubresource(...args),
+    post: (...args) => transport.post(...args),
+    patch,
+  };
+}
+
+function answersBeforehand(transport: KubeTransport, { store }: World): KubeTransport {
+  return withStatusPatch(transport, (ref, patch, options) => {
+    void transport.patch(sandboxes, ref, patch, options).catch(() => undefined);
+    const present = store.find(sandboxes, ref);
+    if (present === undefined) return transport.patch(sandboxes, ref, patch, options);
+    const { status } = mergePatch(present, patch.body) as typeof present;
+    return Promise.resolve({ ...present, ...(status === undefined ? {} : { status }) });
+  });
+}
+
+function withoutVersions(transport: KubeTransport): KubeTransport {
+  return withStatusPatch(transport, (ref, patch, options) => {
+    const { metadata: _, ...body } = patch.body as { metadata?: object };
+    return transport.patch(sandboxes, ref, { type: 'merge', body }, options);
+  });
+}

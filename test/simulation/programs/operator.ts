@@ -1,0 +1,48 @@
+import { Operator } from '../../../operator/controller.ts';
+import { silentLogger } from '../../../process/log.ts';
+import { noMetrics } from '../../../process/metrics.ts';
+import type { Process } from '../engine/process.ts';
+import type { Connection } from '../models/network.ts';
+import type { Sabotage } from '../defects.ts';
+import type { Pod, World } from '../world.ts';
+
+/** Where the operator keeps its Leases. */
+export const operatorNamespace = 'berth-system';
+
+/** An operator pod as its main.ts makes it, on the ports of the simulation. */
+export function startOperator(world: World, pod: Pod, process: Process, sabotage: Sabotage): void {
+  const transport = world.api.clientFor(process);
+  const operator = new Operator({
+    transport: sabotage.transport?.(transport, world, process) ?? transport,
+    clock: process,
+    random: () => process.random.next(),
+    log: silentLogger,
+    metrics: noMetrics,
+    namespace: operatorNamespace,
+    podName: pod.name,
+    identity: process.name,
+    version: 'simulation',
+    authenticator: {
+      authenticate: () => Promise.resolve({ kind: 'Authenticated', identity: { nodeName: undefined, expiresAt: undefined } }),
+    },
+  });
+  pod.accept = (connection) => {
+    accept(world, pod, operator, connection);
+  };
+  void operator.run(new AbortController().signal);
+}
+
+function accept(world: World, pod: Pod, { hub }: Operator, connection: Connection): void {
+  const receiver = hub.accept({
+    token: 'token',
+    send: (message) => {
+      world.orderSent(pod.name, connection.runner, message);
+      connection.sendToAgent(message);
+    },
+    end: (code, message) => connection.close('operator', `${code}: ${message}`),
+  });
+  connection.attachOperator({
+    message: (message) => receiver.received(message),
+    closed: (reason) => receiver.closed(reason),
+  });
+}
