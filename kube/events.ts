@@ -8,6 +8,7 @@ import type { Counter, Metrics } from '../process/metrics.ts';
 import { isKubeError } from './errors.ts';
 import { keyOf } from './object.ts';
 import { microTimestamp } from './time.ts';
+import { TokenBucket } from './token-bucket.ts';
 import type { EventNote, EventRecorder, KubeObject, KubeTransport, Manifest, Resource } from './types.ts';
 
 export const events: Resource = { group: 'events.k8s.io', version: 'v1', plural: 'events', kind: 'Event', namespaced: true };
@@ -75,7 +76,7 @@ class Recorder implements RunnableEventRecorder {
   readonly #clock: Clock;
   readonly #results: Counter;
   readonly #series = new Map<string, Series>();
-  readonly #buckets = new Map<string, Bucket>();
+  readonly #buckets = new Map<string, TokenBucket>();
   readonly #queue: Series[] = [];
   #wake: (() => void)[] = [];
   #closed = false;
@@ -139,7 +140,7 @@ class Recorder implements RunnableEventRecorder {
 
   #mayRecord({ metadata: { uid } }: KubeObject, now: number): boolean {
     const { burst = 25, perObjectMs = 12_000 } = this.#options;
-    const bucket = this.#buckets.get(uid) ?? new Bucket(burst, perObjectMs, now);
+    const bucket = this.#buckets.get(uid) ?? new TokenBucket(burst, perObjectMs, now);
     this.#buckets.delete(uid);
     this.#buckets.set(uid, bucket);
     return bucket.take(now);
@@ -246,38 +247,6 @@ class Recorder implements RunnableEventRecorder {
       ...(count === 1 ? {} : { series: { count, lastObservedTime: microTimestamp(lastMs) } }),
     };
     return manifest;
-  }
-}
-
-/** So many at once, then one every `everyMs`. */
-class Bucket {
-  readonly #size: number;
-  readonly #everyMs: number;
-  #tokens: number;
-  #at: number;
-
-  constructor(size: number, everyMs: number, now: number) {
-    this.#size = size;
-    this.#everyMs = everyMs;
-    this.#tokens = size;
-    this.#at = now;
-  }
-
-  take(now: number): boolean {
-    this.#refill(now);
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
-  }
-
-  isFull(now: number): boolean {
-    this.#refill(now);
-    return this.#tokens >= this.#size;
-  }
-
-  #refill(now: number): void {
-    this.#tokens = Math.min(this.#size, this.#tokens + (now - this.#at) / this.#everyMs);
-    this.#at = now;
   }
 }
 
