@@ -10,7 +10,7 @@ import { startHealthServer } from '../process/health.server.ts';
 import { createLogger, logLevels, type Logger } from '../process/log.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { createShutdown } from '../process/shutdown.ts';
-import { systemClock } from '../process/system-clock.ts';
+import { systemClock, type AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
 import { Operator } from './controller.ts';
 import { isLoopback, startHubServer } from './hub/hub.server.ts';
@@ -42,10 +42,11 @@ export const operatorSettings = z.object({
 const stuckMs = 300_000;
 
 async function main(): Promise<void> {
+  const clock = systemClock();
   const config = loadConfig('berth-operator', operatorSettings);
-  const log = createLogger({ name: 'berth-operator', level: config.logLevel });
+  const log = createLogger({ name: 'berth-operator', level: config.logLevel, clock });
   try {
-    await start(config, log);
+    await start(config, clock, log);
   } catch (err) {
     log.error({ err }, 'Operator cannot start');
     process.stderr.write(`berth-operator: ${messageOf(err)}\n`);
@@ -53,8 +54,7 @@ async function main(): Promise<void> {
   }
 }
 
-async function start(config: z.output<typeof operatorSettings>, log: Logger): Promise<void> {
-  const clock = systemClock();
+async function start(config: z.output<typeof operatorSettings>, clock: AnchoredClock, log: Logger): Promise<void> {
   const random = Math.random;
   const metrics = createMetrics();
   const shutdown = createShutdown({ clock, log });

@@ -96,7 +96,7 @@ function listenerFor(tls: TlsReloader | undefined, connected: (socket: Socket) =
 
 function listen(listener: PlainServer | TlsServer, host: string, port: number): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
-    listener.once('error', (cause) => {
+    listener.once('error', (cause: Error) => {
       reject(
         new BerthError('ListenFailed', `Cannot listen for agents on ${host}:${port}: ${cause.message}. Choose another address.`, { cause }),
       );

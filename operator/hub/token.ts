@@ -1,7 +1,7 @@
 /** When a token expires, in milliseconds since the epoch, by its own claim; undefined when it says nothing. Its signature must have been checked. */
 export function expiryOf(token: string): number | undefined {
   const [, payload = ''] = token.split('.');
-  const exp = claimsOf(payload)?.['exp'];
+  const exp = claimsOf(payload)?.exp;
   return typeof exp === 'number' ? exp * 1000 : undefined;
 }
 

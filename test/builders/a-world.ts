@@ -1,0 +1,131 @@
+import type { Sandbox } from '../../crds/index.ts';
+import { deepFreeze } from '../../kube/object.ts';
+import type { CopyView, CredentialsView, ExitView, RemainsView, RefusalView, SandboxSnapshot } from '../../operator/lifecycle/snapshot.ts';
+import { copyConfigOf } from '../../operator/sandboxes/copy-config.ts';
+import { aRunner, type RunnerViewBuilder } from './a-runner-view.ts';
+import { testTime, type SandboxBuilder } from './a-sandbox.ts';
+
+/** What a report says unless the test says otherwise. */
+export function aCopy(state: CopyView['state'], copy: Partial<CopyView> = {}): CopyView {
+  return {
+    order: 1,
+    contentVersion: state === 'Running' || state === 'Stopped' || state === 'Stopping' ? 1 : 0,
+    state,
+    exit: undefined,
+    reason: '',
+    message: '',
+    bytes: 0,
+    progressAt: undefined,
+    baseDigest: '',
+    startTimeMs: state === 'Running' ? testTime - 500 : 0,
+    ...copy,
+  };
+}
+
+export function anExit(reason: ExitView['reason'], exit: Partial<ExitView> = {}): ExitView {
+  const code = reason === 'Completed' ? 0 : reason === 'Error' ? 3 : reason === 'Lost' ? 255 : 137;
+  return { code, reason, signal: 0, finishTimeMs: testTime - 200, ordered: false, ...exit };
+}
+
+interface WorldParts {
+  readonly sandbox: Sandbox;
+  readonly runners: readonly RunnerViewBuilder[];
+  readonly copy: CopyView | undefined;
+  readonly rest: Partial<SandboxSnapshot>;
+  readonly absent: readonly number[];
+}
+
+/** A snapshot for tests. Runners r1 and r2 exist unless the test says otherwise. Frozen all the way down. */
+export class WorldBuilder {
+  readonly #parts: WorldParts;
+
+  constructor(parts: WorldParts) {
+    this.#parts = parts;
+  }
+
+  runners(...runners: readonly RunnerViewBuilder[]): WorldBuilder {
+    return this.#with({ runners });
+  }
+
+  reported(copy: CopyView): WorldBuilder {
+    return this.#with({ copy });
+  }
+
+  refused(refusal: RefusalView): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, refusal } });
+  }
+
+  sent(sentOrder: number): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, sentOrder } });
+  }
+
+  credentials(credentials: CredentialsView): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, credentials } });
+  }
+
+  /** So many milliseconds after `testTime`, by both clocks. */
+  later(ms: number): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, now: { wall: testTime + ms, monotonic: 1_000_000 + ms } } });
+  }
+
+  patientUntil(patientUntil: number): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, patientUntil } });
+  }
+
+  jitter(jitter: number): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, jitter } });
+  }
+
+  /** The copies of these epochs are proven absent. */
+  absent(...epochs: readonly number[]): WorldBuilder {
+    return this.#with({ absent: epochs });
+  }
+
+  snapshot(): SandboxSnapshot {
+    return deepFreeze(this.thawed());
+  }
+
+  /** As `snapshot`, and not frozen. */
+  thawed(): SandboxSnapshot {
+    const { sandbox, runners, copy, rest, absent } = this.#parts;
+    const fleet = runners.map((runner) => runner.view());
+    const { runnerName, assignment, contentVersion, releases } = sandbox.status;
+    const main = runnerName === undefined || assignment === undefined ? [] : [{ ...assignment, runnerName, contentVersion }];
+    const remains = [...main, ...releases].map((one): RemainsView => {
+      const view = fleet.find(({ name }) => name === one.runnerName);
+      return {
+        runnerName: one.runnerName,
+        storeID: one.storeID,
+        epoch: one.epoch,
+        contentVersion: one.contentVersion,
+        isAbsent: absent.includes(one.epoch),
+        isKnown: view !== undefined,
+        isReachable: view?.agent?.storeID === one.storeID,
+        isElsewhere: view?.storeID !== undefined && view.storeID !== one.storeID,
+      };
+    });
+    return structuredClone({
+      sandbox,
+      now: { wall: testTime, monotonic: 1_000_000 },
+      patientUntil: 0,
+      jitter: 0,
+      configHash: copyConfigOf(sandbox.spec).hash,
+      runner: fleet.find(({ name }) => name === runnerName),
+      fleet,
+      copy,
+      refusal: undefined,
+      sentOrder: 0,
+      remains,
+      credentials: { kind: 'Ready' as const },
+      ...rest,
+    });
+  }
+
+  #with(parts: Partial<WorldParts>): WorldBuilder {
+    return new WorldBuilder({ ...this.#parts, ...parts });
+  }
+}
+
+export function aWorld(sandbox: SandboxBuilder): WorldBuilder {
+  return new WorldBuilder({ sandbox: sandbox.obj(), runners: [aRunner('r1'), aRunner('r2')], copy: undefined, rest: {}, absent: [] });
+}
