@@ -1,7 +1,7 @@
 import { credentials, Metadata, status } from '@grpc/grpc-js';
 import type { ChannelCredentials, ClientOptions, ServiceError } from '@grpc/grpc-js';
 import { AgentHubClient } from '../proto/gen/berth/agent/v1/agent.ts';
-import type { AgentMessage } from '../proto/gen/berth/agent/v1/agent.ts';
+import type { AgentMessage, OperatorMessage } from '../proto/gen/berth/agent/v1/agent.ts';
 import type { Dialer, OperatorStream, StreamEnd, StreamEvents } from './stream.ts';
 
 export interface GrpcDialerOptions {
@@ -38,7 +38,7 @@ class GrpcStream implements OperatorStream {
     const metadata = new Metadata();
     if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
     this.#call = this.#client.connect(metadata);
-    this.#call.on('data', (message) => {
+    this.#call.on('data', (message: OperatorMessage) => {
       if (!this.#hasEnded) events.received(message);
     });
     this.#call.on('drain', () => {

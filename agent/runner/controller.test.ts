@@ -6,6 +6,7 @@ import type { Resource } from '../../kube/types.ts';
 import { FakeClock } from '../../process/fake-clock.ts';
 import { silentLogger } from '../../process/log.ts';
 import { RunnerPublisher } from './controller.ts';
+import { CopyState } from '../proto/gen/berth/agent/v1/agent.ts';
 import type { RunnerFacts } from './status.ts';
 
 const runners: Resource = { group: 'berth.dev', version: 'v1alpha1', plural: 'runners', kind: 'Runner', namespaced: false };
@@ -20,6 +21,7 @@ const facts: RunnerFacts = {
   },
   taskSlots: 4,
   connections: [{ id: '10-0-0-1-3001', isConnected: true, reason: 'Connected', message: 'agent-1-10-0-0-1-3001' }],
+  copies: [],
 };
 
 function setUp() {
@@ -80,6 +82,38 @@ describe('the agent publishes its Runner', () => {
     publisher.connectionsChanged();
     await clock.run(0);
     expect(status()?.status.connections?.summary).toBe('0/1');
+    stop.abort();
+    await done;
+  });
+
+  it('lists copies that no order was about, with the time when they were first seen', async () => {
+    const { clock, stop, now, publisher, done, status } = setUp();
+    const copy = {
+      ...{ uid: 'u1', namespace: 'default', name: 'a', epoch: 1, order: 0, contentVersion: 2, state: CopyState.COPY_STATE_STOPPED },
+      ...{ exit: undefined, reason: '', message: '', progress: undefined, baseDigest: '', startTimeMs: 0 },
+    };
+    now.facts = {
+      ...facts,
+      copies: [copy, { ...copy, uid: 'u2', order: 1 }, { ...copy, uid: 'u3', state: CopyState.COPY_STATE_PREPARED }],
+    };
+    await clock.run(10_000);
+    now.facts = { ...now.facts, copies: [{ ...copy, state: CopyState.COPY_STATE_RUNNING }] };
+    publisher.numbersChanged();
+    await clock.run(10_000);
+    expect(status()?.status.unclaimed).toEqual([
+      { uid: 'u1', namespace: 'default', name: 'a', epoch: 1, contentVersion: 2, state: 'Running', startTime: '2026-01-01T00:00:00Z' },
+    ]);
+    stop.abort();
+    await done;
+  });
+
+  it('says again that it is connected when somebody called that unknown', async () => {
+    const { api, clock, stop, done, status } = setUp();
+    await clock.run(1_000);
+    const conditions = (status()?.status.conditions ?? []).map((condition) => ({ ...condition, status: 'Unknown', reason: 'Unknown' }));
+    await api.patch(runners, { name: 'runner-1' }, { type: 'merge', body: { status: { conditions } } }, { subresource: 'status' });
+    await clock.run(5_000);
+    expect(status()?.status.conditions).toMatchObject([{ status: 'True', reason: 'Connected' }]);
     stop.abort();
     await done;
   });

@@ -17,7 +17,7 @@ import { backoffDelay } from '../../process/backoff.ts';
 import { sleep, type Clock, type Random } from '../../process/clock.ts';
 import { BerthError } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
-import { connectionConditions, ownStatus, type OwnStatus, type RunnerFacts } from './status.ts';
+import { areStored, connectionConditions, ownStatus, type OwnStatus, type RunnerFacts } from './status.ts';
 
 export interface RunnerPublisherOptions {
   readonly transport: KubeTransport;
@@ -94,7 +94,9 @@ export class RunnerPublisher {
 
   #seen(runner: Runner, old: Runner | undefined): void {
     if (old === undefined || !equalJson(old.spec, runner.spec)) this.#options.specChanged(runner.spec);
-    if (old === undefined) this.#due('both');
+    const isChanged = this.#connections !== undefined && !areStored(this.#connections.conditions, runner.status.conditions);
+    if (isChanged) this.#connections = undefined;
+    if (old === undefined || isChanged) this.#due('both');
   }
 
   #due(what: 'numbers' | 'both'): void {
@@ -141,9 +143,9 @@ export class RunnerPublisher {
     this.#connections = { uid, conditions };
   }
 
-  async #writeNumbers({ metadata: { name, uid } }: Runner, signal: AbortSignal): Promise<void> {
+  async #writeNumbers({ metadata: { name, uid }, status: { unclaimed } }: Runner, signal: AbortSignal): Promise<void> {
     this.#numbersDue = false;
-    const status = ownStatus(this.#options.facts());
+    const status = ownStatus(this.#options.facts(), this.#numbers?.status.unclaimed ?? unclaimed, this.#options.clock.now());
     if (this.#numbers?.uid === uid && equalJson(this.#numbers.status, status)) return;
     const at = this.#options.clock.monotonic();
     await this.#apply(name, status, numbersManager, signal);

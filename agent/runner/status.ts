@@ -1,7 +1,15 @@
-import { CONNECTION_CONDITION_PREFIX, formatBytes, formatMillicores, type RunnerReason, type RunnerStatus } from '../../crds/index.ts';
-import { setCondition } from '../../kube/conditions.ts';
+import {
+  CONNECTION_CONDITION_PREFIX,
+  formatBytes,
+  formatMillicores,
+  type RunnerReason,
+  type RunnerStatus,
+  type UnclaimedCopy,
+} from '../../crds/index.ts';
+import { findCondition, setCondition } from '../../kube/conditions.ts';
+import { timestamp } from '../../kube/time.ts';
 import type { Condition } from '../../kube/types.ts';
-import type { Amounts, RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
+import { CopyState, type Amounts, type CopyReport, type RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
 
 /** Who the agent is, for as long as it runs. */
 export interface AgentIdentity {
@@ -26,17 +34,34 @@ export interface RunnerFacts {
   readonly report: RunnerReport;
   readonly taskSlots: number;
   readonly connections: readonly ConnectionState[];
+  /** Every copy on the runner. */
+  readonly copies: readonly CopyReport[];
 }
 
 /** What the agent says in its Runner's status beside the conditions. */
 export type OwnStatus = Required<
   Pick<
     RunnerStatus,
-    'storeID' | 'incarnation' | 'agentID' | 'bootID' | 'version' | 'capacity' | 'allocated' | 'startedSandboxes' | 'tasks' | 'connections'
+    | 'storeID'
+    | 'incarnation'
+    | 'agentID'
+    | 'bootID'
+    | 'version'
+    | 'capacity'
+    | 'allocated'
+    | 'startedSandboxes'
+    | 'tasks'
+    | 'connections'
+    | 'unclaimed'
   >
 >;
 
-export function ownStatus({ identity, report, taskSlots, connections }: RunnerFacts): OwnStatus {
+/** `before` is the list that is stored: it has the times at which copies were first seen unclaimed. */
+export function ownStatus(
+  { identity, report, taskSlots, connections, copies }: RunnerFacts,
+  before: readonly UnclaimedCopy[],
+  nowMs: number,
+): OwnStatus {
   const known = connections.length;
   const connected = connections.filter(({ isConnected }) => isConnected).length;
   return {
@@ -46,7 +71,31 @@ export function ownStatus({ identity, report, taskSlots, connections }: RunnerFa
     startedSandboxes: report.startedSandboxes,
     tasks: { slots: taskSlots, used: 0, queued: 0, summary: `0/${taskSlots}` },
     connections: { connected, known, summary: `${connected}/${known}` },
+    unclaimed: unclaimedCopies(copies, before, nowMs),
   };
+}
+
+const mostUnclaimed = 1024;
+const madeAhead: readonly CopyState[] = [CopyState.COPY_STATE_PREPARING, CopyState.COPY_STATE_PREPARED];
+
+/** Copies that no order was ever about. */
+function unclaimedCopies(copies: readonly CopyReport[], before: readonly UnclaimedCopy[], nowMs: number): readonly UnclaimedCopy[] {
+  return copies
+    .filter(({ order, state }) => order === 0 && !madeAhead.includes(state))
+    .slice(0, mostUnclaimed)
+    .map(({ uid, epoch, namespace, name, contentVersion, state }) => ({
+      ...{ uid, epoch, namespace, name, contentVersion },
+      state: state === CopyState.COPY_STATE_RUNNING ? 'Running' : 'Stopped',
+      startTime: before.find((one) => one.uid === uid && one.epoch === epoch)?.startTime ?? timestamp(nowMs),
+    }));
+}
+
+/** Whether the stored conditions say what was written: not when somebody has called the connections unknown meanwhile. */
+export function areStored(written: readonly Condition[], stored: readonly Condition[]): boolean {
+  return written.every(({ type, status, reason }) => {
+    const condition = findCondition(stored, type);
+    return condition?.status === status && condition.reason === reason;
+  });
 }
 
 /** One condition per operator pod; those of pods that are not known any more are left out. `before` keeps the times of last transitions. */

@@ -1,0 +1,230 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { v4 as uuid } from 'uuid';
+import { bytes } from '../crds/index.ts';
+import { loadConnection } from '../kube/config.ts';
+import { createLeaseKeeper } from '../kube/lease-keeper.ts';
+import type { LeaseKeeper } from '../kube/lease-keeper.ts';
+import { createTransport } from '../kube/transport.client.ts';
+import type { KubeTransport } from '../kube/types.ts';
+import { isAborted } from '../process/abort.ts';
+import { backoffDelay } from '../process/backoff.ts';
+import { sleep } from '../process/clock.ts';
+import { loadConfig } from '../process/config.ts';
+import { messageOf } from '../process/errors.ts';
+import { startHealthServer } from '../process/health.server.ts';
+import { createLogger } from '../process/log.ts';
+import type { Logger } from '../process/log.ts';
+import { createMetrics } from '../process/metrics.ts';
+import { createShutdown } from '../process/shutdown.ts';
+import type { Shutdown } from '../process/shutdown.ts';
+import { systemClock } from '../process/system-clock.ts';
+import type { AnchoredClock } from '../process/system-clock.ts';
+import { loadTls } from '../process/tls.ts';
+import { requireSecure } from './connections/address-id.ts';
+import { Connections } from './connections/controller.ts';
+import { grpcDialer } from './connections/grpc.client.ts';
+import type { AgentIdentity } from './connections/handshake.ts';
+import { noToken, TokenFile } from './connections/token.client.ts';
+import { createContainerdRuntime } from './containerd/runtime.client.ts';
+import type { ContainerdRuntime } from './containerd/runtime.client.ts';
+import { ContainerdError } from './containerd/containerd-error.ts';
+import { CopyController } from './copies/controller.ts';
+import { FileJournal } from './journal/file.client.ts';
+import { lockDirectory } from './journal/lock.client.ts';
+import { bootID, limitProcesses, machineCapacity } from './runner/machine.client.ts';
+import { RunnerPublisher } from './runner/controller.ts';
+import { defaultRunnerSpec, publishedState, reservedOf } from './runner/own-runner.ts';
+import { agentSettings } from './settings.ts';
+import type { AgentSettings } from './settings.ts';
+import { VERSION } from './version.ts';
+
+/** What every part of the agent stands on. */
+interface Ground {
+  readonly settings: AgentSettings;
+  readonly clock: AnchoredClock;
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly shutdown: Shutdown;
+}
+
+const containerdBackoff = { initialMs: 200, maxMs: 5_000, jitter: 0.5 };
+
+async function main(): Promise<void> {
+  const clock = systemClock();
+  const settings = loadConfig('berth-agent', agentSettings);
+  const log = createLogger({ name: 'berth-agent', level: settings.logLevel, clock });
+  try {
+    await start({ settings, clock, random: Math.random, log, shutdown: createShutdown({ clock, log }) });
+  } catch (err) {
+    log.error({ err }, 'Agent cannot start');
+    process.stderr.write(`berth-agent: ${messageOf(err)}\n`);
+    process.exit(1);
+  }
+}
+
+/** Sandboxes go on whatever the agent does: steps of the shutdown only let go. */
+async function start(ground: Ground): Promise<void> {
+  const { settings, clock, random, log, shutdown } = ground;
+  const metrics = createMetrics();
+  requireSecure(settings.operators, settings.operatorCa !== undefined);
+  const { identity, journal } = await openStore(ground);
+  const connection = await loadConnection({ kubeconfig: settings.kubeconfig, clock });
+  const transport = createTransport({ connection, clock, random, log, metrics, userAgent: `berth-agent/${VERSION}` });
+  shutdown.add('transport', () => transport.close());
+  const runtime = await connectToContainerd(ground, identity);
+  shutdown.add('containerd', () => runtime.close());
+  const copies = new CopyController({
+    ...{ runtime, journal, clock, random, log },
+    storeID: identity.storeID,
+    bootID: identity.bootID,
+    capacity: await machineCapacity(settings),
+    reserved: reservedOf(defaultRunnerSpec),
+    onFailed: (err) => {
+      log.error({ err }, 'The copies can not go on');
+      void shutdown.begin('the copies can not go on', 1);
+    },
+  });
+  await copies.start();
+  shutdown.add('copies', () => copies.stop());
+  const connections = await openConnections(ground, identity, copies, metrics);
+  const lease = keepLease(ground, transport);
+  const running = publishRunner(ground, { identity, transport, copies, connections });
+  connections.start();
+  shutdown.add('connections', () => connections.stop());
+  const health = await startHealthServer({
+    ...splitAddress(settings.healthListen),
+    alive: {},
+    ready: { lease: () => leaseProblem(lease.age()) },
+    metrics,
+  });
+  shutdown.add('health', () => health.close());
+  running.catch((err: unknown) => {
+    log.error({ err }, 'The Runner can not be kept');
+    void shutdown.begin('the Runner can not be kept', 1);
+  });
+  const { containerdVersion, ociRuntime } = runtime;
+  log.info({ ...identity, containerdVersion, ociRuntime, health: `${health.host}:${health.port}` }, 'Agent started');
+}
+
+/** Says in a Lease that the agent lives. */
+function keepLease({ settings, clock, random, log, shutdown }: Ground, transport: KubeTransport): LeaseKeeper {
+  const { nodeName, namespace } = settings;
+  const lease = createLeaseKeeper({ transport, namespace, name: `runner-${nodeName}`, holder: nodeName, clock, random, log });
+  void lease.run(shutdown.signal);
+  return lease;
+}
+
+const leaseMs = 40_000;
+
+function leaseProblem(age: number | undefined): string | undefined {
+  if (age === undefined) return 'the Lease has not been renewed yet';
+  return age > leaseMs ? `the Lease was renewed ${Math.round(age / 1000)} s ago` : undefined;
+}
+
+interface Published {
+  readonly identity: AgentIdentity;
+  readonly transport: KubeTransport;
+  readonly copies: CopyController;
+  readonly connections: Connections;
+}
+
+/** Keeps the Runner object, and follows the administrator's settings in it. */
+async function publishRunner({ settings, clock, random, log, shutdown }: Ground, published: Published): Promise<void> {
+  const { identity, transport, copies, connections } = published;
+  const { storeID, incarnation, agentID, bootID, version } = identity;
+  let { taskSlots } = defaultRunnerSpec;
+  const publisher = new RunnerPublisher({
+    ...{ transport, clock, random, log },
+    name: settings.nodeName,
+    facts: () => {
+      const inventory = copies.inventory();
+      const states = connections.states().map(publishedState);
+      const own = { storeID, incarnation, agentID, bootID, version };
+      return { identity: own, report: inventory.runner, copies: inventory.copies, taskSlots, connections: states };
+    },
+    specChanged: (spec) => {
+      taskSlots = spec.taskSlots;
+      copies.setReserved(reservedOf(spec));
+      publisher.numbersChanged();
+    },
+  });
+  const numbersChanged = () => publisher.numbersChanged();
+  copies.attach({ copyChanged: numbersChanged, runnerChanged: numbersChanged, relisted: numbersChanged });
+  connections.onChange(() => publisher.connectionsChanged());
+  await publisher.run(shutdown.signal);
+}
+
+/** The state directory for this agent alone, and in it who it is and what it was ordered. */
+async function openStore({ settings, clock, log, shutdown }: Ground) {
+  const { stateDir, nodeName, installId } = settings;
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  const lock = await lockDirectory(stateDir);
+  shutdown.add('lock', () => lock.release());
+  const journal = await FileJournal.open({ path: join(stateDir, 'journal'), newStoreID: uuid(), clock, log });
+  shutdown.add('journal', () => journal.close());
+  const { storeID, incarnation } = journal.state();
+  const identity: AgentIdentity = {
+    ...{ storeID, incarnation, runnerName: nodeName, installID: installId, version: VERSION },
+    agentID: uuid(),
+    bootID: await bootID(),
+  };
+  return { journal, identity };
+}
+
+/** Waits for a containerd that is away. One that cannot be used ends the agent. */
+async function connectToContainerd(
+  { settings, clock, random, log, shutdown }: Ground,
+  identity: AgentIdentity,
+): Promise<ContainerdRuntime> {
+  if (settings.capacityPids !== undefined) await limitProcesses(settings.cgroupParent, bytes(settings.capacityPids));
+  for (let failures = 1; ; failures++) {
+    try {
+      return await createContainerdRuntime({
+        address: settings.containerdAddress,
+        installID: identity.installID,
+        storeID: identity.storeID,
+        bootID: identity.bootID,
+        stateDir: settings.stateDir,
+        runtimeRoot: settings.runtimeRoot,
+        ociRuntime: settings.runtime,
+        cgroups: { parent: settings.cgroupParent },
+        shimGroupSize: settings.shimGroupSize,
+        plainHttpHosts: settings.plainHttpRegistries,
+        clock,
+        logger: log,
+      });
+    } catch (err) {
+      if (!(err instanceof ContainerdError) || isAborted(shutdown.signal)) throw err;
+      const inMs = backoffDelay(containerdBackoff, failures, random);
+      log.warn({ err, address: settings.containerdAddress, failures, inMs }, 'containerd does not answer, trying again');
+      await sleep(clock, inMs, shutdown.signal);
+    }
+  }
+}
+
+async function openConnections(
+  { settings, clock, random, log, shutdown }: Ground,
+  identity: AgentIdentity,
+  copies: CopyController,
+  metrics: ReturnType<typeof createMetrics>,
+): Promise<Connections> {
+  const { operators, operatorCa, operatorServerName, operatorTokenFile, namespace } = settings;
+  const tls = operatorCa === undefined ? undefined : await loadTls({ files: { caFile: operatorCa }, clock, log });
+  if (tls !== undefined) void tls.run(shutdown.signal);
+  const tokenFile = operatorTokenFile === undefined ? undefined : await TokenFile.open(operatorTokenFile);
+  if (tokenFile !== undefined) void tokenFile.run(clock, log, shutdown.signal);
+  const serverName = operatorServerName ?? (tls === undefined ? undefined : `berth-operator.${namespace}.svc`);
+  return new Connections({
+    ...{ addresses: operators, identity, copies, clock, random, log, metrics },
+    dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),
+    token: tokenFile ?? noToken,
+  });
+}
+
+function splitAddress(address: string): { readonly host: string; readonly port: number } {
+  const at = address.lastIndexOf(':');
+  return { host: address.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(address.slice(at + 1)) };
+}
+
+await main();

@@ -1,0 +1,58 @@
+import { z } from 'zod';
+import { parseNanos } from '../crds/index.ts';
+import { listOf } from '../process/config.ts';
+import { logLevels } from '../process/log.ts';
+import { isAddress } from './connections/address-id.ts';
+
+const address = z.string().refine(isAddress, { message: 'each must be host:port, such as 10.0.0.5:3001' });
+const amount = z
+  .string()
+  .refine((text) => parseNanos(text) !== undefined, { message: 'must be a quantity such as 8, 7500m or 16Gi' })
+  .optional();
+
+/** The settings of the agent: variables BERTH_…, or flags. */
+export const agentSettings = z.object({
+  kubeconfig: z.string().optional().describe('Path of a kubeconfig. Default: the service account of the pod.'),
+  nodeName: z.string().min(1).max(253).describe('Name of the node, and of the Runner.'),
+  namespace: z.string().min(1).default('berth-system').describe('Namespace of the operator and of the Leases.'),
+  operators: listOf(address).default([]).describe('Operator pods to connect to, as host:port, separated by commas.'),
+  operatorCa: z
+    .string()
+    .optional()
+    .describe(
+      'PEM file of the authority of the operators. Read again when it changes. Without it only operators on this machine are dialled.',
+    ),
+  operatorServerName: z
+    .string()
+    .optional()
+    .describe("Name in the operators' certificates. Default berth-operator.<namespace>.svc when there is a CA."),
+  operatorTokenFile: z.string().optional().describe('File with the bearer token for operators. Read again when it changes.'),
+  containerdAddress: z
+    .string()
+    .startsWith('/')
+    .default('/run/containerd/containerd.sock')
+    .describe("Absolute path of containerd's socket."),
+  stateDir: z
+    .string()
+    .startsWith('/')
+    .default('/var/lib/berth/agent')
+    .describe('Directory of the journal and the logs, on the disk of the sandboxes, under the same path for containerd.'),
+  runtimeRoot: z.string().startsWith('/').default('/run/berth/oci').describe('Where the OCI runtime keeps its state: on a tmpfs.'),
+  cgroupParent: z.string().startsWith('/').default('/berth').describe('The cgroup above those of the sandboxes.'),
+  healthListen: z
+    .string()
+    .refine(isAddress, { message: 'must be host:port' })
+    .default('0.0.0.0:8080')
+    .describe('Address of /healthz, /readyz and /metrics.'),
+  installId: z.string().min(1).max(63).default('berth').describe('The installation whose sandboxes this agent hosts.'),
+  plainHttpRegistries: listOf(address).default([]).describe('Registries that speak plain http, as host:port, separated by commas.'),
+  capacityCpu: amount.describe('Processor cores for sandboxes and task slots. Default: all of the machine.'),
+  capacityMemory: amount.describe('Memory for sandboxes and task slots. Default: all of the machine.'),
+  capacityDisk: amount.describe('Disk for sandboxes. Default: nine tenths of the disk of the state directory.'),
+  capacityPids: amount.describe('Processes of all sandboxes together. Default: not limited.'),
+  logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
+  shimGroupSize: z.coerce.number().int().min(1).max(100).default(10).describe('Sandboxes that share one shim process; 1: none do.'),
+  runtime: z.enum(['auto', 'crun', 'runc']).default('auto').describe('OCI runtime. auto: crun when it passes a probe, else runc.'),
+});
+
+export type AgentSettings = z.output<typeof agentSettings>;
