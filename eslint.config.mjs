@@ -13,20 +13,36 @@ const imports = {
   cli: ['crds', 'operator/api'],
 };
 const folders = [...Object.keys(imports), 'test', 'hack'];
-const zones = Object.entries(imports).flatMap(([folder, allowed]) =>
-  folders
-    .filter((other) => other !== folder && !allowed.includes(other))
-    .map((other) => ({
-      target: `./${folder}`,
-      from: `./${other}`,
-      except: allowed.filter((path) => path.startsWith(`${other}/`)).map((path) => `./${path.slice(other.length + 1)}`),
-      message: `${folder}/ imports only: ${allowed.join(', ') || 'nothing of the project'} (docs/adr/0001).`,
-    })),
-);
+const zonesOf = (imports) =>
+  Object.entries(imports).flatMap(([folder, allowed]) =>
+    folders
+      .filter((other) => other !== folder && !allowed.includes(other))
+      .map((other) => ({
+        target: `./${folder}`,
+        from: `./${other}`,
+        except: allowed.filter((path) => path.startsWith(`${other}/`)).map((path) => `./${path.slice(other.length + 1)}`),
+        message: `${folder}/ imports only: ${allowed.join(', ') || 'nothing of the project'} (docs/adr/0001).`,
+      })),
+  );
+const zones = zonesOf(imports);
+/** Tests may use the builders besides. */
+const testZones = zonesOf(Object.fromEntries(Object.entries(imports).map(([folder, allowed]) => [folder, [...allowed, 'test/builders']])));
 
 /** The shells: the only files of agent/ and operator/ that may have a clock, I/O or state. */
 const shells = ['gather', 'act', 'controller', 'main', '*.client', '*.server'];
-const impure = ['node:*', 'fs', 'net', 'http', 'https', 'child_process', 'undici', '@grpc/grpc-js', '@kubernetes/client-node', 'uuid', 'pino'];
+const impure = [
+  'node:*',
+  'fs',
+  'net',
+  'http',
+  'https',
+  'child_process',
+  'undici',
+  '@grpc/grpc-js',
+  '@kubernetes/client-node',
+  'uuid',
+  'pino',
+];
 
 export default tseslint.config(
   { ignores: ['node_modules/', 'dist/', '.local/', '**/gen/**', 'third_party/', 'coverage/'] },
@@ -62,10 +78,17 @@ export default tseslint.config(
         { object: 'Date', property: 'now', message: 'A pure file takes the time as a value.' },
         { object: 'Math', property: 'random', message: 'A pure file takes randomness as a value.' },
       ],
-      'no-restricted-syntax': ['error', { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: 'A pure file takes the time as a value.' }],
-      '@typescript-eslint/no-restricted-imports': ['error', { patterns: [{ group: impure, message: 'A pure file has no I/O; put it in a shell.', allowTypeImports: true }] }],
+      'no-restricted-syntax': [
+        'error',
+        { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: 'A pure file takes the time as a value.' },
+      ],
+      '@typescript-eslint/no-restricted-imports': [
+        'error',
+        { patterns: [{ group: impure, message: 'A pure file has no I/O; put it in a shell.', allowTypeImports: true }] },
+      ],
     },
   },
+  { files: ['**/*.test.ts'], ignores: ['test/**', 'hack/**'], rules: { 'import-x/no-restricted-paths': ['error', { zones: testZones }] } },
   { files: ['**/*.test.ts', 'test/**', 'hack/**'], rules: { 'no-console': 'off', '@typescript-eslint/no-floating-promises': 'error' } },
   { files: ['*.mjs'], ...tseslint.configs.disableTypeChecked },
 );

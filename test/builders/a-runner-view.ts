@@ -71,7 +71,7 @@ export function aRunner(name: string): RunnerViewBuilder {
   return new RunnerViewBuilder({
     name,
     labels: {},
-    spec: runnerSpecSchema.parse({ taskSlots: 0 }) as RunnerSpec,
+    spec: runnerSpecSchema.parse({ taskSlots: 0 }),
     isReady: true,
     storeID,
     bootID,

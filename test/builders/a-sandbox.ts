@@ -38,7 +38,7 @@ export class SandboxBuilder {
       },
       spec: { image: 'registry.test/demo:1', ...spec },
       status: { observedGeneration: 1, ...status },
-    }) as Sandbox;
+    });
   }
 
   named(name: string): SandboxBuilder {

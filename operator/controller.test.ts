@@ -1,0 +1,326 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { CopyState, Wanted } from '../agent/proto/gen/berth/agent/v1/agent.ts';
+import { runnerManifestSchema, sandboxManifestSchema, type Runner, type Sandbox, type SandboxSpec } from '../crds/index.ts';
+import { FakeApi } from '../kube/fake-api.ts';
+import { KubeError } from '../kube/errors.ts';
+import { events } from '../kube/events.ts';
+import { leases, newLease } from '../kube/lease.ts';
+import type { Manifest } from '../kube/types.ts';
+import { FakeClock } from '../process/fake-clock.ts';
+import { silentLogger, type LogFields, type Logger } from '../process/log.ts';
+import { noMetrics } from '../process/metrics.ts';
+import { ScriptedAgent, aReport, obedient } from '../test/builders/scripted-agent.ts';
+import { Operator } from './controller.ts';
+import { noAuthentication } from './hub/token-review.client.ts';
+import { readRunner, readSandbox, runnerResource, sandboxResource } from './resources.ts';
+
+/** An operator over a fake API server, with agents that tests play. */
+class Stage {
+  readonly api = new FakeApi();
+  readonly clock = new FakeClock();
+  readonly lines: { readonly fields: LogFields; readonly message: string }[] = [];
+  readonly operator: Operator;
+  readonly #stop = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+  #draws = 0;
+
+  constructor() {
+    const log: Logger = { ...silentLogger, debug: (fields, message) => void this.lines.push({ fields, message }), child: () => log };
+    this.operator = new Operator({
+      transport: this.api,
+      clock: this.clock,
+      random: () => (this.#draws = (this.#draws + 0.618034) % 1),
+      log,
+      metrics: noMetrics,
+      namespace: 'berth-system',
+      podName: 'operator-1',
+      identity: 'operator-1_a',
+      version: 'test',
+      authenticator: noAuthentication,
+    });
+  }
+
+  async start(): Promise<void> {
+    this.#running = this.operator.run(this.#stop.signal);
+    await this.clock.run(100);
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.clock.run(5_000);
+    await this.#running;
+  }
+
+  async runner(name: string): Promise<void> {
+    const manifest = runnerManifestSchema.parse({ apiVersion: 'berth.dev/v1alpha1', kind: 'Runner', metadata: { name } });
+    await this.api.create(runnerResource, { ...manifest, status: { storeID: `store-${name}`, bootID: `boot-${name}` } } as Manifest);
+    const lease = newLease({ namespace: 'berth-system', name: `runner-${name}`, holder: name, durationMs: 40_000, nowMs: 0 });
+    await this.api.create(leases, lease);
+  }
+
+  /** An agent that is connected with an empty inventory. */
+  async agent(name: string): Promise<ScriptedAgent> {
+    const agent = new ScriptedAgent(name).dial(this.operator.hub);
+    await this.clock.run(1);
+    agent.inventory();
+    await this.clock.run(200);
+    return agent;
+  }
+
+  async create(name: string, spec: Partial<SandboxSpec> = {}): Promise<Sandbox> {
+    const manifest = sandboxManifestSchema.parse({
+      apiVersion: 'berth.dev/v1alpha1',
+      kind: 'Sandbox',
+      metadata: { name, namespace: 'default' },
+      spec: { image: 'demo:1', ...spec },
+    });
+    const metadata = { ...manifest.metadata, finalizers: ['berth.dev/sandbox'], generation: 1 };
+    const created = readSandbox(await this.api.create(sandboxResource, { ...manifest, metadata } as Manifest));
+    await this.clock.run(50);
+    return created;
+  }
+
+  async change(name: string, spec: object): Promise<void> {
+    const generation = this.sandbox(name).metadata.generation + 1;
+    await this.api.patch(sandboxResource, { name, namespace: 'default' }, { type: 'merge', body: { metadata: { generation }, spec } });
+    await this.clock.run(50);
+  }
+
+  find(name: string): Sandbox | undefined {
+    return this.api
+      .objects(sandboxResource)
+      .map(readSandbox)
+      .find(({ metadata }) => metadata.name === name);
+  }
+
+  sandbox(name: string): Sandbox {
+    const found = this.find(name);
+    if (found === undefined) throw new Error(`there is no sandbox ${name}`);
+    return found;
+  }
+
+  runnerObject(name: string): Runner {
+    const found = this.api
+      .objects(runnerResource)
+      .map(readRunner)
+      .find(({ metadata }) => metadata.name === name);
+    if (found === undefined) throw new Error(`there is no runner ${name}`);
+    return found;
+  }
+
+  /** The states that were written into a sandbox's status, in order. */
+  statusWrites(name: string): readonly unknown[] {
+    return this.api.requests.flatMap(({ verb, resource, what }) => {
+      const { name: of, body } = what as { readonly name?: string; readonly body?: { readonly status?: { readonly state?: string } } };
+      return verb === 'patch' && resource === 'sandboxes' && of === name && body?.status !== undefined ? [body.status.state] : [];
+    });
+  }
+
+  eventReasons(): readonly unknown[] {
+    return this.api.objects(events).map((event) => (event as unknown as { readonly reason: string }).reason);
+  }
+}
+
+describe('an operator', () => {
+  let stage: Stage;
+  beforeEach(async () => {
+    stage = new Stage();
+    await stage.runner('r1');
+    await stage.start();
+  });
+  afterEach(() => stage.stop());
+
+  it('starts a sandbox with two status writes, after preparing it while the first is on its way', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    await stage.create('box');
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', runnerName: 'r1', contentVersion: 1, order: 1 });
+    expect(stage.statusWrites('box')).toEqual(['Creating', 'Started']);
+    expect(agent.heard.map(({ $case }) => $case)).toEqual(['welcome', 'preparation', 'order']);
+    expect(agent.orders).toMatchObject([{ wanted: Wanted.WANTED_RUNNING, contentVersion: 1, epoch: 1, order: 1, storeId: 'store-r1' }]);
+    expect(agent.orders[0]?.config?.hash).toBe(stage.sandbox('box').status.assignment?.configHash);
+    await stage.clock.run(600_000);
+    expect(stage.statusWrites('box')).toHaveLength(2);
+  });
+
+  it('stops it, starts it in place with two writes, restarts it, and removes it', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const { metadata } = await stage.create('box');
+    await stage.change('box', { desiredState: 'Stopped' });
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Stopped', order: 2, observedGeneration: 2 });
+    await stage.change('box', { desiredState: 'Started' });
+    expect(stage.statusWrites('box').slice(-2)).toEqual(['Starting', 'Started']);
+    await stage.change('box', { restartID: 'one' });
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', contentVersion: 3, restartID: 'one', restartCount: 0 });
+    await stage.api.delete(sandboxResource, metadata);
+    await stage.clock.run(50);
+    expect(stage.find('box')).toBeUndefined();
+    expect(agent.orders.map(({ wanted }) => wanted)).toEqual([2, 3, 2, 3, 2, 4]);
+    expect(agent.orders.map(({ order }) => order)).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(stage.eventReasons()).toEqual(
+      expect.arrayContaining(['Creating', 'Started', 'Stopping', 'Stopped', 'Starting', 'Restarting', 'Deleting', 'Deleted']),
+    );
+  });
+
+  it('puts the finalizer on where nobody else did, before it orders anything', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const manifest = {
+      apiVersion: 'berth.dev/v1alpha1',
+      kind: 'Sandbox',
+      metadata: { name: 'bare', namespace: 'default' },
+      spec: { image: 'demo:1' },
+    };
+    agent.onOrder = () => expect(stage.sandbox('bare').metadata.finalizers).toEqual(['berth.dev/sandbox']);
+    await stage.api.create(sandboxResource, manifest);
+    await stage.clock.run(50);
+    expect(agent.orders).toHaveLength(1);
+  });
+
+  it('waits for a runner, says why, and wakes when one connects', async () => {
+    await stage.create('box');
+    expect(stage.sandbox('box').status).toMatchObject({
+      state: 'Pending',
+      reason: 'NoRunnerAvailable',
+      message: '0 of 1 runners fit: 1 not connected.',
+    });
+    const agent = obedient(new ScriptedAgent('r1').dial(stage.operator.hub));
+    await stage.clock.run(1);
+    agent.inventory();
+    await stage.clock.run(500);
+    expect(stage.sandbox('box').status.state).toBe('Started');
+  });
+
+  it('sends no order whose patch was not acknowledged', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    stage.api.intercept = ({ verb, resource }) => {
+      if (verb === 'patch' && resource === 'sandboxes') throw new KubeError('Unreachable', 'no answer');
+    };
+    await stage.create('box');
+    await stage.clock.run(1_000);
+    expect(agent.orders).toEqual([]);
+    expect(agent.preparations.length).toBeGreaterThan(0);
+    stage.api.intercept = () => undefined;
+    await stage.clock.run(70_000);
+    expect(agent.orders).toHaveLength(1);
+  });
+
+  it('never gives the same room away twice, whatever is decided at once', async () => {
+    obedient(await stage.agent('r1'));
+    await stage.runner('r2');
+    obedient(await stage.agent('r2'));
+    const names = Array.from({ length: 20 }, (_, index) => `box-${index}`);
+    await Promise.all(
+      names.map((name) => stage.create(name, { resources: { limits: { cpu: '1', memory: '4Gi', disk: '4Gi', pids: 64 } } })),
+    );
+    await stage.clock.run(1_000);
+    const placed = names.map((name) => stage.sandbox(name).status);
+    const on = (runner: string) => placed.filter(({ runnerName, state }) => runnerName === runner && state === 'Started').length;
+    expect([on('r1'), on('r2')]).toEqual([7, 7]);
+    expect(placed.filter(({ reason }) => reason === 'NoRunnerAvailable').map(({ message }) => message)).toEqual(
+      Array.from({ length: 6 }, () => '0 of 2 runners fit: 2 insufficient memory.'),
+    );
+  });
+
+  it('sends an order again on a new stream, and again while it is not accepted', async () => {
+    const first = await stage.agent('r1');
+    await stage.create('box');
+    expect(first.orders).toHaveLength(1);
+    await stage.clock.run(10_500);
+    expect(first.orders).toHaveLength(2);
+    first.drop();
+    const second = await stage.agent('r1');
+    expect(second.orders).toHaveLength(1);
+    expect(second.orders[0]).toEqual(first.orders[0]);
+  });
+
+  it('records an exit under a raised order and starts again after a wait', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const { metadata } = await stage.create('box');
+    const exit = { code: 3, reason: 'Error', signal: 0, finishTimeMs: stage.clock.now(), ordered: false };
+    agent.report(aReport(metadata.uid, 1, { contentVersion: 1, state: CopyState.COPY_STATE_STOPPED, exit }));
+    await stage.clock.run(50);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Stopped', reason: 'RestartBackOff', order: 2, exitCode: 3 });
+    await stage.clock.run(2_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', order: 3, contentVersion: 2, restartCount: 1 });
+  });
+
+  it('lets a deleted object go when its runner does not answer, notes the copy, and has it removed when the runner is back', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const { metadata } = await stage.create('box');
+    agent.drop();
+    await stage.api.delete(sandboxResource, metadata);
+    await stage.clock.run(110_000);
+    expect(stage.sandbox('box').status.state).toBe('Deleting');
+    await stage.clock.run(12_000);
+    expect(stage.find('box')).toBeUndefined();
+    expect(stage.runnerObject('r1').status.removals).toMatchObject([{ uid: metadata.uid, epoch: 1, storeID: 'store-r1', order: 3 }]);
+    const back = obedient(new ScriptedAgent('r1').dial(stage.operator.hub));
+    await stage.clock.run(1);
+    back.inventory(aReport(metadata.uid, 1, { contentVersion: 1, state: CopyState.COPY_STATE_RUNNING }));
+    await stage.clock.run(500);
+    expect(back.orders).toMatchObject([{ uid: metadata.uid, wanted: Wanted.WANTED_ABSENT, order: 3, bootId: '' }]);
+    expect(stage.runnerObject('r1').status.removals).toEqual([]);
+  });
+
+  it('keeps Ready and Schedulable of runners', async () => {
+    const agent = await stage.agent('r1');
+    const conditions = () => stage.runnerObject('r1').status.conditions.map(({ type, status, reason }) => [type, status, reason]);
+    expect(conditions()).toEqual([
+      ['Ready', 'True', 'LeaseRenewed'],
+      ['Schedulable', 'True', 'Schedulable'],
+    ]);
+    await stage.api.patch(runnerResource, { name: 'r1' }, { type: 'merge', body: { spec: { unschedulable: true } } });
+    await stage.clock.run(100);
+    expect(conditions()[1]).toEqual(['Schedulable', 'False', 'Cordoned']);
+    agent.drop();
+    await stage.clock.run(41_000);
+    expect(conditions()[0]).toEqual(['Ready', 'Unknown', 'LeaseExpired']);
+  });
+
+  it('reads the Secrets that a sandbox names, gives them to its agent, and logs nothing of them', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    await stage.create('box', { imagePullSecrets: [{ name: 'pull' }] });
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Error', reason: 'ImagePullSecretNotFound' });
+    const config = JSON.stringify({ auths: { 'registry.test:5000': { auth: Buffer.from('me:hush').toString('base64') } } });
+    const secret = {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'pull', namespace: 'default' },
+      type: 'kubernetes.io/dockerconfigjson',
+    };
+    const secrets = { group: '', version: 'v1', plural: 'secrets', kind: 'Secret', namespaced: true };
+    await stage.api.create(secrets, { ...secret, data: { '.dockerconfigjson': Buffer.from(config).toString('base64') } } as Manifest);
+    await stage.clock.run(3_000);
+    expect(stage.sandbox('box').status.state).toBe('Started');
+    expect(agent.orders[0]?.credentials).toEqual([{ host: 'registry.test:5000', username: 'me', password: 'hush' }]);
+    expect(JSON.stringify([stage.lines, stage.api.objects(sandboxResource), stage.api.objects(events)])).not.toContain('hush');
+  });
+
+  it('logs where it considers to run a sandbox', async () => {
+    obedient(await stage.agent('r1'));
+    const { metadata } = await stage.create('box');
+    expect(stage.lines).toContainEqual({
+      message: 'Processing sandbox runner assignment',
+      fields: {
+        sandboxId: metadata.uid,
+        currentRunnerId: undefined,
+        prevRunnerId: undefined,
+        runnerUnschedulable: undefined,
+        backupState: 'None',
+      },
+    });
+  });
+
+  it('acts no longer when it does not lead', async () => {
+    const agent = await stage.agent('r1');
+    await stage.api.patch(
+      leases,
+      { namespace: 'berth-system', name: 'berth-operator' },
+      { type: 'merge', body: { spec: { holderIdentity: 'other' } } },
+    );
+    await stage.clock.run(3_000);
+    expect(stage.operator.isLeader()).toBe(false);
+    await stage.create('box');
+    await stage.clock.run(3_000);
+    expect([agent.orders, stage.statusWrites('box')]).toEqual([[], []]);
+  });
+});
