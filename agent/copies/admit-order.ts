@@ -38,12 +38,13 @@ export function admitOrder(order: CopyOrder, view: AdmissionView): Admission {
   );
 }
 
-/** Rule 1. */
+/** Rule 1. What is left of a deleted object is removed under every boot. */
 function ofAnotherMachine(order: CopyOrder, { storeID, bootID }: AdmissionView): Admission | undefined {
   if (order.storeID !== storeID) {
     return { kind: 'Refuse', code: 'StoreMismatch', message: `The order is for store ${order.storeID}, this is ${storeID}.` };
   }
-  if (order.bootID !== bootID) {
+  const isForEveryBoot = order.bootID === '' && order.wish.wanted === 'Absent';
+  if (order.bootID !== bootID && !isForEveryBoot) {
     return { kind: 'Refuse', code: 'BootMismatch', message: `The order is for boot ${order.bootID}, this is ${bootID}.` };
   }
   return undefined;
