@@ -238,6 +238,13 @@ describe('an attempt that failed', () => {
       want: { state: 'Error', reason: 'RuntimeFailed' },
     },
     {
+      when: 'an end that nobody saw is recorded once and not anew with every look',
+      given: aWorld(onR1.local().ended('Lost', 'ExitLost').failed('CommandNotFound', { retryMs: 4_000 })).reported(
+        aCopy('Stopped', { order: 2, exit: anExit('Lost', { finishTimeMs: 0 }) }),
+      ),
+      want: { writes: false, state: 'Error' },
+    },
+    {
       when: 'the back-off is not over',
       given: aWorld(onR1.version(0).failed('ImageNotFound', { retryMs: 4_000 })),
       want: { state: 'Error', runnerName: 'r1' },

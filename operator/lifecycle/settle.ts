@@ -91,8 +91,14 @@ function asEnded(status: SandboxStatus, exit: ExitView | undefined, world: Sandb
     case 'Stopping':
       return { ...recorded, state: 'Stopped', reason: 'Stopped', transition: undefined };
     default:
-      return status.state === 'Stopped' || exit === undefined ? status : recorded;
+      return status.state === 'Stopped' || exit === undefined || isRecorded(status, exit) ? status : recorded;
   }
+}
+
+/** An end that nobody saw has no time of its own: the moment in which it was first told stays. */
+function isRecorded({ startTime, finishTime, exitReason }: SandboxStatus, exit: ExitView): boolean {
+  if (exit.finishTimeMs !== 0 || exitReason !== exit.reason) return false;
+  return (timeOf(finishTime) ?? 0) >= (timeOf(startTime) ?? 1);
 }
 
 function asExited(status: SandboxStatus, exit: ExitView | undefined, world: SandboxSnapshot): SandboxStatus {
