@@ -62,13 +62,14 @@ async function settle(world: World, faults: Faults, isOver: () => boolean): Prom
   const { scheduler, violations } = world;
   faults.heal();
   world.stopWhatNeverRests();
-  const end = scheduler.now + settleMs;
+  const begin = scheduler.now;
+  const end = begin + settleMs;
   while (scheduler.now < end) {
     await scheduler.run(scheduler.now + stepMs, isOver);
     if (isOver()) return;
-    if (scheduler.now - world.lastWriteAt >= quietMs && unsettled(world).length === 0) return;
+    if (scheduler.now >= begin + quietMs && world.unrest(quietMs) === undefined && unsettled(world).length === 0) return;
   }
   const [first] = unsettled(world);
   if (first !== undefined) violations.add(first.rule, first.text, first.uid);
-  else violations.add('Quiet', `${world.lastWrite} was written ${Math.round((scheduler.now - world.lastWriteAt) / 1000)} s before the end`);
+  else violations.add('Quiet', `written although all is at rest: ${world.unrest(quietMs) ?? 'nothing any more'}`);
 }

@@ -20,7 +20,8 @@ import type { Plan } from './plan.ts';
 import { nameOf } from './checks/orders.ts';
 import { bytes } from '../../crds/index.ts';
 import type { Sandbox } from '../../crds/index.ts';
-import type { OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { CopyState } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { AgentMessage, OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Resource } from '../../kube/types.ts';
 
 /** The real code that runs in a process, given what it reaches of the world. Returns when it is set up; it ends when the process is killed. */
@@ -72,10 +73,9 @@ export class World {
   readonly pods: readonly Pod[];
   readonly fleet: FleetChecks;
   readonly orders = new OrderChecks(this.violations);
-  /** When the last write was made that is not a Lease and not about a sandbox that can only fail again and again. */
-  lastWriteAt = 0;
-  lastWrite = 'nothing';
   readonly counts = { operations: 0, faults: 0, statusWrites: 0, orders: 0, crashes: 0 };
+  /** What was written, but for Leases and Events. */
+  readonly #writes: { readonly at: number; readonly what: string; readonly mayRepeat: boolean }[] = [];
   readonly #orderListeners: ((runner: string, message: OperatorMessage) => void)[] = [];
   #uids = 0;
 
@@ -123,6 +123,18 @@ export class World {
     for (const listener of this.#orderListeners) listener(runner, message);
   }
 
+  /** An agent puts a message on the wire. */
+  agentSaid(runner: string, pod: string, { message }: AgentMessage): void {
+    if (message?.$case === 'refusal') {
+      const { uid, epoch, order, code } = message.value;
+      this.trace.add(runner, `refuses ${uid}/${epoch} #${order} ${code} → ${pod}`);
+    }
+    if (message?.$case !== 'report' && message?.$case !== 'inventory') return;
+    for (const { uid, epoch, order, state, contentVersion, reason } of message.value.copies) {
+      this.trace.add(runner, `reports ${uid}/${epoch} #${order} ${stateNames[state] ?? state} ${contentVersion} ${reason} → ${pod}`);
+    }
+  }
+
   /** Users give up on programs that end again and again: they would never let the fleet rest. */
   stopWhatNeverRests(): void {
     for (const { metadata, spec } of this.sandboxes()) {
@@ -130,6 +142,22 @@ export class World {
       this.trace.add('user', `stop ${metadata.namespace}/${metadata.name}`);
       this.store.patch(sandboxResource, metadata, { type: 'merge', body: { spec: { desiredState: 'Stopped' } } }, undefined, 'user');
     }
+  }
+
+  /**
+   * What was written in the last `ms` and should not have been when everything is at rest. A sandbox that can only fail is tried again with back-off for
+   * ever, and its runner's numbers change with it: each a few times.
+   */
+  unrest(ms: number): string | undefined {
+    const recent = this.#writes.slice(this.#writes.findLastIndex(({ at }) => at < this.scheduler.now - ms) + 1);
+    const isTriedAgain = this.sandboxes().some(canOnlyFail);
+    const counts = new Map<string, number>();
+    for (const { what, mayRepeat } of recent) {
+      const count = (counts.get(what) ?? 0) + 1;
+      counts.set(what, count);
+      if (!isTriedAgain || !mayRepeat || count > mostRepeats) return `${what}, ${count} times in ${ms / 60_000} min`;
+    }
+    return undefined;
   }
 
   /** What the runner's spec sets aside for task slots. */
@@ -194,19 +222,14 @@ export class World {
     return copyEntry(node?.journal.durable.sandboxes.get(copy.key.uid), copy.key.epoch)?.started ?? 0;
   }
 
-  #wrote(what: string): void {
-    this.lastWriteAt = this.scheduler.now;
-    this.lastWrite = what;
-  }
-
   #judge(resource: Resource, { type, object }: Change, old: StoredObject | undefined, by: string): void {
     if (resource.plural === 'leases' || resource.plural === 'events') return;
-    if (resource.plural !== sandboxResource.plural) {
-      this.#wrote(`${resource.plural} ${object.metadata.name} by ${by}`);
-      return;
-    }
-    const sandbox = asSandbox(object);
-    if (!canOnlyFail(sandbox)) this.#wrote(`${sandbox.metadata.uid} by ${by}`);
+    if (resource.plural === runnerResource.plural) this.orders.noted(asRunner(object));
+    const isSandbox = resource.plural === sandboxResource.plural;
+    const sandbox = isSandbox ? asSandbox(object) : undefined;
+    const what = `${sandbox?.metadata.uid ?? `${resource.plural} ${object.metadata.name}`} by ${by}`;
+    this.#writes.push({ at: this.scheduler.now, what, mayRepeat: sandbox === undefined || canOnlyFail(sandbox) });
+    if (sandbox === undefined) return;
     this.trace.add('api', `${type} ${sandbox.metadata.uid} v${sandbox.metadata.resourceVersion} by ${by}: ${describe(sandbox)}`);
     if (object.status !== old?.status) this.counts.statusWrites++;
     if (type === 'DELETED') {
@@ -224,6 +247,13 @@ export class World {
     this.orders.acknowledged(sandbox);
   }
 }
+
+const stateNames: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(CopyState).map(([name, value]) => [value, name.replace('COPY_STATE_', '')]),
+);
+
+/** Writes of one writer about one failing sandbox, or about one runner, in the time that must be quiet. */
+const mostRepeats = 16;
 
 /** An image or a program that is not there is tried again with back-off for ever. */
 function canOnlyFail({ spec, metadata }: Sandbox): boolean {

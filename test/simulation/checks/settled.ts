@@ -58,10 +58,10 @@ function whyNotStarted(world: World, sandbox: Sandbox): string | undefined {
   if (only === undefined) return `is said to run and does not: ${said(sandbox)}`;
   if (only.machine.name !== status.runnerName || only.copy.key.epoch !== status.assignment?.epoch)
     return `runs elsewhere than said: ${said(sandbox)}`;
-  if (!isEqual(only.copy.command, spec.command)) return `runs ${only.copy.command.join(' ')}, not ${(spec.command ?? []).join(' ')}`;
-  return only.copy.requests.memoryBytes === effectiveResources(spec).requests.memoryBytes
-    ? undefined
-    : 'runs with other resources than asked for';
+  const isAsAsked =
+    isEqual(only.copy.command, spec.command) && only.copy.requests.memoryBytes === effectiveResources(spec).requests.memoryBytes;
+  const saysSo = (status.message ?? '').includes('takes effect at its next start');
+  return isAsAsked || saysSo ? undefined : `runs something else than the spec says, and that is not said: ${said(sandbox)}`;
 }
 
 /** Whether the reason that the status gives for not running is so. */

@@ -21,12 +21,26 @@ export class Trace {
     return `${this.#lines.length.toString(16)}-${this.#hash.toString(16).padStart(8, '0')}`;
   }
 
-  /** The lines for which `want` holds, readable: virtual time, actor, text. */
+  /** The lines for which `want` holds, readable: virtual time, actor, text. What repeats is told once. */
   lines(want: (actor: string, text: string) => boolean = () => true): string[] {
-    return this.#lines
-      .filter(({ actor, text }) => want(actor, text))
-      .map(({ at, actor, text }) => `${timeOf(at).padStart(13)}  ${actor.padEnd(12)} ${text}`);
+    const told: string[] = [];
+    const recent = new Map<string, number>();
+    for (const { at, actor, text } of this.#lines) {
+      if (!want(actor, text)) continue;
+      const line = `${actor.padEnd(12)} ${text}`;
+      const times = (recent.get(line) ?? 0) + 1;
+      if (times === 1 && !isMessage(text)) recent.clear();
+      recent.set(line, times);
+      if (times <= 2) told.push(`${timeOf(at).padStart(13)}  ${line}`);
+      if (times === 3) told.push(`${''.padStart(13)}  ${''.padEnd(12)} … and again and again`);
+    }
+    return told;
   }
+}
+
+/** What is said and changes nothing by itself. */
+function isMessage(text: string): boolean {
+  return /^(order|reports|refuses) /.test(text);
 }
 
 /** Virtual time as h:mm:ss.mmm. */

@@ -99,6 +99,8 @@ export class Connection {
   /** One end closes in good order: what it sent before still arrives. */
   close(by: 'agent' | 'operator', reason: string): void {
     if (!this.#isOpen) return;
+    this.#ends[by] = undefined;
+    this.#lanes[by === 'agent' ? 'orders' : 'reports'].deliver = () => undefined;
     const lane = by === 'agent' ? this.#lanes.reports : this.#lanes.orders;
     const last = Math.max(lane.deliverAt - this.#scheduler.now, 0) + 1;
     this.#scheduler.after(last, () => this.break(reason, [0, 5]));

@@ -1,120 +1,126 @@
+import { Connections } from '../../../agent/connections/controller.ts';
+import type { Dialer } from '../../../agent/connections/stream.ts';
+import { noToken } from '../../../agent/connections/token.client.ts';
 import { CopyController } from '../../../agent/copies/controller.ts';
-import type { Report } from '../../../agent/proto/gen/berth/agent/v1/agent.ts';
-import { API_GROUP_VERSION, RUNNER_KIND } from '../../../crds/index.ts';
+import { RunnerPublisher } from '../../../agent/runner/controller.ts';
+import { defaultRunnerSpec, publishedState, reservedOf } from '../../../agent/runner/own-runner.ts';
 import { createLeaseKeeper } from '../../../kube/lease-keeper.ts';
 import { silentLogger } from '../../../process/log.ts';
 import type { Process } from '../engine/process.ts';
-import { runners } from '../models/objects.ts';
 import { RuntimeModel } from '../models/runtime.ts';
 import type { Sabotage } from '../defects.ts';
-import type { Node, Pod, World } from '../world.ts';
+import type { Node, World } from '../world.ts';
 import { operatorNamespace } from './operator.ts';
+
+/** How long whoever keeps the agent running waits before it starts it again. */
+const restartMs = 1_000;
 
 /** An agent as its main.ts makes it, on the ports of the simulation. */
 export function startAgent(world: World, node: Node, process: Process, sabotage: Sabotage): void {
   const { machine } = node;
   const runtime = new RuntimeModel(machine, process);
+  const journal = node.journal.open(machine, process);
+  const shared = { clock: process, random: () => process.random.next(), log: silentLogger };
+  const { storeID, incarnation } = journal.state();
+  const identity = {
+    storeID,
+    incarnation,
+    runnerName: machine.name,
+    agentID: `agent-${process.name}`,
+    bootID: machine.bootID,
+    installID: 'simulation',
+    version: 'simulation',
+  };
   const copies = new CopyController({
+    ...shared,
     runtime: sabotage.runtime?.(runtime, machine, process) ?? runtime,
-    journal: node.journal.open(machine, process),
-    clock: process,
-    random: () => process.random.next(),
-    log: silentLogger,
-    storeID: machine.storeID,
+    journal,
+    storeID,
     bootID: machine.bootID,
     capacity: machine.capacity,
-    onFailed: (error) =>
+    reserved: reservedOf(defaultRunnerSpec),
+    onFailed: (error) => {
       world.violations.add(
         'NoCrash',
         `the agent of ${machine.name} gives up: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-      ),
-  });
-  copies.start().then(
-    () => {
-      for (const pod of world.pods) connect(world, node, process, copies, pod, sabotage);
-      tell(world, node, process);
+      );
     },
-    () => world.restartAgent(node, process, 1000),
-  );
-}
-
-function tell(world: World, { machine }: Node, process: Process): void {
+  });
+  const connections = new Connections({
+    ...shared,
+    addresses: world.pods.map(({ address }) => address),
+    identity,
+    dialer: dialerOf(world, node, process, sabotage),
+    token: noToken,
+    copies,
+  });
   const transport = world.api.clientFor(process);
-  const status = { storeID: machine.storeID, bootID: machine.bootID, agentID: process.name };
-  const create = () => {
-    const body = { apiVersion: API_GROUP_VERSION, kind: RUNNER_KIND.kind, metadata: { name: machine.name } };
-    transport
-      .create(runners, body)
-      .catch(() => undefined)
-      .then(() => transport.patch(runners, { name: machine.name }, { type: 'merge', body: { status } }, { subresource: 'status' }))
-      .catch(() => process.after(1000, create));
-  };
-  create();
-  const keeper = createLeaseKeeper({
+  let { taskSlots } = defaultRunnerSpec;
+  const publisher = new RunnerPublisher({
+    ...shared,
+    transport,
+    name: machine.name,
+    facts: () => {
+      const { runner, copies: all } = copies.inventory();
+      return { identity, report: runner, copies: all, taskSlots, connections: connections.states().map(publishedState) };
+    },
+    specChanged: (spec) => {
+      taskSlots = spec.taskSlots;
+      copies.setReserved(reservedOf(spec));
+      publisher.numbersChanged();
+    },
+  });
+  const lease = createLeaseKeeper({
+    ...shared,
     transport,
     namespace: operatorNamespace,
     name: `runner-${machine.name}`,
-    holder: process.name,
-    clock: process,
-    random: () => process.random.next(),
-    log: silentLogger,
+    holder: machine.name,
   });
-  void keeper.run(new AbortController().signal);
+  const run = () => {
+    const numbersChanged = () => publisher.numbersChanged();
+    copies.attach({ copyChanged: numbersChanged, runnerChanged: numbersChanged, relisted: numbersChanged });
+    connections.onChange(() => publisher.connectionsChanged());
+    connections.start();
+    const never = new AbortController().signal;
+    void publisher.run(never);
+    void lease.run(never);
+  };
+  copies.start().then(run, () => {
+    world.restartAgent(node, process, restartMs);
+  });
 }
 
-function connect(world: World, node: Node, process: Process, copies: CopyController, pod: Pod, sabotage: Sabotage): void {
-  const { machine } = node;
-  const again = () => process.after(process.random.between(200, 2000), () => connect(world, node, process, copies, pod, sabotage));
-  const connection = world.network.connect(machine.name, process, pod.name, pod.process);
-  if (connection === undefined) {
-    again();
-    return;
-  }
-  let seq = 0;
-  const report = (part: Partial<Report>) => {
-    if (seq > 0) connection.sendToOperator({ message: { $case: 'report', value: { copies: [], runner: undefined, ...part, seq: ++seq } } });
+function dialerOf(world: World, { machine }: Node, process: Process, sabotage: Sabotage): Dialer {
+  return {
+    dial: (address, _token, events) => {
+      const pod = world.pods.find((one) => one.address === address);
+      const connection = pod && world.network.connect(machine.name, process, pod.name, pod.process);
+      if (pod === undefined || connection === undefined) {
+        let isClosed = false;
+        process.arrive(process.random.latency(2, 500), () => {
+          if (!isClosed) events.closed({ kind: 'Lost', message: 'connection refused' });
+        });
+        return { send: () => true, close: () => (isClosed = true) };
+      }
+      connection.attachAgent({
+        message: ({ message }) => {
+          const isOrder = message?.$case === 'order' && sabotage.delivered !== undefined;
+          events.received({ message: isOrder ? { $case: 'order', value: sabotage.delivered(message.value, machine) } : message });
+        },
+        closed: (reason) => events.closed({ kind: 'Lost', message: reason }),
+      });
+      connection.operator.arrive(process.random.latency(2, 100), () => {
+        if (connection.isOpen) pod.accept?.(connection);
+      });
+      return {
+        send: (message) => {
+          world.agentSaid(machine.name, pod.name, message);
+          connection.sendToOperator(message);
+          return true;
+        },
+        close: () => connection.close('agent', 'the agent closed it'),
+      };
+    },
   };
-  const inventory = () =>
-    connection.sendToOperator({
-      message: { $case: 'inventory', value: { ...copies.inventory(), copies: [...copies.inventory().copies], seq: ++seq, last: true } },
-    });
-  const detach = copies.attach({
-    copyChanged: (copy) => report({ copies: [copy] }),
-    runnerChanged: (runner) => report({ runner }),
-    relisted: () => {
-      if (seq > 0) inventory();
-    },
-  });
-  connection.attachAgent({
-    message: ({ message }) => {
-      if (message?.$case === 'welcome') inventory();
-      if (message?.$case === 'preparation') copies.prepareAhead(message.value);
-      if (message?.$case !== 'order') return;
-      const refusal = copies.deliver(sabotage.delivered?.(message.value, machine) ?? message.value);
-      if (refusal !== undefined) connection.sendToOperator({ message: { $case: 'refusal', value: refusal } });
-    },
-    closed: () => {
-      detach();
-      again();
-    },
-  });
-  pod.accept?.(connection);
-  connection.sendToOperator({
-    message: {
-      $case: 'hello',
-      value: {
-        minVersion: 1,
-        maxVersion: 1,
-        capabilities: [],
-        runnerName: machine.name,
-        storeId: machine.storeID,
-        incarnation: node.starts,
-        agentId: process.name,
-        bootId: machine.bootID,
-        instanceId: `${process.name}-${pod.address}`,
-        installId: 'simulation',
-        agentVersion: 'simulation',
-      },
-    },
-  });
 }
