@@ -310,6 +310,13 @@ describe('an attempt that failed', () => {
     expect(lookAgainMs).toBeLessThanOrEqual(seconds * 1000);
   });
 
+  it('a retry that is overdue and waits for the proof that nothing runs is not looked at in a loop', () => {
+    const world = aWorld(onR1.order(2).failed('DeadlineExceeded', { retryMs: -5_000 })).reported(aCopy('Running'));
+    const { patch, lookAgainMs } = decide(world.snapshot());
+    expect(Object.keys(patch ?? {})).toEqual(['conditions']);
+    expect(lookAgainMs).toBe(10_000);
+  });
+
   it.each([
     { reason: 'RuntimeFailed', lesson: { runnerName: 'r1', kind: 'Failed' } },
     { reason: 'OutOfDisk', lesson: { runnerName: 'r1', kind: 'Failed' } },

@@ -130,9 +130,10 @@ function assignmentNote({ sandbox, runner }: SandboxSnapshot): AssignmentNote {
   };
 }
 
+/** A retry that is overdue waits for something else, which will say so: time alone brings nothing. */
 function retryIn({ transition }: SandboxStatus, { now }: SandboxSnapshot): number | undefined {
   const due = timeOf(transition?.retryTime);
-  return due === undefined ? undefined : Math.max(0, due - now.wall);
+  return due === undefined || due <= now.wall ? undefined : due - now.wall;
 }
 
 function earliest(...times: readonly (number | undefined)[]): number | undefined {
