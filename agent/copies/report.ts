@@ -85,6 +85,8 @@ function isEnding(goal: Goal): boolean {
 /** No process of it runs and nothing is being done with it in this moment. */
 function tellAtRest(sandbox: SandboxView, copy: CopyView, goal: Goal): Told {
   const step = copyStep(sandbox, copy);
+  // The end is told with its exit, which is recorded first.
+  if (step.kind === 'RecordExit') return { state: isEnding(goal) ? CopyState.COPY_STATE_STOPPING : CopyState.COPY_STATE_STARTING };
   if (step.kind === 'RecordStart' || step.kind === 'Start' || hasNotRun(copy)) return { state: stillToStart(copy) };
   if (isMissing(copy)) {
     return {
