@@ -66,7 +66,7 @@ class Story {
   /** The first agent did not live to the end. */
   hasCrashed = false;
 
-  get #isOver(): boolean {
+  #isOver(): boolean {
     this.hasCrashed ||= this.#life.isOver;
     return this.#life.isOver;
   }
@@ -74,7 +74,7 @@ class Story {
   async play(acts: readonly Act[], rebootAtCrash: boolean): Promise<void> {
     for (const act of acts) {
       await this.#act(act);
-      if (!this.#isOver) continue;
+      if (!this.#isOver()) continue;
       if (rebootAtCrash) this.machine.reboot(`boot-${++this.#boots}`);
       await this.#begin(new Life(Infinity));
       await this.#act(act);
@@ -101,7 +101,7 @@ class Story {
 
   /** Raises number and version as often as it takes until the report says what is wanted. */
   async #carryOut(agent: AnAgent, { wish, until, epoch }: Act & { readonly kind: 'order' }): Promise<void> {
-    for (let tries = 0; tries < 5 && !this.#isOver; tries++) {
+    for (let tries = 0; tries < 5 && !this.#isOver(); tries++) {
       const known = this.#report(agent, epoch);
       const started = Math.max(0, ...agent.reports.map(({ contentVersion }) => contentVersion), known?.contentVersion ?? 0);
       this.#version = Math.max(this.#version, started) + 1;
@@ -109,7 +109,7 @@ class Story {
       for (let sent = 0; sent < 3; sent++) {
         agent.controller.deliver(order);
         await agent.rest(1000);
-        if (this.#isOver || this.#isDone(agent, order, until)) return;
+        if (this.#isOver() || this.#isDone(agent, order, until)) return;
       }
     }
   }
