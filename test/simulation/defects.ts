@@ -50,10 +50,6 @@ export const defects = {
     says: 'an order for another store is carried out',
     delivered: (order, machine) => ({ ...order, storeId: machine.storeID }),
   },
-  'boot-id-ignored': {
-    says: 'an order for another boot is carried out',
-    delivered: (order, machine) => ({ ...order, bootId: order.bootId === '' ? '' : machine.bootID }),
-  },
   'agent-restarts': {
     says: 'a process that ended is started again without an order',
     runtime: restartsByItself,

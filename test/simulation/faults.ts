@@ -59,6 +59,18 @@ export class Faults {
     });
   }
 
+  /** The adversary's last word: old orders come once more, in any sequence. */
+  replayAll(): void {
+    const { nodes, pods, network, trace, scheduler } = this.#world;
+    trace.add('fault', 'old orders are sent once more');
+    for (const { machine } of nodes) {
+      const [connection] = pods.flatMap(({ name }) => network.between(machine.name, name));
+      for (const message of this.#sent.get(machine.name) ?? []) {
+        if (machine.random.chance(0.5)) scheduler.after(machine.random.between(0, replayMs), () => connection?.sendToAgent(message));
+      }
+    }
+  }
+
   /** Everything works again, at once. */
   heal(): void {
     const { nodes, pods, api, network } = this.#world;
@@ -100,6 +112,10 @@ export class Faults {
     this.#ends.add(end);
   }
 }
+
+const mostReplayed = 30;
+/** One after the other, so that each has time to do harm before the next supersedes it. */
+const replayMs = 20_000;
 
 interface Scene {
   readonly world: World;
@@ -178,9 +194,10 @@ const effects: Readonly<Record<FaultKind, (scene: Scene) => void>> = {
   },
   ordersFrozen: (scene) => freeze(scene, 'orders'),
   reportsFrozen: (scene) => freeze(scene, 'reports'),
-  replay: ({ machine, sent, connections: [connection] }) => {
-    if (sent.length === 0) return;
-    for (let n = 0; n < 3; n++) connection?.sendToAgent(machine.random.pick(sent));
+  replay: ({ world, machine, sent, connections: [connection] }) => {
+    for (const message of machine.random.shuffled(sent).slice(0, mostReplayed)) {
+      world.scheduler.after(machine.random.between(0, replayMs), () => connection?.sendToAgent(message));
+    }
   },
   apiDown: ({ world, afterwards }) => {
     world.api.weather.isDown = true;

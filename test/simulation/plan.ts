@@ -41,7 +41,7 @@ const faultKinds = {
   agentCrash: { weight: 6, lasts: short },
   agentPause: { weight: 3, lasts: long },
   reboot: { weight: 2, lasts: short },
-  wipe: { weight: 0.3, lasts: short },
+  wipe: { weight: 1, lasts: short },
   containerdRestart: { weight: 3, lasts: short },
   runtimeTrouble: { weight: 5, lasts: long },
   exits: { weight: 4, lasts: [0] },

@@ -189,9 +189,8 @@ export class World {
   }
 
   /** The agent ends itself; whoever keeps it running starts it again. */
-  restartAgent(node: Node, process: Process, afterMs: number): void {
-    if (node.agent !== process) return;
-    this.kill(process);
+  restartAgent(node: Node, afterMs: number): void {
+    this.kill(node.agent);
     this.scheduler.after(afterMs, () => this.startAgent(node));
   }
 

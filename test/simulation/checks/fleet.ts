@@ -56,7 +56,8 @@ export class FleetChecks implements MachineObserver {
       const has = content === undefined ? 'nothing' : `run ${content.number} (version ${content.contentVersion})`;
       this.#violations.add('NewestContent', `${id} starts on what ${has} wrote; the newest is run ${history.newest?.number ?? 0}`, uid);
     }
-    if (!history.permitted.has(`${epoch}/${run.contentVersion}@${machine.name}`)) {
+    if (history.object === undefined) this.#violations.add('StartPermitted', `${id} starts and its object is gone`, uid);
+    else if (!history.permitted.has(`${epoch}/${run.contentVersion}@${machine.name}`)) {
       this.#violations.add('StartPermitted', `${id} starts and no acknowledged status permits it`, uid);
     }
     history.versions.add(run.contentVersion);
@@ -79,13 +80,6 @@ export class FleetChecks implements MachineObserver {
     const isReleased = object?.status.releases.some((release) => release.runnerName === machine.name && release.epoch === epoch);
     if (object === undefined || object.metadata.deletionTimestamp !== undefined || isReleased === true) return;
     this.#violations.add('RemovalRecorded', `${idOfKey(copy.key)} with content is removed from ${machine.name} without a record`, uid);
-  }
-
-  /** The disk of this machine and all that was on it is gone: the newest content of what lay there is what is left elsewhere. */
-  wiped(machine: Machine): void {
-    for (const history of this.#histories.values()) {
-      for (const [number, one] of history.running) if (one.machine === machine) history.running.delete(number);
-    }
   }
 
   /** The API server acknowledged this object. */

@@ -26,17 +26,13 @@ export function unsettled(world: World): Unsettled[] {
   ];
 }
 
-function leftOver(machine: Machine, copy: StoredCopy, sandboxes: readonly Sandbox[]): Unsettled[] {
-  const owner = sandboxes.find(({ metadata }) => metadata.uid === copy.key.uid);
-  const isCurrent = owner?.status.runnerName === machine.name && owner.status.assignment?.epoch === copy.key.epoch;
-  if (isCurrent) return [];
-  const what =
-    owner === undefined
-      ? 'its object is gone'
-      : `its object is at epoch ${String(owner.status.assignment?.epoch)} on ${String(owner.status.runnerName)}`;
-  return [
-    { rule: 'NothingLeft', uid: copy.key.uid, text: `${idOfKey(copy.key)} is left on ${machine.name} (${copy.task.state}): ${what}` },
-  ];
+function leftOver(machine: Machine, { key, task }: StoredCopy, sandboxes: readonly Sandbox[]): Unsettled[] {
+  const owner = sandboxes.find(({ metadata }) => metadata.uid === key.uid);
+  const epoch = owner?.status.assignment?.epoch;
+  if (owner !== undefined && owner.status.runnerName === machine.name && epoch === key.epoch) return [];
+  const why =
+    owner === undefined ? 'its object is gone' : `its object is at epoch ${epoch ?? 'none'} on ${owner.status.runnerName ?? 'no runner'}`;
+  return [{ rule: 'NothingLeft', uid: key.uid, text: `${idOfKey(key)} is left on ${machine.name} (${task.state}): ${why}` }];
 }
 
 function whyNotDone(world: World, sandbox: Sandbox): string | undefined {
@@ -101,13 +97,15 @@ function holds(machine: Machine, { metadata, status }: Sandbox): boolean {
   return copy?.content !== undefined && copy.content.length > 0;
 }
 
-/** Whether it would fit beside what runs there. */
+/**
+ * Whether it would fit beside what runs there. A sandbox whose resources were changed counts with the larger ones: what it has, or what it is promised
+ * at its next start.
+ */
 function hasRoom(world: World, machine: Machine, sandbox: Sandbox): boolean {
+  const asked = new Map(world.sandboxes().map(({ metadata, spec }) => [metadata.uid, effectiveResources(spec).requests.memoryBytes]));
   const others = [...machine.copies.values()].filter(({ key, task }) => task.state === 'Running' && key.uid !== sandbox.metadata.uid);
-  const wanted = effectiveResources(sandbox.spec).requests;
-  const free =
-    machine.capacity.memoryBytes - world.reservedMemory(machine) - others.reduce((sum, { requests }) => sum + requests.memoryBytes, 0);
-  return wanted.memoryBytes <= free;
+  const taken = others.reduce((sum, { key, requests }) => sum + Math.max(requests.memoryBytes, asked.get(key.uid) ?? 0), 0);
+  return effectiveResources(sandbox.spec).requests.memoryBytes <= machine.capacity.memoryBytes - world.reservedMemory(machine) - taken;
 }
 
 function nameOf({ metadata }: Sandbox): string {

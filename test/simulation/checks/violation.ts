@@ -24,6 +24,7 @@ export const rules = {
   Converged: 'when faults stop, every sandbox comes to what is asked for, or says truly why not',
   NothingLeft: 'when faults stop, nothing is left of what was deleted',
   Quiet: 'when nothing changes, nothing is written',
+  Calm: 'no program spins',
   NoCrash: 'no program throws out of its loop',
 } as const;
 

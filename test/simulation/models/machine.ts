@@ -137,24 +137,28 @@ export class Machine {
   /** Power off and on: every process is gone, what was on disk stays. */
   reboot(): void {
     this.#boots++;
+    this.#endAll('power loss');
+  }
+
+  /** The disk is replaced by an empty one while the machine goes on. */
+  wipe(): void {
+    this.#endAll('its disk is gone');
+    this.copies.clear();
+    this.images.clear();
+    this.#stores++;
+    for (const wipe of this.#onWipe) wipe();
+  }
+
+  #endAll(why: string): void {
     this.#era++;
     for (const copy of this.copies.values()) {
-      if (copy.task.state === 'Running') this.observer.taskEnded(this, copy, 'power loss');
+      if (copy.task.state === 'Running') this.observer.taskEnded(this, copy, why);
       copy.task = { state: 'None' };
     }
   }
 
   onWipe(wipe: () => void): void {
     this.#onWipe.push(wipe);
-  }
-
-  /** A reboot with an empty disk. */
-  wipe(): void {
-    this.reboot();
-    this.copies.clear();
-    this.images.clear();
-    this.#stores++;
-    for (const wipe of this.#onWipe) wipe();
   }
 }
 

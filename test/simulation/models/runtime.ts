@@ -32,10 +32,12 @@ export class RuntimeModel implements CopyRuntime {
   readonly #process: Process;
   readonly #random: Random;
   readonly #bootID: string;
+  readonly #storeID: string;
 
   constructor(machine: Machine, process: Process) {
     this.#machine = machine;
     this.#bootID = machine.bootID;
+    this.#storeID = machine.storeID;
     this.#process = process;
     this.#random = process.random.fork('runtime');
   }
@@ -226,7 +228,7 @@ export class RuntimeModel implements CopyRuntime {
     return new Promise<T>((resolve, reject) => {
       const fail = (error: BerthError) => this.#process.arrive(back, () => reject(error));
       scheduler.after(there, () => {
-        if (this.#machine.bootID !== this.#bootID) return;
+        if (this.#machine.bootID !== this.#bootID || this.#machine.storeID !== this.#storeID) return;
         const isCutShort = era !== this.#machine.era || weather.isDown;
         if (isCutShort && (weather.isDown || !survives)) {
           fail(new BerthError('Unavailable', `${what}: containerd does not answer`));

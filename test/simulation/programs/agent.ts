@@ -87,7 +87,7 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     void lease.run(never);
   };
   copies.start().then(run, () => {
-    world.restartAgent(node, process, restartMs);
+    world.restartAgent(node, restartMs);
   });
 }
 
