@@ -17,7 +17,7 @@ export function claimOf({ spec, status }: { readonly spec: SandboxSpec; readonly
   return { runnerName, amounts: takenBy(effectiveResources(spec), mayRun), isStarted: mayRun };
 }
 
-function mayBeRunning({ state, contentVersion }: SandboxStatus): boolean {
+function mayBeRunning({ state, reason, contentVersion }: SandboxStatus): boolean {
   switch (state) {
     case 'Creating':
     case 'Restoring':
@@ -26,6 +26,8 @@ function mayBeRunning({ state, contentVersion }: SandboxStatus): boolean {
     case 'Stopping':
       return true;
     case 'Error':
+      // After every other failure it is proven that nothing runs.
+      return contentVersion > 0 && reason === 'DeadlineExceeded';
     case 'Deleting':
       // Not proven to have ended.
       return contentVersion > 0;

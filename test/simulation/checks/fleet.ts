@@ -119,10 +119,6 @@ export class FleetChecks implements MachineObserver {
     return [...(this.#histories.get(uid)?.running.values() ?? [])];
   }
 
-  hasRun(uid: string): boolean {
-    return this.#histories.get(uid)?.newest !== undefined;
-  }
-
   #checkStep(object: Sandbox, old: Sandbox, history: History): void {
     const { uid } = object.metadata;
     const [before, after] = [old.status, object.status];

@@ -27,11 +27,12 @@ export function unsettled(world: World): Unsettled[] {
 }
 
 function leftOver(machine: Machine, { key, task }: StoredCopy, sandboxes: readonly Sandbox[]): Unsettled[] {
-  const owner = sandboxes.find(({ metadata }) => metadata.uid === key.uid);
-  const epoch = owner?.status.assignment?.epoch;
-  if (owner !== undefined && owner.status.runnerName === machine.name && epoch === key.epoch) return [];
+  const status = sandboxes.find(({ metadata }) => metadata.uid === key.uid)?.status;
+  if (status?.runnerName === machine.name && status.assignment?.epoch === key.epoch) return [];
   const why =
-    owner === undefined ? 'its object is gone' : `its object is at epoch ${epoch ?? 'none'} on ${owner.status.runnerName ?? 'no runner'}`;
+    status === undefined
+      ? 'its object is gone'
+      : `its object has epoch ${status.assignment?.epoch ?? 'none'} on ${status.runnerName ?? 'no runner'}`;
   return [{ rule: 'NothingLeft', uid: key.uid, text: `${idOfKey(key)} is left on ${machine.name} (${task.state}): ${why}` }];
 }
 
@@ -70,7 +71,7 @@ const truths: Readonly<Partial<Record<string, (world: World, sandbox: Sandbox) =
   InsufficientOnRunner: (world, sandbox) =>
     world.nodes.some(({ machine }) => machine.name === sandbox.status.runnerName && !hasRoom(world, machine, sandbox)),
   ContentMissing: (world, sandbox) =>
-    world.fleet.hasRun(sandbox.metadata.uid) &&
+    sandbox.status.contentVersion > 0 &&
     !world.nodes.some(({ machine }) => machine.name === sandbox.status.runnerName && holds(machine, sandbox)),
   Completed: (_, { spec, status }) => status.state === 'Stopped' && spec.restartPolicy !== 'Always',
   ExitedWithError: isLeftEnded,
@@ -93,8 +94,7 @@ function isCordoned(world: World, machine: Machine): boolean {
 }
 
 function holds(machine: Machine, { metadata, status }: Sandbox): boolean {
-  const copy = machine.copies.get(idOfKey({ uid: metadata.uid, epoch: status.assignment?.epoch ?? 0 }));
-  return copy?.content !== undefined && copy.content.length > 0;
+  return machine.copies.get(idOfKey({ uid: metadata.uid, epoch: status.assignment?.epoch ?? 0 }))?.content !== undefined;
 }
 
 /**
