@@ -7,6 +7,7 @@ import {
   type Hello,
   type OperatorMessage,
   type Order,
+  type Preparation,
   type Refusal,
 } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { eventually } from './eventually.ts';
@@ -49,9 +50,18 @@ export class LateHub {
 
   /** Sends an order to a runner's agent. */
   send(runner: string, order: Order): void {
+    this.#write(runner, { message: { $case: 'order', value: order } });
+  }
+
+  /** Sends a preparation to a runner's agent. */
+  prepare(runner: string, preparation: Preparation): void {
+    this.#write(runner, { message: { $case: 'preparation', value: preparation } });
+  }
+
+  #write(runner: string, message: OperatorMessage): void {
     const stream = this.#streams.get(runner);
     if (stream === undefined) throw new Error(`the agent of ${runner} is not connected to the late operator`);
-    stream.call.write({ message: { $case: 'order', value: order } });
+    stream.call.write(message);
   }
 
   #serve(call: Stream['call']): void {
