@@ -1,0 +1,69 @@
+import { describe, expect, it } from '@jest/globals';
+import { runnerSchema, type Condition, type Runner } from '../../crds/index.ts';
+import { hasConditions, runnerConditions, type RunnerSighting } from './conditions.ts';
+
+const seen: RunnerSighting = { leaseLeftMs: 30_000, isConnected: true, isPatient: false, now: Date.UTC(2026, 0, 1) };
+
+function runner({ unschedulable = false, conditions = [] }: { unschedulable?: boolean; conditions?: readonly Condition[] } = {}): Runner {
+  const metadata = { name: 'r1', uid: 'u', resourceVersion: '1', generation: 3, creationTimestamp: '2026-01-01T00:00:00Z' };
+  return runnerSchema.parse({ metadata, spec: { unschedulable }, status: { conditions } });
+}
+
+const told = (given: Runner, sighting: Partial<RunnerSighting>) =>
+  runnerConditions(given, { ...seen, ...sighting }).map(({ type, status, reason }) => `${type} ${status} ${reason}`);
+
+describe('the conditions of a runner', () => {
+  it.each([
+    { when: 'all is well', given: runner(), sighting: {}, want: ['Ready True LeaseRenewed', 'Schedulable True Schedulable'] },
+    {
+      when: 'it is cordoned',
+      given: runner({ unschedulable: true }),
+      sighting: {},
+      want: ['Ready True LeaseRenewed', 'Schedulable False Cordoned'],
+    },
+    {
+      when: 'its Lease expired',
+      given: runner(),
+      sighting: { leaseLeftMs: 0 },
+      want: ['Ready Unknown LeaseExpired', 'Schedulable False NotReady'],
+    },
+    {
+      when: 'it has no Lease',
+      given: runner(),
+      sighting: { leaseLeftMs: undefined },
+      want: ['Ready False LeaseMissing', 'Schedulable False NotReady'],
+    },
+    {
+      when: 'it is not connected',
+      given: runner(),
+      sighting: { isConnected: false },
+      want: ['Ready True LeaseRenewed', 'Schedulable False NotConnected'],
+    },
+  ])('$when', ({ given, sighting, want }) => expect(told(given, sighting)).toEqual(want));
+
+  it('are not written again while nothing changes, and leave those of the agent alone', () => {
+    const first = runnerConditions(runner(), seen);
+    const connection: Condition = {
+      type: 'connection.berth.dev/10-0-0-1-3001',
+      status: 'True',
+      reason: 'Connected',
+      message: 'm',
+      lastTransitionTime: '2026-01-01T00:00:00Z',
+    };
+    const written = runner({ conditions: [connection, ...first] });
+    const again = runnerConditions(written, { ...seen, now: seen.now + 60_000 });
+    expect([again.map(({ type }) => type), hasConditions(written, again), hasConditions(runner(), first)]).toEqual([
+      ['Ready', 'Schedulable'],
+      true,
+      false,
+    ]);
+  });
+
+  it('a new leader does not take the silence of its first seconds for an answer', () => {
+    const before = runner({ conditions: runnerConditions(runner(), seen) });
+    const silence = { isConnected: false, leaseLeftMs: undefined };
+    expect(told(before, { ...silence, isPatient: true })).toEqual(['Ready True LeaseRenewed', 'Schedulable True Schedulable']);
+    expect(told(before, silence)).toEqual(['Ready False LeaseMissing', 'Schedulable False NotReady']);
+    expect(told(runner(), { ...silence, isPatient: true })).toEqual(['Ready False LeaseMissing', 'Schedulable False NotReady']);
+  });
+});
