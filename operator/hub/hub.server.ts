@@ -63,6 +63,7 @@ export async function startHubServer(options: HubServerOptions): Promise<HubServ
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
   const listener = listenerFor(tls, (socket) => injector.injectConnection(socket));
   const address = await listen(listener, host, port);
+  listener.on('error', (err: Error) => log.error({ err }, 'Port for agents failed'));
   return {
     host: address.address,
     port: address.port,
