@@ -61,7 +61,7 @@ export class AnAgent {
   }
 
   /** Lets everything happen that happens without waiting, and what is told after a moment. */
-  async rest(ms = 100): Promise<void> {
+  async rest(ms = 250): Promise<void> {
     await this.clock.run(ms);
   }
 

@@ -32,8 +32,8 @@ export interface ActorHost {
   imagesChanged(): void;
 }
 
-/** States that mostly pass at once are told when they have lasted so long. */
-const passingMs = 50;
+/** States that mostly pass at once are told when they have lasted so long: every report costs every operator a look. */
+export const passingMs = 200;
 const progressMs = 500;
 const retryBackoff = { initialMs: 200, maxMs: 10_000, jitter: 0.5 };
 
@@ -211,7 +211,7 @@ export class StepActor {
     const { memory, runtime } = this.#host;
     const { uid } = memory;
     copy.activity = taskOf(copy).state === 'Created' ? copy.activity : { kind: 'Stopping' };
-    this.#host.tell(copy);
+    this.#host.tellSoon(copy, passingMs);
     const exit = await runtime.stop(this.#key(copy), graceSeconds, signal);
     const before = memory.viewOf(copy);
     const { started = 0, exit: known } = before.entry ?? {};

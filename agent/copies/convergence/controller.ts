@@ -16,7 +16,7 @@ import type { CopyKey, CopyNote, CopyRuntime, ExitStatus, ResourceAmounts, Runti
 import { shareOf } from '../share.ts';
 import { hasNotRun, isAlive } from '../view.ts';
 import type { CopyView } from '../view.ts';
-import { StepActor } from './act.ts';
+import { passingMs, StepActor } from './act.ts';
 import { SandboxMemory } from './gather.ts';
 import type { Copy } from './gather.ts';
 
@@ -53,7 +53,7 @@ export class Convergence {
   readonly #host: ConvergenceHost;
   readonly #memory: SandboxMemory;
   readonly #actor: StepActor;
-  readonly #untold = new Map<number, boolean>();
+  readonly #untold = new Set<Copy>();
   #isRunning = false;
   #isWokenAgain = false;
   #hasEnded = false;
@@ -75,7 +75,7 @@ export class Convergence {
       log: host.log,
       append: (...records) => this.#append(records),
       durable: () => (this.#pending === 0 ? undefined : this.#durable),
-      tell: (copy) => this.#tell(copy, false),
+      tell: (copy) => this.#tell(copy),
       tellSoon: (copy, ms) => this.#tellSoon(copy, ms),
       effectEnded: () => {
         this.#lastEffect = host.tick();
@@ -102,8 +102,10 @@ export class Convergence {
       copy.wish = 'attempt' in order.wish ? order.wish.attempt : undefined;
       if (admission.kind === 'Accept') copy.dropAhead();
     }
+    copy.isAsked = true;
     if (admission.kind !== 'Repeat') this.#wantedChanged(copy);
-    this.#tell(copy, true);
+    if (this.#actor.busyWith === copy) this.#tellSoon(copy, passingMs);
+    else this.#tell(copy);
     return undefined;
   }
 
@@ -133,7 +135,7 @@ export class Convergence {
     for (const copy of this.#memory.copies) {
       copy.observed = seen.find(({ key }) => key.epoch === copy.epoch);
       if (copy.observed !== undefined) copy.isRemoved = false;
-      this.#tell(copy, false);
+      this.#tell(copy);
     }
     this.wake();
   }
@@ -215,15 +217,15 @@ export class Convergence {
   }
 
   /** Tells what is known of the copy as soon as all that it rests on is durable. */
-  #tell(copy: Copy, again: boolean): void {
+  #tell(copy: Copy): void {
     copy.soon?.cancel();
     copy.soon = undefined;
-    this.#untold.set(copy.epoch, again || this.#untold.get(copy.epoch) === true);
+    this.#untold.add(copy);
     if (this.#pending === 0) this.#flush();
   }
 
   #tellSoon(copy: Copy, ms: number): void {
-    copy.soon ??= this.#host.clock.after(ms, () => this.#tell(copy, false));
+    copy.soon ??= this.#host.clock.after(ms, () => this.#tell(copy));
   }
 
   #flush(): void {
@@ -231,10 +233,11 @@ export class Convergence {
     const view = this.#memory.view();
     const untold = [...this.#untold];
     this.#untold.clear();
-    for (const [epoch, again] of untold) {
-      const copy = this.#memory.copy(epoch);
-      const seen = view.copies.find((one) => one.epoch === epoch);
+    for (const copy of untold) {
+      const seen = view.copies.find(({ epoch }) => epoch === copy.epoch);
       if (seen === undefined || (seen.entry === undefined && seen.observed === undefined)) continue;
+      const again = copy.isAsked;
+      copy.isAsked = false;
       this.#host.publish(reportOf(view, seen, copy.activity, copy.trouble), again);
     }
   }
@@ -246,7 +249,7 @@ export class Convergence {
       copy.trouble = undefined;
     }
     this.#actor.reconsider();
-    for (const copy of this.#memory.copies) if (copy !== except) this.#tell(copy, false);
+    for (const copy of this.#memory.copies) if (copy !== except) this.#tell(copy);
     this.wake();
   }
 
@@ -272,7 +275,7 @@ export class Convergence {
       if (copy.trouble === undefined || copyStep(view, this.#memory.viewOf(copy)).kind !== 'Rest') continue;
       copy.tryAgain();
       copy.trouble = undefined;
-      this.#tell(copy, false);
+      this.#tell(copy);
     }
   }
 

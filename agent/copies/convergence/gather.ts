@@ -26,6 +26,8 @@ export class Copy {
   retry: Timer | undefined;
   /** Set while something that may pass waits to be told. */
   soon: Timer | undefined;
+  /** An operator waits for an answer, even if it is not new. */
+  isAsked = false;
   /** The note that the container has, or was tried to get, as one text. */
   noted = '';
 
