@@ -1,7 +1,7 @@
 import type { Runner, Sandbox } from '../crds/index.ts';
 import { createCache, type RunnableCache } from '../kube/cache.ts';
 import { createClient } from '../kube/client.ts';
-import { createElector } from '../kube/election.ts';
+import { createElector, type ElectorOptions } from '../kube/election.ts';
 import { createEventRecorder } from '../kube/events.ts';
 import { leases as leaseResource, parseLease, type Lease } from '../kube/lease.ts';
 import { keyOf } from '../kube/object.ts';
@@ -33,6 +33,8 @@ export interface OperatorOptions {
   readonly authenticator: AgentAuthenticator;
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
+  /** Times of the election; the defaults are those of the elector. */
+  readonly election?: Pick<ElectorOptions, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>;
 }
 
 /** The name of the Lease that the leader holds. */
@@ -69,6 +71,7 @@ export class Operator {
     });
     this.#elector = createElector({
       ...shared,
+      ...options.election,
       namespace,
       name: electionName,
       identity: options.identity,

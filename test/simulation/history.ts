@@ -72,13 +72,13 @@ export async function runHistory(plan: Plan, programs: Programs): Promise<Outcom
 async function settle(world: World, faults: Faults, isOver: () => boolean): Promise<void> {
   const { scheduler, violations } = world;
   faults.heal();
-  world.stopWhatNeverRests();
   await scheduler.run(scheduler.now + calmMs, isOver);
   if (isOver()) return;
   for (const node of world.nodes) world.restartAgent(node, 1_000);
   await scheduler.run(scheduler.now + calmMs, isOver);
   if (isOver()) return;
   faults.replayAll();
+  world.stopWhatNeverRests();
   const begin = scheduler.now;
   const end = begin + settleMs;
   while (scheduler.now < end) {

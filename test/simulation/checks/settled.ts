@@ -39,7 +39,7 @@ function leftOver(machine: Machine, { key, task }: StoredCopy, sandboxes: readon
 function whyNotDone(world: World, sandbox: Sandbox): string | undefined {
   const { metadata, spec, status } = sandbox;
   if (metadata.deletionTimestamp !== undefined) return `is still being deleted: ${said(sandbox)}`;
-  if (status.observedGeneration !== metadata.generation) return `has not answered generation ${metadata.generation ?? 0}: ${said(sandbox)}`;
+  if (status.observedGeneration !== metadata.generation) return `has not answered generation ${metadata.generation}: ${said(sandbox)}`;
   return spec.desiredState === 'Started' ? whyNotStarted(world, sandbox) : whyNotStopped(world, sandbox);
 }
 

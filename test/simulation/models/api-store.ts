@@ -195,8 +195,8 @@ export class ApiStore {
             ...((hasStatus ? oldStatus : nextStatus) === undefined ? {} : { status: hasStatus ? oldStatus : nextStatus }),
             metadata,
           };
-    const admitted = copyOf(this.#admitted(resource, merged, old));
-    if (isEqual(admitted, copyOf(old))) return old;
+    const admitted = this.#admitted(resource, merged, old);
+    if (isEqual(admitted, old)) return old;
     const changedSpec = !isEqual(admitted.spec, old.spec);
     const result = changedSpec ? { ...admitted, metadata: { ...admitted.metadata, generation: (generation ?? 1) + 1 } } : admitted;
     if (result.metadata.deletionTimestamp !== undefined && (result.metadata.finalizers ?? []).length === 0) {

@@ -22,17 +22,17 @@ function copy(value: unknown): unknown {
   return result;
 }
 
+/** Equality of JSON: undefined is as absent. */
 export function isEqual(a: unknown, b: unknown): boolean {
   if (a === b) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
   if (Array.isArray(a) || Array.isArray(b)) {
     return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, i) => isEqual(item, b[i]));
   }
-  const left = Object.keys(a);
-  return (
-    left.length === Object.keys(b).length &&
-    left.every((key) => Object.hasOwn(b, key) && isEqual((a as JsonObject)[key], (b as JsonObject)[key]))
-  );
+  const [left, right] = [a as JsonObject, b as JsonObject];
+  for (const key in left) if (!isEqual(left[key], right[key])) return false;
+  for (const key in right) if (right[key] !== undefined && left[key] === undefined) return false;
+  return true;
 }
 
 /** RFC 7386. */

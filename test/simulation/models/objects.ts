@@ -1,8 +1,19 @@
-import { API_GROUP, API_GROUP_VERSION, API_VERSION, RUNNER_KIND, SANDBOX_KIND, runnerSchema, sandboxSchema } from '../../../crds/index.ts';
+import {
+  API_GROUP,
+  API_GROUP_VERSION,
+  API_VERSION,
+  RUNNER_KIND,
+  SANDBOX_KIND,
+  runnerSpecSchema,
+  runnerStatusSchema,
+  sandboxSpecSchema,
+  sandboxStatusSchema,
+} from '../../../crds/index.ts';
 import type { Runner, Sandbox } from '../../../crds/index.ts';
 import type { Manifest, Resource } from '../../../kube/types.ts';
 import type { Shape } from '../plan.ts';
 import type { ApiStore, Schema, StoredObject } from './api-store.ts';
+import type { JsonObject } from './json.ts';
 
 export const sandboxes: Resource = {
   group: API_GROUP,
@@ -22,47 +33,39 @@ export const leases: Resource = { group: 'coordination.k8s.io', version: 'v1', p
 
 /** Installs the CRDs: what they default, refuse and prune. */
 export function installSchemas(store: ApiStore): void {
-  store.install(
-    sandboxes,
-    schemaOf((value) => sandboxSchema.parse(value)),
-  );
-  store.install(
-    runners,
-    schemaOf((value) => runnerSchema.parse(value)),
-  );
+  store.install(sandboxes, schemaOf(sandboxSpecSchema, sandboxStatusSchema));
+  store.install(runners, schemaOf(runnerSpecSchema, runnerStatusSchema));
 }
 
-function schemaOf(parse: (value: unknown) => StoredObject): Schema {
+interface Parser {
+  parse(value: unknown): object;
+}
+
+/** Only what was written is looked at again. */
+function schemaOf(specSchema: Parser, statusSchema: Parser): Schema {
   return {
     hasStatus: true,
     admit: (object, old) => {
-      const { spec, status } = parse(object);
+      const isNew = (part: 'spec' | 'status') => old === undefined || object[part] !== old[part];
       return {
         ...object,
-        ...(object.spec === old?.spec && old !== undefined ? { spec: old.spec } : { spec }),
-        ...(object.status === undefined ? {} : { status }),
-      } as StoredObject;
+        ...(isNew('spec') ? { spec: specSchema.parse(object.spec ?? {}) as JsonObject } : {}),
+        ...(object.status !== undefined && isNew('status') ? { status: statusSchema.parse(object.status) as JsonObject } : {}),
+      };
     },
   };
 }
 
-const parsed = new WeakMap<StoredObject, Sandbox | Runner>();
+const noSandboxStatus = sandboxStatusSchema.parse({});
+const noRunnerStatus = runnerStatusSchema.parse({});
 
-/** A stored object with every default applied. */
+/** A stored object, which was parsed when it was written, with a status also before it has one. */
 export function asSandbox(object: StoredObject): Sandbox {
-  return once(object, (value) => sandboxSchema.parse(value));
+  return { status: noSandboxStatus, ...object } as unknown as Sandbox;
 }
 
 export function asRunner(object: StoredObject): Runner {
-  return once(object, (value) => runnerSchema.parse(value));
-}
-
-function once<T extends Sandbox | Runner>(object: StoredObject, parse: (value: StoredObject) => T): T {
-  const known = parsed.get(object) as T | undefined;
-  if (known !== undefined) return known;
-  const value = parse(object);
-  parsed.set(object, value);
-  return value;
+  return { status: noRunnerStatus, ...object } as unknown as Runner;
 }
 
 /** Where the sandbox of a slot lives: two namespaces with the same names. */

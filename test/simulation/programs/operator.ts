@@ -9,6 +9,9 @@ import type { Pod, World } from '../world.ts';
 /** Where the operator keeps its Leases. */
 export const operatorNamespace = 'berth-system';
 
+/** Three times as slow as in production: most of what happens in a quiet fleet is Leases being renewed. */
+const election = { leaseDurationMs: 45_000, renewDeadlineMs: 30_000, retryPeriodMs: 6_000 };
+
 /** An operator pod as its main.ts makes it, on the ports of the simulation. */
 export function startOperator(world: World, pod: Pod, process: Process, sabotage: Sabotage): void {
   const transport = world.api.clientFor(process);
@@ -22,6 +25,7 @@ export function startOperator(world: World, pod: Pod, process: Process, sabotage
     podName: pod.name,
     identity: process.name,
     version: 'simulation',
+    election,
     authenticator: {
       authenticate: () => Promise.resolve({ kind: 'Authenticated', identity: { nodeName: undefined, expiresAt: undefined } }),
     },
