@@ -29,9 +29,12 @@ export function isEqual(a: unknown, b: unknown): boolean {
   if (Array.isArray(a) || Array.isArray(b)) {
     return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, i) => isEqual(item, b[i]));
   }
-  const [left, right] = [a as JsonObject, b as JsonObject];
-  for (const key in left) if (!isEqual(left[key], right[key])) return false;
-  for (const key in right) if (right[key] !== undefined && left[key] === undefined) return false;
+  return isEqualObject(a as JsonObject, b as JsonObject);
+}
+
+function isEqualObject(a: JsonObject, b: JsonObject): boolean {
+  for (const key in a) if (!isEqual(a[key], b[key])) return false;
+  for (const key in b) if (b[key] !== undefined && a[key] === undefined) return false;
   return true;
 }
 
