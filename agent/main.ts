@@ -54,9 +54,12 @@ async function main(): Promise<void> {
   const clock = systemClock();
   const settings = loadConfig('berth-agent', agentSettings);
   const log = createLogger({ name: 'berth-agent', level: settings.logLevel, clock });
+  const shutdown = createShutdown({ clock, log });
   try {
-    await start({ settings, clock, random: Math.random, log, shutdown: createShutdown({ clock, log }) });
+    await start({ settings, clock, random: Math.random, log, shutdown });
   } catch (err) {
+    // It was asked to end while it was starting, and does.
+    if (isAborted(shutdown.signal)) return;
     log.error({ err }, 'Agent cannot start');
     process.stderr.write(`berth-agent: ${messageOf(err)}\n`);
     process.exit(1);
@@ -75,7 +78,7 @@ async function start(ground: Ground): Promise<void> {
   const runtime = await connectToContainerd(ground, identity);
   shutdown.add('containerd', () => runtime.close());
   const copies = new CopyController({
-    ...{ runtime, journal, clock, random, log },
+    ...{ runtime, journal, clock, random, log, metrics },
     storeID: identity.storeID,
     bootID: identity.bootID,
     capacity: await machineCapacity(settings),

@@ -1,5 +1,7 @@
 import type { Clock, Random, Timer } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
+import { noMetrics } from '../../process/metrics.ts';
+import type { Metrics } from '../../process/metrics.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { CopyReport, Order, Preparation, Refusal, RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
 import { allocated, forSandboxes, misfit } from './capacity.ts';
@@ -25,6 +27,7 @@ export interface CopyControllerOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
+  readonly metrics?: Metrics;
   readonly storeID: string;
   readonly bootID: string;
   /** What the machine has, for sandboxes and task slots. */
@@ -57,6 +60,7 @@ export class CopyController {
   readonly #published = new Map<string, CopyReport>();
   readonly #sinks = new Set<ReportSink>();
   readonly #ended = new AbortController();
+  readonly #metrics: CopyMetrics;
   #reserved: ResourceAmounts;
   #runner: RunnerReport;
   #images: readonly string[] = [];
@@ -70,6 +74,7 @@ export class CopyController {
   constructor(options: CopyControllerOptions) {
     this.#options = options;
     this.#reserved = options.reserved;
+    this.#metrics = copyMetrics(options.metrics ?? noMetrics);
     this.#runner = this.#runnerReport();
     this.#host = {
       ...options,
@@ -114,6 +119,7 @@ export class CopyController {
       return { uid, epoch, order: number, code: 'Malformed', message: `The order cannot be understood: ${order}.`, highestOrder };
     }
     const refusal = this.#convergence(uid).deliver(order);
+    this.#metrics.orders.inc({ wanted: order.wish.wanted, answer: refusal?.code ?? 'Taken' });
     if (refusal !== undefined) this.#options.log.info({ uid, epoch, order: number, code: refusal.code }, 'An order was refused');
     return refusal;
   }
@@ -163,6 +169,7 @@ export class CopyController {
     const isNew = before === undefined ? !isAbsent : !isSameReport(before, report);
     if (isAbsent) this.#published.delete(key);
     else this.#published.set(key, report);
+    if (isNew && report.state === CopyState.COPY_STATE_REJECTED) this.#metrics.rejections.inc({ reason: report.reason });
     if (again || isNew) for (const sink of this.#sinks) sink.copyChanged(report);
     this.#tellRunner();
   }
@@ -171,6 +178,7 @@ export class CopyController {
     const report = this.#runnerReport();
     if (isSameRunner(this.#runner, report)) return;
     this.#runner = report;
+    this.#metrics.running.set(report.startedSandboxes);
     for (const sink of this.#sinks) sink.runnerChanged(report);
   }
 
@@ -257,6 +265,24 @@ export class CopyController {
     this.stop();
     this.#options.onFailed(error);
   }
+}
+
+type CopyMetrics = ReturnType<typeof copyMetrics>;
+
+function copyMetrics(metrics: Metrics) {
+  return {
+    orders: metrics.counter({
+      name: 'berth_agent_orders_total',
+      help: 'Orders delivered, by what they want and whether they were taken or why they were refused.',
+      labels: ['wanted', 'answer'],
+    }),
+    rejections: metrics.counter({
+      name: 'berth_agent_rejections_total',
+      help: 'Orders that will never be carried out here, by reason.',
+      labels: ['reason'],
+    }),
+    running: metrics.gauge({ name: 'berth_agent_started_sandboxes', help: 'Sandboxes that run on this runner.' }),
+  };
 }
 
 function textOf({ uid, epoch }: CopyKey): string {

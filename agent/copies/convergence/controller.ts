@@ -9,13 +9,13 @@ import { admitOrder } from '../admit-order.ts';
 import { refusePreparation } from '../admit-preparation.ts';
 import type { Share } from '../capacity.ts';
 import { copyStep, nextStep } from '../next-step.ts';
+import { noteFor, noteText } from '../note.ts';
 import type { CopyOrder, CopyPreparation } from '../order.ts';
 import { acceptedRecord, preparingRecord, refusalOf, rejectedRecord } from '../records.ts';
 import { isInInventory, reportOf } from '../report.ts';
-import type { CopyKey, CopyNote, CopyRuntime, ExitStatus, ResourceAmounts, RuntimeCopy } from '../runtime.ts';
+import type { CopyKey, CopyRuntime, ExitStatus, ResourceAmounts, RuntimeCopy } from '../runtime.ts';
 import { shareOf } from '../share.ts';
-import { hasNotRun, isAlive } from '../view.ts';
-import type { CopyView } from '../view.ts';
+import { isAlive } from '../view.ts';
 import { passingMs, StepActor } from './act.ts';
 import { SandboxMemory } from './gather.ts';
 import type { Copy } from './gather.ts';
@@ -316,16 +316,4 @@ export class Convergence {
     }
     return false;
   }
-}
-
-/** The note that the container lacks. A start that may still be taken back is not noted. */
-function noteFor(copy: CopyView): CopyNote | undefined {
-  const { entry, observed, isWaiting } = copy;
-  if (entry?.accepted === undefined || observed === undefined || isWaiting || hasNotRun(copy)) return undefined;
-  const note = { order: entry.accepted.order, contentVersion: entry.started };
-  return noteText(note) === noteText(observed.note) ? undefined : note;
-}
-
-function noteText({ order, contentVersion }: CopyNote): string {
-  return `${order} ${contentVersion}`;
 }

@@ -187,7 +187,10 @@ export interface Report {
   runner: RunnerReport | undefined;
 }
 
-/** What the runner has and what is taken. Requests of running and prepared copies; stopped copies count their disk only. */
+/**
+ * What the runner has, for sandboxes and task slots, and what sandboxes take of it: the requests of running and prepared copies; stopped copies
+ * count their disk only. What is set aside for task slots (the Runner's spec) is not in `allocated`; the agent admits nothing into it.
+ */
 export interface RunnerReport {
   capacity: Amounts | undefined;
   allocated: Amounts | undefined;
@@ -247,7 +250,8 @@ export interface Progress {
 
 /**
  * An order that was not accepted and left no trace: the operator's live leader issues again under a raised order. `code`:
- * StoreMismatch, BootMismatch, Superseded (a higher order is known), ContentConflict (this number is known with another content).
+ * StoreMismatch, BootMismatch, Superseded (a higher order is known), ContentConflict (this number is known with another content),
+ * Malformed (the agent does not understand it).
  */
 export interface Refusal {
   uid: string;
@@ -273,6 +277,7 @@ export interface Order {
   epoch: number;
   order: number;
   storeId: string;
+  /** Empty only for Absent of what is left of a deleted object: that holds under every boot. */
   bootId: string;
   wanted: Wanted;
   /** Running only: the contentVersion that this start permits. An agent starts each at most once. */
@@ -284,7 +289,10 @@ export interface Order {
   config:
     | CopyConfig
     | undefined;
-  /** Stopped and Absent: seconds between the polite signal and the kill. */
+  /**
+   * Seconds between the polite signal and the kill, when a process has to end for it; for Running, where 0 means 10, an older one. Not part of
+   * the order's content: the spec it comes from may change under one number.
+   */
   graceSeconds: number;
   /** Not part of the order's content: tokens may be renewed between two deliveries. */
   credentials: RegistryCredential[];
