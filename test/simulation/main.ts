@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { planOf, smallScale } from './plan.ts';
+import { largeScale, planOf, smallScale } from './plan.ts';
 import type { Plan } from './plan.ts';
 import { runHistory } from './history.ts';
 import type { Outcome } from './history.ts';
@@ -16,6 +16,7 @@ const usage = `Runs the real cores of agent and operator against modelled faults
   --plan file     replay a plan that --save wrote, and print its trace
   --save file     write the (shrunk) plan of the first violation, or of --seed, as JSON
   --first n       the first seed is this number (default 1)
+  --large         hours of a larger fleet instead of minutes of a small one
   --defect name   put a defect in, to see that it is found: ${Object.keys(defects).join(', ')}
   --no-shrink     do not look for a smaller plan
   --all           go on after a violation, and count`;
@@ -30,10 +31,12 @@ const { values: flags } = parseArgs({
     defect: { type: 'string' },
     'no-shrink': { type: 'boolean', default: false },
     all: { type: 'boolean', default: false },
-    trace: { type: 'boolean', default: false },
+    large: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
+
+const scale = flags.large ? largeScale : smallScale;
 
 async function main(): Promise<number> {
   if (flags.help) {
@@ -43,8 +46,7 @@ async function main(): Promise<number> {
   const defect = defectOf(flags.defect);
   const programs = programsWith(defect);
   const run = (plan: Plan) => runHistory(plan, programs);
-  const one =
-    flags.plan === undefined ? flags.seed && planOf(flags.seed, smallScale) : (JSON.parse(readFileSync(flags.plan, 'utf8')) as Plan);
+  const one = flags.plan === undefined ? flags.seed && planOf(flags.seed, scale) : (JSON.parse(readFileSync(flags.plan, 'utf8')) as Plan);
   if (one !== undefined && one !== '') return replay(one, run);
   return many(Number(flags.seeds), Number(flags.first), run);
 }
@@ -64,7 +66,7 @@ async function many(count: number, first: number, run: Run): Promise<number> {
   const totals = { operations: 0, faults: 0, starts: 0, orders: 0, statusWrites: 0, crashes: 0, happenings: 0 };
   let histories = 0;
   for (let n = first; n < first + count; n++) {
-    const outcome = await run(planOf(String(n), smallScale));
+    const outcome = await run(planOf(String(n), scale));
     histories++;
     for (const key of Object.keys(totals) as (keyof typeof totals)[]) totals[key] += outcome.counts[key];
     if (outcome.violation !== undefined) {

@@ -14,6 +14,9 @@ export interface Scale {
 /** Small enough for a thousand histories in every run of the tests. */
 export const smallScale: Scale = { runners: 2, operators: 2, sandboxes: 4, operations: 24, faults: 10, virtualMs: 15 * 60_000 };
 
+/** Hours of a fleet. */
+export const largeScale: Scale = { runners: 3, operators: 2, sandboxes: 10, operations: 300, faults: 40, virtualMs: 6 * 3_600_000 };
+
 export type Operation = { readonly at: number } & (
   | { readonly kind: 'create'; readonly slot: number; readonly shape: Shape }
   | { readonly kind: 'start' | 'stop' | 'restart' | 'delete' | 'deleteAndCreate'; readonly slot: number; readonly shape: Shape }
