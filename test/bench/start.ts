@@ -2,15 +2,14 @@
  * `make bench-start`: how long a start takes through Berth, beside the same four calls made to the same containerd directly.
  * Method and keys: docs/benchmarks.md. Options: `--n 100` per side and concurrency, `--etcd-fsync`.
  */
-import { readFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { parse } from 'yaml';
 import { main } from '../../hack/fail.ts';
 import { toStderr } from '../../hack/progress.ts';
 import { Cluster } from '../harness/cluster.ts';
 import { demoImage } from '../harness/images.ts';
+import { readKubeconfig } from '../harness/kubeconfig.ts';
 import { containerOf } from '../system/lying-on.ts';
 import { BareContainerd, type Template } from './bare.ts';
 import { Sandboxes } from './sandboxes.ts';
@@ -37,7 +36,7 @@ await main(async () => {
   const quiet = { BERTH_LOG_LEVEL: 'info' };
   await using cluster = await Cluster.start({ etcdFsync: values['etcd-fsync'], operatorEnv: quiet, agentEnv: quiet, log: toStderr });
   const image = await cluster.pushImage('demo:1', await demoImage());
-  const sandboxes = new Sandboxes({ ...clientOf(cluster.kubeconfig), namespace: 'default' });
+  const sandboxes = new Sandboxes({ ...readKubeconfig(cluster.kubeconfig), namespace: 'default' });
   await sandboxes.watch();
   const spec = { image, resources: { limits: { cpu: '500m', memory: '64Mi' } } };
 
@@ -152,15 +151,4 @@ function describeRuntime({ container }: Template): string {
     ? 'crun'
     : 'runc';
   return `${binary}, ${container.sandbox === '' ? 'a shim each' : 'shim group'}, ${container.snapshotter}`;
-}
-
-/** Server, authority and token of a kubeconfig. */
-function clientOf(path: string): { readonly server: string; readonly ca: string; readonly token: string } {
-  const { clusters, users } = parse(readFileSync(path, 'utf8')) as {
-    clusters: { cluster: { server: string; 'certificate-authority-data': string } }[];
-    users: { user: { token: string } }[];
-  };
-  const [cluster, user] = [clusters[0]?.cluster, users[0]?.user];
-  if (cluster === undefined || user === undefined) throw new Error(`${path} names no cluster or no user`);
-  return { server: cluster.server, ca: Buffer.from(cluster['certificate-authority-data'], 'base64').toString(), token: user.token };
 }

@@ -24,3 +24,14 @@ export function kubeconfig({ name, server, caFile, token }: KubeconfigOptions): 
     2,
   )}\n`;
 }
+
+/** What a kubeconfig of this shape says: for clients that are not kubectl. */
+export function readKubeconfig(path: string): { readonly server: string; readonly ca: string; readonly token: string } {
+  const { clusters, users } = JSON.parse(readFileSync(path, 'utf8')) as {
+    clusters: { cluster: { server: string; 'certificate-authority-data': string } }[];
+    users: { user: { token: string } }[];
+  };
+  const [cluster, user] = [clusters[0]?.cluster, users[0]?.user];
+  if (cluster === undefined || user === undefined) throw new Error(`${path} names no cluster or no user`);
+  return { server: cluster.server, ca: Buffer.from(cluster['certificate-authority-data'], 'base64').toString(), token: user.token };
+}

@@ -7,9 +7,9 @@ import { wireOrder } from '../../operator/sandboxes/wire.ts';
 import { systemNamespace } from '../harness/identity.ts';
 import type { Operator } from '../harness/operator.ts';
 import { freePort } from '../harness/ports.ts';
-import { aSandbox, after } from './a-sandbox.ts';
+import { remembering } from './a-sandbox.ts';
 import { eventually, neverWithin } from './eventually.ts';
-import { inside, lyingOn, nothing } from './lying-on.ts';
+import { lyingOn, nothing } from './lying-on.ts';
 import { LateHub } from './late-hub.ts';
 import { StatusWrites } from './status-writes.ts';
 import { stateOf } from './user.ts';
@@ -32,7 +32,7 @@ describe('a leader that was stopped between its acknowledged patch and its order
     const names = Array.from({ length: 9 }, (_, index) => `late-${index}`);
     const [kept, stopped, deleted] = [names.slice(0, 3), names.slice(3, 6), names.slice(6)] as const;
     const old = await leader();
-    await world.user.apply(...names.map((name) => counting(world.image, name)));
+    await world.user.apply(...names.map((name) => remembering(name, world.image)));
     await eventually('an assignment is acknowledged', async () => {
       const states = await Promise.all(names.map(async (name) => stateOf(await world.user.sandbox({ name }))));
       return states.some((state) => state === 'Creating') || states.includes('Started') ? true : undefined;
@@ -63,7 +63,7 @@ describe('a leader that was stopped between its acknowledged patch and its order
       for (const { metadata, status } of before) {
         const now = await world.user.sandbox(metadata);
         expect(now.status).toEqual(status);
-        if (status.state === 'Started') expect(await inside(world.runnerOf(now), metadata.uid, 'cat', '/data/boots')).toBe('boot');
+        if (status.state === 'Started') expect(await world.boots(metadata.name)).toBe(1);
       }
     } finally {
       old.thaw();
@@ -94,9 +94,8 @@ describe('every order that was ever given, given again by an operator that knows
     const ref = { name: 'replayed' };
     const [runner] = world.cluster.runners;
     if (runner === undefined) throw new Error('there is a runner');
-    const writes = new StatusWrites(world.user, ref.name);
-    const { metadata, spec } = await world.user.create(counting(world.image, ref.name));
-    const boots = async () => (await inside(runner, metadata.uid, 'cat', '/data/boots')).split('\n').filter((line) => line !== '').length;
+    const writes = await StatusWrites.follow(world.user.kubeconfig, ref.name);
+    const { metadata, spec } = await world.user.create(remembering(ref.name, world.image));
     /** In the sequence in which they were given, and in the reverse. */
     const repeat = () => {
       const config = copyConfigOf(sandboxSpecSchema.parse(spec));
@@ -120,7 +119,7 @@ describe('every order that was ever given, given again by an operator that knows
       );
       expect(again.status.contentVersion).toBe(started.status.contentVersion + 1);
       expect(repeat()).toBeGreaterThan(3);
-      await steady('runs since its second start', async () => (await boots()) === 2);
+      await steady('runs since its second start', async () => (await world.boots(ref.name, 2)) === 2);
       expect((await world.user.sandbox(ref)).status).toEqual(again.status);
       expect(late.refusals.map(({ code }) => code)).toContain('Superseded');
 
@@ -137,11 +136,6 @@ describe('every order that was ever given, given again by an operator that knows
     }
   });
 });
-
-/** Remembers its boots; a second one would be seen in its files. */
-function counting(image: string, name: string) {
-  return aSandbox(name, { image, command: after('mkdir -p /data; echo boot >> /data/boots') });
-}
 
 interface Leases {
   readonly items: readonly { readonly spec: { readonly holderIdentity?: string } }[];

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { aSandbox, after } from './a-sandbox.ts';
+import { aSandbox, remembering } from './a-sandbox.ts';
 import { eventually, longEnoughMs } from './eventually.ts';
 import { inside, lyingOn, memoryLimitOf, nothing } from './lying-on.ts';
 import { StatusWrites } from './status-writes.ts';
@@ -12,14 +12,6 @@ describe('the life of a sandbox', () => {
     world = await World.start({ runners: ['runner-1', 'runner-2'] });
   }, startTimeoutMs);
   afterAll(() => world.stop(), startTimeoutMs);
-
-  /** Remembers the boots of the sandbox in its own files. */
-  const remembering = (name: string) =>
-    aSandbox(name, { image: world.image, command: after('mkdir -p /data; echo "$GREETING" >> /data/boots') });
-  const boots = async (name: string) => {
-    const { metadata, status } = await world.user.sandbox({ name });
-    return (await inside(world.runnerOf({ status }), metadata.uid, 'cat', '/data/boots')).split('\n').filter((line) => line !== '').length;
-  };
 
   it('is applied, becomes Ready, and kubectl shows where it is', async () => {
     await world.user.apply(aSandbox('first', { image: world.image }));
@@ -36,30 +28,26 @@ describe('the life of a sandbox', () => {
 
   it('keeps its files while it is stopped, and each start costs two status writes', async () => {
     const ref = { name: 'keeper' };
-    const writes = new StatusWrites(world.user, ref.name);
+    const writes = await StatusWrites.follow(world.user.kubeconfig, ref.name);
     try {
-      await world.user.create(remembering(ref.name));
-      await world.user.untilState(ref, 'Started');
-      expect(writes.written().map(({ state }) => state)).toEqual(['Creating', 'Started']);
-      expect(await boots(ref.name)).toBe(1);
+      await world.user.create(remembering(ref.name, world.image));
+      const started = await world.user.untilState(ref, 'Started');
+      const before = await writes.upTo(started);
+      expect(before.map(({ state }) => state)).toEqual(['Creating', 'Started']);
+      expect(await world.boots(ref.name, 1)).toBe(1);
 
       await world.user.patch(ref, { desiredState: 'Stopped' });
       const stopped = await world.user.untilState(ref, 'Stopped');
       expect(stopped.status).toMatchObject({ exitCode: 0, reason: 'Stopped' });
       expect((await lyingOn(world.runnerOf(stopped), stopped.metadata.uid)).tasks).toEqual([]);
 
-      const before = writes.written().length;
+      const inAll = (await writes.upTo(stopped)).length;
       await world.user.patch(ref, { desiredState: 'Started' });
       const again = await world.user.untilState(ref, 'Started');
-      expect(
-        writes
-          .written()
-          .slice(before)
-          .map(({ state }) => state),
-      ).toEqual(['Starting', 'Started']);
+      expect((await writes.upTo(again)).slice(inAll).map(({ state }) => state)).toEqual(['Starting', 'Started']);
       expect(again.status.runnerName).toBe(stopped.status.runnerName);
       expect(again.status.contentVersion).toBe(stopped.status.contentVersion + 1);
-      expect(await boots(ref.name)).toBe(2);
+      expect(await world.boots(ref.name, 2)).toBe(2);
     } finally {
       await writes.stop();
     }
@@ -67,7 +55,7 @@ describe('the life of a sandbox', () => {
 
   it('is restarted once for each new restartID', async () => {
     const ref = { name: 'keeper' };
-    const before = await boots(ref.name);
+    const before = await world.boots(ref.name);
     await world.user.patch(ref, { restartID: 'first' });
     const restarted = await world.user.until(
       ref,
@@ -75,17 +63,17 @@ describe('the life of a sandbox', () => {
       (sandbox) => sandbox.status.restartID === 'first' && stateOf(sandbox) === 'Started',
     );
     expect(restarted.status.restartCount).toBe(0);
-    expect(await boots(ref.name)).toBe(before + 1);
+    expect(await world.boots(ref.name, before + 1)).toBe(before + 1);
 
     await world.user.kubectl('annotate', 'sandbox', ref.name, 'touched=yes');
     await world.user.patch(ref, { terminationGracePeriodSeconds: 4 });
     await world.user.untilState(ref, 'Started');
-    expect(await boots(ref.name)).toBe(before + 1);
+    expect(await world.boots(ref.name, before + 1)).toBe(before + 1);
   });
 
   it('takes a changed environment and changed limits at its next start, with its files', async () => {
     const ref = { name: 'keeper' };
-    const before = await boots(ref.name);
+    const before = await world.boots(ref.name);
     await world.user.patch(ref, {
       env: [{ name: 'GREETING', value: 'changed' }],
       resources: { limits: { memory: '96Mi' } },
@@ -97,8 +85,8 @@ describe('the life of a sandbox', () => {
       (sandbox) => sandbox.status.restartID === 'second' && stateOf(sandbox) === 'Started',
     );
     const runner = world.runnerOf({ status });
-    expect((await inside(runner, metadata.uid, 'tail', '-n1', '/data/boots')).trim()).toBe('changed');
-    expect(await boots(ref.name)).toBe(before + 1);
+    expect((await inside(runner, metadata.uid, 'tail', '-n1', '/data/boots')).trim()).toBe('boot changed');
+    expect(await world.boots(ref.name, before + 1)).toBe(before + 1);
     expect(await memoryLimitOf(runner, metadata.uid)).toBe(96 * 1024 * 1024);
   });
 
@@ -164,7 +152,10 @@ describe('the life of a sandbox', () => {
   it('kubectl get runners tells what each runner has', async () => {
     const [head, ...rows] = (await world.user.kubectl('get', 'runners')).trim().split('\n');
     expect(head?.split(/\s+/)).toEqual(['NAME', 'READY', 'SCHEDULABLE', 'SANDBOXES', 'TASKS', 'CONNECTIONS', 'REGION', 'CLASS', 'AGE']);
-    expect(rows.map((row) => row.split(/\s+/).slice(0, 3))).toEqual(world.cluster.runners.map(({ name }) => [name, 'True', 'True']));
+    expect(rows.map((row) => row.split(/\s+/).slice(0, 3))).toEqual([
+      ['runner-1', 'True', 'True'],
+      ['runner-2', 'True', 'True'],
+    ]);
     for (const { name } of world.cluster.runners) {
       await eventually(`${name} is empty and connected to the operator`, async () => {
         const { status } = await world.user.runner(name);

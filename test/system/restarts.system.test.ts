@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Runner } from '../harness/runner.ts';
-import { aSandbox, after } from './a-sandbox.ts';
+import { remembering } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
-import { containerOf, inside, lyingOn } from './lying-on.ts';
+import { containerOf, lyingOn } from './lying-on.ts';
 import { stateOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
 
@@ -13,13 +13,6 @@ describe('restarts of the parts of Berth', () => {
   }, startTimeoutMs);
   afterAll(() => world.stop(), startTimeoutMs);
 
-  /** Remembers its boots; a second one would be seen in its files. */
-  const counting = (name: string) => aSandbox(name, { image: world.image, command: after('mkdir -p /data; echo boot >> /data/boots') });
-  const boots = async (name: string) => {
-    const { metadata, status } = await world.user.sandbox({ name });
-    return (await inside(world.runnerOf({ status }), metadata.uid, 'cat', '/data/boots')).split('\n').filter((line) => line === 'boot')
-      .length;
-  };
   /** Its main process on the machine. */
   const mainProcess = async (runner: Runner, uid: string) => {
     const { namespace, id } = await containerOf(runner, uid);
@@ -42,7 +35,7 @@ describe('restarts of the parts of Berth', () => {
     { how: 'killed', end: (runner: Runner) => runner.agent.kill() },
   ])('a running sandbox is not restarted when its agent is $how, and obeys the new one', async ({ how, end }) => {
     const ref = { name: how === 'killed' ? 'through-a-kill' : 'through-a-stop' };
-    await world.user.create(counting(ref.name));
+    await world.user.create(remembering(ref.name, world.image));
     const before = await world.user.untilState(ref, 'Started');
     const runner = world.runnerOf(before);
     const [pid, agent] = [await mainProcess(runner, before.metadata.uid), await agentOf(runner)];
@@ -53,7 +46,7 @@ describe('restarts of the parts of Berth', () => {
     const { status } = await world.user.untilState(ref, 'Started');
     expect(status).toMatchObject({ contentVersion: before.status.contentVersion, restartCount: 0, startTime: before.status.startTime });
     expect(await mainProcess(runner, before.metadata.uid)).toBe(pid);
-    expect(await boots(ref.name)).toBe(1);
+    expect(await world.boots(ref.name, 1)).toBe(1);
     await world.user.patch(ref, { desiredState: 'Stopped' });
     await world.user.untilState(ref, 'Stopped');
     await world.user.delete(ref);
@@ -61,7 +54,10 @@ describe('restarts of the parts of Berth', () => {
 
   it('an exit that nobody watched is reported when the agent is back', async () => {
     const ref = { name: 'unwatched' };
-    await world.user.create({ ...counting(ref.name), spec: { ...counting(ref.name).spec, restartPolicy: 'Never' } });
+    await world.user.create({
+      ...remembering(ref.name, world.image),
+      spec: { ...remembering(ref.name, world.image).spec, restartPolicy: 'Never' },
+    });
     const before = await world.user.untilState(ref, 'Started');
     const runner = world.runnerOf(before);
     const { namespace, id } = await containerOf(runner, before.metadata.uid);
@@ -75,11 +71,11 @@ describe('restarts of the parts of Berth', () => {
   it('sandboxes that are being started when the operator is killed are started once by the next', async () => {
     const names = ['a', 'b', 'c', 'd', 'e', 'f'].map((letter) => `mid-start-${letter}`);
     const [operator] = world.cluster.operators;
-    await world.user.apply(...names.map(counting));
+    await world.user.apply(...names.map((name) => remembering(name, world.image)));
     await operator?.kill();
     await operator?.start();
     for (const name of names) await world.user.untilState({ name }, 'Started');
-    for (const name of names) expect(await boots(name)).toBe(1);
+    for (const name of names) expect(await world.boots(name)).toBe(1);
     const uids = (await Promise.all(names.map((name) => world.user.sandbox({ name })))).map(({ metadata }) => metadata.uid);
     for (const uid of uids) {
       const copies = await Promise.all(world.cluster.runners.map((runner) => lyingOn(runner, uid)));
@@ -90,7 +86,7 @@ describe('restarts of the parts of Berth', () => {
 
   it('a running sandbox is not restarted when containerd is killed, and obeys afterwards', async () => {
     const ref = { name: 'over-containerd' };
-    await world.user.create(counting(ref.name));
+    await world.user.create(remembering(ref.name, world.image));
     const before = await world.user.untilState(ref, 'Started');
     const runner = world.runnerOf(before);
     const pid = await mainProcess(runner, before.metadata.uid);
@@ -102,13 +98,13 @@ describe('restarts of the parts of Berth', () => {
     await world.user.patch(ref, { desiredState: 'Started' });
     const again = await world.user.untilState(ref, 'Started');
     expect(again.status.contentVersion).toBe(before.status.contentVersion + 1);
-    expect(await boots(ref.name)).toBe(2);
+    expect(await world.boots(ref.name, 2)).toBe(2);
     await world.user.delete(ref);
   });
 
   it('a sandbox comes back with its files when its machine lost power', async () => {
     const ref = { name: 'over-power' };
-    await world.user.create(counting(ref.name));
+    await world.user.create(remembering(ref.name, world.image));
     const before = await world.user.untilState(ref, 'Started');
     const runner = world.runnerOf(before);
     await runner.powerOff();
@@ -119,7 +115,7 @@ describe('restarts of the parts of Berth', () => {
       (sandbox) => stateOf(sandbox) === 'Started' && sandbox.status.contentVersion > before.status.contentVersion,
     );
     expect(again.status.runnerName).toBe(runner.name);
-    expect(await boots(ref.name)).toBe(2);
+    expect(await world.boots(ref.name, 2)).toBe(2);
     await world.user.delete(ref);
   });
 });

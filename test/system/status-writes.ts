@@ -1,37 +1,50 @@
-import { execa } from 'execa';
 import { isDeepStrictEqual } from 'node:util';
+import { Agent, request } from 'undici';
 import type { Sandbox } from '../../crds/sandbox.ts';
-import type { User } from './user.ts';
+import { readKubeconfig } from '../harness/kubeconfig.ts';
+import { eventually } from './eventually.ts';
 
 interface WatchedEvent {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED';
   readonly object: Sandbox;
 }
 
-/** Follows one sandbox by `kubectl get --watch` from the moment it is made until `stop`. */
+/** Every change of one sandbox, by a watch that begins before there is one. */
 export class StatusWrites {
+  readonly #dispatcher: Agent;
   readonly #events: WatchedEvent[] = [];
   readonly #abort = new AbortController();
-  readonly #done: Promise<unknown>;
 
-  constructor({ program, kubeconfig }: Pick<User, 'program' | 'kubeconfig'>, name: string, namespace = 'default') {
-    const args = [
-      'get',
-      'sandboxes',
-      '-n',
-      namespace,
-      '--field-selector',
-      `metadata.name=${name}`,
-      '--watch',
-      '--output-watch-events',
-      '-o',
-      'json',
-    ];
-    const child = execa(program, args, { env: { KUBECONFIG: kubeconfig }, reject: false, buffer: false, cancelSignal: this.#abort.signal });
-    this.#done = this.#read(child.iterable());
+  private constructor(ca: string) {
+    this.#dispatcher = new Agent({ connect: { ca }, bodyTimeout: 0 });
   }
 
-  /** The statuses that were written, in order: of every change seen so far, those in which the status differs from the one before. */
+  /** Resolves when the watch is open. Nothing of this name may exist. */
+  static async follow(kubeconfig: string, name: string, namespace = 'default'): Promise<StatusWrites> {
+    const { server, ca, token } = readKubeconfig(kubeconfig);
+    const writes = new StatusWrites(ca);
+    const query = new URLSearchParams({ watch: '1', fieldSelector: `metadata.name=${name}` });
+    const { statusCode, body } = await request(`${server}/apis/berth.dev/v1alpha1/namespaces/${namespace}/sandboxes?${query.toString()}`, {
+      dispatcher: writes.#dispatcher,
+      headers: { authorization: `Bearer ${token}` },
+      signal: writes.#abort.signal,
+    });
+    if (statusCode !== 200) throw new Error(`the watch was answered with ${statusCode}`);
+    writes.#read(body).catch((error: unknown) => {
+      if (!writes.#abort.signal.aborted) throw error;
+    });
+    return writes;
+  }
+
+  /** The statuses that were written, in order, up to this one: of every change, those in which the status is not the one before. */
+  async upTo({ metadata: { resourceVersion } }: Sandbox): Promise<readonly Sandbox['status'][]> {
+    const isThere = () =>
+      Promise.resolve(this.#events.some(({ object }) => object.metadata.resourceVersion === resourceVersion) || undefined);
+    await eventually(`the watch tells of version ${resourceVersion}`, isThere);
+    return this.written();
+  }
+
+  /** As `upTo`, of what has been told so far. */
   written(): readonly Sandbox['status'][] {
     return this.#events
       .filter(({ type, object }, index) => type === 'MODIFIED' && !isDeepStrictEqual(object.status, this.#events[index - 1]?.object.status))
@@ -40,17 +53,15 @@ export class StatusWrites {
 
   async stop(): Promise<void> {
     this.#abort.abort();
-    await this.#done.catch(() => undefined);
+    await this.#dispatcher.destroy();
   }
 
-  /** kubectl prints each event as indented JSON: a line that is only `}` ends one. */
-  async #read(lines: AsyncIterable<unknown>): Promise<void> {
-    let document = '';
-    for await (const line of lines) {
-      document += String(line);
-      if (line !== '}') continue;
-      this.#events.push(JSON.parse(document) as WatchedEvent);
-      document = '';
+  async #read(body: AsyncIterable<Buffer>): Promise<void> {
+    let rest = '';
+    for await (const chunk of body) {
+      const lines = (rest + chunk.toString()).split('\n');
+      rest = lines.pop() ?? '';
+      this.#events.push(...lines.map((line) => JSON.parse(line) as WatchedEvent));
     }
   }
 }

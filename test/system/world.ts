@@ -3,6 +3,8 @@ import type { Sandbox } from '../../crds/sandbox.ts';
 import { Cluster, type ClusterOptions } from '../harness/cluster.ts';
 import { demoImage } from '../harness/images.ts';
 import type { Runner } from '../harness/runner.ts';
+import { eventually } from './eventually.ts';
+import { inside } from './lying-on.ts';
 import { User } from './user.ts';
 
 /** A test waits for several things, each for as long as `eventually` does. */
@@ -37,6 +39,17 @@ export class World {
 
   async stop(): Promise<void> {
     await this.cluster.stop();
+  }
+
+  /** How often the main program of a `remembering` sandbox was started. A program that runs may not have come so far yet: waits for `atLeast`. */
+  async boots(name: string, atLeast = 1): Promise<number> {
+    const { metadata, status } = await this.user.sandbox({ name });
+    const runner = this.runnerOf({ status });
+    return eventually(`${name} has booted ${atLeast} times`, async () => {
+      const printed = await inside(runner, metadata.uid, 'sh', '-c', 'cat /data/boots || true');
+      const count = printed.split('\n').filter((line) => line.startsWith('boot')).length;
+      return count >= atLeast ? count : undefined;
+    });
   }
 
   /** The runner that a sandbox is on. */
