@@ -105,7 +105,7 @@ describe('the life of a sandbox', () => {
     const slow = {
       image: world.image,
       command: ['sh', '-c', 'trap "" TERM; while :; do sleep 1; done'],
-      terminationGracePeriodSeconds: 20,
+      terminationGracePeriodSeconds: 3,
     };
     const made = [
       await world.user.create(aSandbox('young', { image: world.image })),

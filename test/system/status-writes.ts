@@ -23,7 +23,7 @@ export class StatusWrites {
   static async follow(kubeconfig: string, name: string, namespace = 'default'): Promise<StatusWrites> {
     const { server, ca, token } = readKubeconfig(kubeconfig);
     const writes = new StatusWrites(ca);
-    const query = new URLSearchParams({ watch: '1', fieldSelector: `metadata.name=${name}` });
+    const query = new URLSearchParams({ watch: '1', resourceVersion: '0', fieldSelector: `metadata.name=${name}` });
     const { statusCode, body } = await request(`${server}/apis/berth.dev/v1alpha1/namespaces/${namespace}/sandboxes?${query.toString()}`, {
       dispatcher: writes.#dispatcher,
       headers: { authorization: `Bearer ${token}` },
@@ -40,7 +40,7 @@ export class StatusWrites {
   async upTo({ metadata: { resourceVersion } }: Sandbox): Promise<readonly Sandbox['status'][]> {
     const isThere = () =>
       Promise.resolve(this.#events.some(({ object }) => object.metadata.resourceVersion === resourceVersion) || undefined);
-    await eventually(`the watch tells of version ${resourceVersion}`, isThere);
+    await eventually(`the watch tells of version ${resourceVersion}`, isThere, () => this.#events);
     return this.written();
   }
 
