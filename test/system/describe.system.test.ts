@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Sandbox, SandboxManifest } from '../../crds/sandbox.ts';
 import { aSandbox } from './a-sandbox.ts';
+import { eventually } from './eventually.ts';
 import { golden, normalised } from './goldens.ts';
 import { isObserved, stateOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
@@ -56,17 +57,27 @@ describe('what kubectl shows of a sandbox', () => {
     },
   ];
 
+  /** What kubectl prints; undefined when a retry came in between. */
+  const look = async (name: string) => {
+    const before = await world.user.sandbox({ name });
+    const printed = {
+      get: await world.user.kubectl('get', 'sandbox', name),
+      wide: await world.user.kubectl('get', 'sandbox', name, '-o', 'wide'),
+      describe: await world.user.kubectl('describe', 'sandbox', name),
+    };
+    const after = await world.user.sandbox({ name });
+    const isShown =
+      after.metadata.resourceVersion === before.metadata.resourceVersion && printed.describe.includes(`  ${after.status.reason ?? ''}  `);
+    return isShown ? printed : undefined;
+  };
+
   it.each(rows)('is enough to know what is the matter: $shown', async ({ shown, spec, reach, leave }) => {
     const ref = { name: shown };
     if (leave !== undefined) world.cluster.registry.freeze();
     try {
       await world.user.create(aSandbox(ref.name, { image: world.image, ...spec() }));
       await reach(ref);
-      const printed = {
-        get: await world.user.kubectl('get', 'sandbox', ref.name),
-        wide: await world.user.kubectl('get', 'sandbox', ref.name, '-o', 'wide'),
-        describe: await world.user.kubectl('describe', 'sandbox', ref.name),
-      };
+      const printed = await eventually(`${ref.name} stays as it is while it is looked at`, () => look(ref.name));
       const text = normalised(
         Object.entries(printed)
           .map(([what, output]) => `--- ${what}\n${output}`)

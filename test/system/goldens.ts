@@ -20,11 +20,14 @@ const varying: readonly (readonly [RegExp, string])[] = [
   [/^( *Config Hash:) .*$/gm, '$1 <hash>'],
   [/^( *Retry Time:) .*$/gm, '$1 <time>'],
   [/(\d+m)?\d+s( \(x\d+ over (\d+m)?\d+s\))?/g, '<age>'],
-  [/ {2,}/g, '  '],
+  [/(?<=\S) {2,}/g, '  '],
   [/ +$/gm, ''],
 ];
 
-/** The text with everything replaced that is not the same in the next run. */
+/** The text with everything replaced that is not the same in the next run. Events of one second come in any sequence: by name, here. */
 export function normalised(text: string): string {
-  return varying.reduce((result, [pattern, word]) => result.replaceAll(pattern, word), text);
+  const [before = '', events] = varying
+    .reduce((result, [pattern, word]) => result.replaceAll(pattern, word), text)
+    .split(/(?<=^Events:.*\n.*\n.*\n)/m);
+  return events === undefined ? before : `${before}${events.trimEnd().split('\n').toSorted().join('\n')}\n`;
 }
