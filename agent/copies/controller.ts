@@ -118,6 +118,7 @@ export class CopyController {
       this.#options.log.warn({ uid, epoch, order: number, because: order }, 'An order cannot be understood');
       return { uid, epoch, order: number, code: 'Malformed', message: `The order cannot be understood: ${order}.`, highestOrder };
     }
+    this.#options.log.debug({ uid, epoch, order: number, wanted: order.wish.wanted }, 'Order received');
     const refusal = this.#convergence(uid).deliver(order);
     this.#metrics.orders.inc({ wanted: order.wish.wanted, answer: refusal?.code ?? 'Taken' });
     if (refusal !== undefined) this.#options.log.info({ uid, epoch, order: number, code: refusal.code }, 'An order was refused');
@@ -129,6 +130,7 @@ export class CopyController {
     if (this.#ended.signal.aborted) return;
     const preparation = readPreparation(message);
     const { uid, epoch } = message;
+    this.#options.log.debug({ uid, epoch }, 'Preparation received');
     const because = typeof preparation === 'string' ? preparation : this.#convergence(uid).prepareAhead(preparation);
     if (because !== undefined) this.#options.log.debug({ uid, epoch, because }, 'A preparation is left out');
   }

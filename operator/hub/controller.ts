@@ -243,6 +243,8 @@ class Session implements StreamReceiver {
     const isDue = before?.order !== order.order || (!isAccepted && now - before.at >= resendMs);
     if (!isDue) return true;
     this.#sent.set(key, { order: order.order, at: now });
+    const { uid, epoch, order: number } = order;
+    this.#options.log.debug({ runner: this.hello?.runnerName, uid, epoch, order: number }, 'Order sent');
     this.stream.send({ message: { $case: 'order', value: order } });
     return true;
   }
@@ -282,6 +284,8 @@ class Session implements StreamReceiver {
         this.#keep(takeInventory(facts, this.#inbox, message.value, now));
         return;
       case 'report':
+        for (const { uid, epoch, order, state } of message.value.copies)
+          this.#options.log.debug({ runner: runnerName, uid, epoch, order, state }, 'Report received');
         this.#keep(takeReport(facts, this.#inbox, message.value, now));
         return;
       case 'refusal':

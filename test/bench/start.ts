@@ -1,6 +1,6 @@
 /**
  * `make bench-start`: how long a start takes through Berth, beside the same four calls made to the same containerd directly.
- * Method and keys: docs/benchmarks.md. Options: `--n 100` per side and concurrency, `--etcd-fsync`.
+ * Method and keys: docs/benchmarks.md. Options: `--n 100` per side and concurrency, `--etcd-fsync`, `--only-phases`.
  */
 import { loadavg } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';

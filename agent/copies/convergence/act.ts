@@ -124,6 +124,8 @@ export class StepActor {
   async #carryOut(copy: Copy, step: CopyStep, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const abort = new AbortController();
     this.#effect = { copy, step, abort };
+    const about = { uid: this.#host.memory.uid, epoch: copy.epoch, step: step.kind };
+    this.#host.log.debug(about, 'Step begun');
     let isPassing = false;
     try {
       await work(abort.signal);
@@ -133,6 +135,7 @@ export class StepActor {
       if (abort.signal.aborted) this.#host.listFirst();
       else this.#failed(copy, step, error);
     }
+    this.#host.log.debug(about, 'Step ended');
     copy.activity = undefined;
     copy.isCreatingTask = false;
     this.#effect = undefined;
