@@ -10,7 +10,10 @@ describe('the phases of a start', () => {
     line(30, { msg: 'Report received', uid: 'u', state: 2 }),
     line(55, { msg: 'Report received', uid: 'u', state: 4 }),
   ].join('\n');
-  const agent = [line(3, { msg: 'Step begun', step: 'Prepare', uid: 'other' }), line(4, { msg: 'Step begun', step: 'Prepare', uid: 'u' })].join('\n');
+  const agent = [
+    line(3, { msg: 'Step begun', step: 'Prepare', uid: 'other' }),
+    line(4, { msg: 'Step begun', step: 'Prepare', uid: 'u' }),
+  ].join('\n');
   const starts = [{ name: 'a', uid: 'u', answered: 1_000_000, seen: 1_000_060 }];
 
   it('are told from the answer to the POST, each by its first line about that sandbox', () => {

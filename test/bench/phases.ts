@@ -24,7 +24,8 @@ interface Mark {
   readonly isAt: (line: Line, start: SeenStart) => boolean;
 }
 
-const stepOf = (msg: string, step: string) => (line: Line, start: SeenStart) => line.msg === msg && line.step === step && line.uid === start.uid;
+const stepOf = (msg: string, step: string) => (line: Line, start: SeenStart) =>
+  line.msg === msg && line.step === step && line.uid === start.uid;
 const written = (state: string) => (line: Line, start: SeenStart) =>
   line.msg === 'Sandbox status written' && line.state === state && line.key === `default/${start.name}`;
 const about = (msg: string) => (line: Line, start: SeenStart) => line.msg === msg && (line.uid ?? line.sandboxId) === start.uid;

@@ -6,149 +6,104 @@ import { loadavg } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { main } from '../../hack/fail.ts';
-import { toStderr } from '../../hack/progress.ts';
-import { Cluster } from '../harness/cluster.ts';
-import { demoImage } from '../harness/images.ts';
-import { readKubeconfig } from '../harness/kubeconfig.ts';
-import { containerOf } from '../system/lying-on.ts';
-import { BareContainerd, type Template } from './bare.ts';
-import { Sandboxes } from './sandboxes.ts';
+import type { Template } from './bare.ts';
+import { Bed } from './bed.ts';
+import { phasesOf, type SeenStart } from './phases.ts';
 import { median, rounded, summarise, table } from './statistics.ts';
 
 /** Between a clean-up and the next start, so that neither side pays for the other's clean-up. */
 const settleMs = 30;
 const warmUps = 8;
-
-interface Side {
-  /** Starts one; resolves with the milliseconds it took. */
-  readonly start: (name: string) => Promise<number>;
-  readonly remove: (name: string) => Promise<void>;
-}
+/** With debug logs, which cost a little themselves: apart from the comparison. */
+const inPhases = 40;
 
 interface Series {
-  readonly berth: readonly number[];
-  readonly bare: readonly number[];
+  readonly berth: number[];
+  readonly bare: number[];
 }
 
 await main(async () => {
-  const { values } = parseArgs({ options: { n: { type: 'string', default: '100' }, 'etcd-fsync': { type: 'boolean', default: false } } });
-  const n = Number(values.n);
-  const quiet = { BERTH_LOG_LEVEL: 'info' };
-  await using cluster = await Cluster.start({ etcdFsync: values['etcd-fsync'], operatorEnv: quiet, agentEnv: quiet, log: toStderr });
-  const image = await cluster.pushImage('demo:1', await demoImage());
-  const sandboxes = new Sandboxes({ ...readKubeconfig(cluster.kubeconfig), namespace: 'default' });
-  await sandboxes.watch();
-  const spec = { image, resources: { limits: { cpu: '500m', memory: '64Mi' } } };
-
-  const runner = cluster.runner('runner-1');
-  // The first sandbox has a shim of its own, which the next ones join: as they do, so does what is repeated from the second.
-  await startThroughBerth(sandboxes, 'first', spec);
-  await delay(1_000);
-  const { uid } = await startThroughBerth(sandboxes, 'template', spec);
-  const { namespace, id } = await containerOf(runner, uid);
-  const bare = new BareContainerd(runner.socket, namespace);
-  const template = await bare.read(id);
-  const writes: number[] = [];
-  const sides = { berth: berthSide(sandboxes, spec, writes), bare: bareSide(bare, template) };
-
-  await measure(sides, 'warm-up', warmUps, 1);
-  writes.length = 0;
-  const load = loadavg()[0] ?? Number.NaN;
-  const one = await measure(sides, 'one', n, 1);
-  const eight = await measure(sides, 'eight', n, 8);
-  const loadAfter = loadavg()[0] ?? Number.NaN;
-  await Promise.all(['first', 'template'].map((name) => sandboxes.remove(name)));
-  await sandboxes.close();
-  bare.close();
-
-  const row = (what: string, values: readonly number[]) => {
-    const { n, median, p95, p99 } = summarise(values);
-    return [what, n, median, p95, p99];
-  };
-  console.log(
-    table(
-      ['milliseconds', 'n', 'median', 'p95', 'p99'],
-      [
-        row('POST answered → Started seen, concurrency 1', one.berth),
-        row('bare containerd, concurrency 1', one.bare),
-        row('POST answered → Started seen, concurrency 8', eight.berth),
-        row('bare containerd, concurrency 8', eight.bare),
-      ],
-    ),
-  );
-  const perStart = writes.reduce((sum, count) => sum + count, 0) / writes.length;
-  console.log(
-    `load ${load.toFixed(1)} before, ${loadAfter.toFixed(1)} after; etcd fsync ${cluster.etcdFsync ? 'on' : 'off'}; runtime ${describeRuntime(template)}`,
-  );
-  console.log(`status writes per start: ${rounded(perStart)}`);
-  const result = {
-    ratio_p50_c1: rounded(median(one.berth) / median(one.bare)),
-    ratio_p50_c8: rounded(median(eight.berth) / median(eight.bare)),
-    status_writes_per_start: rounded(perStart),
-  };
-  console.log(`RESULT ${JSON.stringify(result)}`);
+  const { values } = parseArgs({
+    options: {
+      n: { type: 'string', default: '100' },
+      'etcd-fsync': { type: 'boolean', default: false },
+      'only-phases': { type: 'boolean', default: false },
+    },
+  });
+  const etcdFsync = values['etcd-fsync'];
+  console.log(await phases(etcdFsync));
+  if (values['only-phases']) return;
+  const { text, result } = await comparison(Number(values.n), etcdFsync);
+  console.log(`${text}\nRESULT ${JSON.stringify(result)}`);
 });
 
+async function comparison(n: number, etcdFsync: boolean): Promise<{ readonly text: string; readonly result: object }> {
+  await using bed = await Bed.make({ etcdFsync, logLevel: 'info' });
+  const writes: number[] = [];
+  await measure(bed, 'warm-up', warmUps, 1);
+  const before = loadavg()[0] ?? Number.NaN;
+  const one = await measure(bed, 'one', n, 1, writes);
+  const eight = await measure(bed, 'eight', n, 8, writes);
+  const after = loadavg()[0] ?? Number.NaN;
+  const times = timesTable([
+    ['POST answered → Started seen, concurrency 1', one.berth],
+    ['bare containerd, concurrency 1', one.bare],
+    ['POST answered → Started seen, concurrency 8', eight.berth],
+    ['bare containerd, concurrency 8', eight.bare],
+  ]);
+  const perStart = rounded(writes.reduce((sum, count) => sum + count, 0) / writes.length);
+  const load = `load ${before.toFixed(1)} before, ${after.toFixed(1)} after`;
+  return {
+    text: `${times}\n${load}; etcd fsync ${etcdFsync ? 'on' : 'off'}; ${describeRuntime(bed.template)}\nstatus writes per start: ${perStart}`,
+    result: {
+      ratio_p50_c1: rounded(median(one.berth) / median(one.bare)),
+      ratio_p50_c8: rounded(median(eight.berth) / median(eight.bare)),
+      status_writes_per_start: perStart,
+    },
+  };
+}
+
+/** Where the time of a start at concurrency 1 goes. */
+async function phases(etcdFsync: boolean): Promise<string> {
+  await using bed = await Bed.make({ etcdFsync, logLevel: 'debug' });
+  const starts: SeenStart[] = [];
+  for (let number = 0; number < warmUps + inPhases; number += 1) {
+    await delay(settleMs);
+    const start = await bed.startThroughBerth(`phase-${number}`);
+    if (number >= warmUps) starts.push(start);
+    await bed.sandboxes.remove(start.name);
+  }
+  const logs = [...bed.cluster.operators, bed.cluster.runner('runner-1').agent].map((part) => part.log());
+  return timesTable([...phasesOf(logs, starts)].map(([name, times]) => [`POST answered → ${name}`, times]));
+}
+
 /** At least `n` starts of each side in batches, first Berth, then bare, then Berth again; what was started is removed between two batches. */
-async function measure(
-  { berth, bare }: { readonly berth: Side; readonly bare: Side },
-  label: string,
-  n: number,
-  concurrency: number,
-): Promise<Series> {
-  const series = { berth: [] as number[], bare: [] as number[] };
+async function measure(bed: Bed, label: string, n: number, concurrency: number, writes: number[] = []): Promise<Series> {
+  const series: Series = { berth: [], bare: [] };
   for (let batch = 0; batch * concurrency < n; batch += 1) {
     const names = Array.from({ length: concurrency }, (_, index) => `${label}-${batch}-${index}`);
-    for (const [side, times] of [
-      [berth, series.berth],
-      [bare, series.bare],
-    ] as const) {
-      await delay(settleMs);
-      times.push(...(await Promise.all(names.map((name) => side.start(name)))));
-      await Promise.all(names.map((name) => side.remove(name)));
-    }
+    await delay(settleMs);
+    const berth = await Promise.all(names.map((name) => bed.startThroughBerth(name)));
+    writes.push(...names.map((name) => bed.sandboxes.statusWrites(name)));
+    await Promise.all(names.map((name) => bed.sandboxes.remove(name)));
+    await delay(settleMs);
+    const bare = await Promise.all(names.map((name) => bed.startBare(name)));
+    await Promise.all(names.map((name) => bed.removeBare(name)));
+    series.berth.push(...berth.map(({ answered, seen }) => seen - answered));
+    series.bare.push(...bare.map(({ answered, seen }) => seen - answered));
   }
   return series;
 }
 
-function berthSide(sandboxes: Sandboxes, spec: object, writes: number[]): Side {
-  return {
-    start: async (name) => {
-      const { took } = await startThroughBerth(sandboxes, name, spec);
-      writes.push(sandboxes.statusWrites(name));
-      return took;
-    },
-    remove: (name) => sandboxes.remove(name),
-  };
-}
-
-function bareSide(bare: BareContainerd, template: Template): Side {
-  return {
-    start: async (name) => {
-      const from = performance.now();
-      await bare.start(template, `bare-${name}`);
-      return performance.now() - from;
-    },
-    remove: (name) => bare.remove(template, `bare-${name}`),
-  };
-}
-
-/** From the moment when the POST was answered to the one in which Started was seen. */
-async function startThroughBerth(
-  sandboxes: Sandboxes,
-  name: string,
-  spec: object,
-): Promise<{ readonly uid: string; readonly took: number }> {
-  const started = sandboxes.started(name);
-  const { at, uid } = await sandboxes.create(name, spec);
-  return { uid, took: (await started) - at };
+function timesTable(rows: readonly (readonly [string, readonly number[]])[]): string {
+  const cells = rows.map(([what, times]) => {
+    const { n, median: middle, p95, p99 } = summarise(times);
+    return [what, n, middle, p95, p99];
+  });
+  return table(['milliseconds', 'n', 'median', 'p95', 'p99'], cells);
 }
 
 function describeRuntime({ container }: Template): string {
-  const binary = Buffer.from(container.runtime?.options?.value ?? [])
-    .toString()
-    .includes('crun')
-    ? 'crun'
-    : 'runc';
+  const binary = Buffer.from(container.runtime?.options?.value ?? []).includes('crun') ? 'crun' : 'runc';
   return `${binary}, ${container.sandbox === '' ? 'a shim each' : 'shim group'}, ${container.snapshotter}`;
 }
