@@ -18,6 +18,9 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
+/** A benchmark that hangs says so. */
+const giveUpMs = 120_000;
+
 /**
  * The Sandboxes of one namespace through plain HTTP: a kept-alive connection for requests and one watch. Not the product's own client, so that
  * this is not its own witness. Times are of `performance.now()`, taken when the bytes are here and before they are parsed.
@@ -116,7 +119,16 @@ export class Sandboxes {
   }
 
   #wait(name: string, test: Waiter['test']): Promise<number> {
-    return new Promise((resolve, reject) => this.#waiters.set(name, { test, resolve, reject }));
+    return new Promise((resolve, reject) => {
+      const timeout = setTimeout(() => reject(new Error(`${name}: nothing came of it within ${giveUpMs / 1000} s`)), giveUpMs);
+      const settled =
+        <T>(settle: (result: T) => void) =>
+        (result: T) => {
+          clearTimeout(timeout);
+          settle(result);
+        };
+      this.#waiters.set(name, { test, resolve: settled(resolve), reject: settled(reject) });
+    });
   }
 
   async #read(body: AsyncIterable<Buffer>): Promise<void> {
