@@ -185,19 +185,6 @@ describe('event recorder', () => {
     expect(again.written()).toEqual([]);
   });
 
-  it('waits with new events when asked to, but not with the end', async () => {
-    const { clock, recorder, written, stop, done } = setUp({ delayMs: 500 });
-    recorder.record(started);
-    await clock.run(499);
-    expect(written()).toHaveLength(0);
-    await clock.run(1);
-    expect(written()).toHaveLength(1);
-    recorder.record({ ...started, reason: 'Stopped' });
-    stop.abort();
-    await done;
-    expect(written()).toHaveLength(2);
-  });
-
   it('never throws', () => {
     const { recorder } = setUp();
     expect(() => recorder.record({ ...started, regarding: undefined as unknown as KubeObject })).not.toThrow();

@@ -30,8 +30,6 @@ export interface EventRecorderOptions {
   /** New events of one object: so many at once, then one every `perObjectMs`. Default 25 and 12,000 ms. */
   readonly burst?: number;
   readonly perObjectMs?: number;
-  /** A new event is written so much later, so that it does not compete with the work that it tells of. Default 0 ms. */
-  readonly delayMs?: number;
   /** Events waiting to be written; more are dropped. Default 5,000. */
   readonly queue?: number;
 }
@@ -80,7 +78,6 @@ class Recorder implements RunnableEventRecorder {
   readonly #series = new Map<string, Series>();
   readonly #buckets = new Map<string, TokenBucket>();
   readonly #queue: Series[] = [];
-  readonly #delayed = new Map<Series, Timer>();
   #wake: (() => void)[] = [];
   #closed = false;
 
@@ -107,11 +104,6 @@ class Recorder implements RunnableEventRecorder {
     let timer: Timer | undefined;
     const close = () => {
       this.#closed = true;
-      for (const [series, delay] of this.#delayed) {
-        delay.cancel();
-        this.#enqueue(series);
-      }
-      this.#delayed.clear();
       for (const wake of this.#wake.splice(0)) wake();
       timer = this.#clock.after(drainMs, () => hard.abort(new Error('shutdown')));
     };
@@ -134,7 +126,7 @@ class Recorder implements RunnableEventRecorder {
       this.#refreshLater(known);
       return;
     }
-    if (this.#queue.length + this.#delayed.size >= queue || !this.#mayRecord(event.regarding, now)) {
+    if (this.#queue.length >= queue || !this.#mayRecord(event.regarding, now)) {
       this.#results.inc({ result: 'dropped' });
       return;
     }
@@ -142,7 +134,7 @@ class Recorder implements RunnableEventRecorder {
     const series = { event: bounded(event), firstMs: nowMs, lastMs: nowMs, count: 1, written: 0, lastAt: now, waiting: false };
     this.#series.delete(key);
     this.#series.set(key, series);
-    this.#enqueueLater(series);
+    this.#enqueue(series);
     this.#forget(now, seriesMs);
   }
 
@@ -170,20 +162,6 @@ class Recorder implements RunnableEventRecorder {
     series.waiting = true;
     this.#queue.push(series);
     this.#wake.shift()?.();
-  }
-
-  #enqueueLater(series: Series): void {
-    const { delayMs = 0 } = this.#options;
-    if (delayMs === 0 || this.#closed) {
-      this.#enqueue(series);
-      return;
-    }
-    series.waiting = true;
-    const timer = this.#clock.after(delayMs, () => {
-      this.#delayed.delete(series);
-      this.#enqueue(series);
-    });
-    this.#delayed.set(series, timer);
   }
 
   #refreshLater(series: Series): void {

@@ -40,9 +40,6 @@ export interface OperatorOptions {
 /** The name of the Lease that the leader holds. */
 export const electionName = 'berth-operator';
 
-/** Events are for people: they wait until the start that they tell of has what it needs. */
-const eventDelayMs = 500;
-
 /** One operator pod without what is around it: no port, no signal, no file. The simulation runs it as it is. */
 export class Operator {
   /** Every pod has one: agents connect to all of them. */
@@ -134,7 +131,6 @@ export class Operator {
       transport,
       controller: 'berth.dev/operator',
       instance: this.#options.podName,
-      delayMs: eventDelayMs,
       clock,
       random,
       log,

@@ -13,7 +13,7 @@ import { noteFor, noteText } from '../note.ts';
 import type { CopyOrder, CopyPreparation } from '../order.ts';
 import { acceptedRecord, preparingRecord, refusalOf, rejectedRecord } from '../records.ts';
 import { isInInventory, reportOf } from '../report.ts';
-import type { CopyKey, CopyNote, CopyRuntime, ExitStatus, ResourceAmounts, RuntimeCopy } from '../runtime.ts';
+import type { CopyKey, CopyRuntime, ExitStatus, ResourceAmounts, RuntimeCopy } from '../runtime.ts';
 import { shareOf } from '../share.ts';
 import { isAlive } from '../view.ts';
 import { passingMs, StepActor } from './act.ts';
@@ -43,7 +43,6 @@ export interface ConvergenceHost {
   failed(error: unknown): void;
 }
 
-const noteMs = 500;
 const listBackoff = { initialMs: 200, maxMs: 10_000, jitter: 0.5 };
 
 /**
@@ -62,8 +61,6 @@ export class Convergence {
   #needsList = false;
   #listFailures = 0;
   #listRetry: Timer | undefined;
-  #noteTimer: Timer | undefined;
-  #isNoteDue = false;
   #pending = 0;
   #durable: Promise<void> = Promise.resolve();
 
@@ -199,7 +196,6 @@ export class Convergence {
   end(): void {
     this.#hasEnded = true;
     this.#listRetry?.cancel();
-    this.#noteTimer?.cancel();
     for (const copy of this.#memory.copies) copy.cancelTimers();
     this.#actor.end();
   }
@@ -267,10 +263,7 @@ export class Convergence {
       const step = nextStep(this.#memory.view());
       if (step.kind === 'Rest' || step.kind === 'AwaitOrder') {
         this.#settle();
-        if (!this.#isNoteDue || !(await this.#annotate())) {
-          this.#annotateLater();
-          return;
-        }
+        if (!(await this.#annotate())) return;
       } else await this.#actor.take(step);
     }
   }
@@ -305,39 +298,22 @@ export class Convergence {
     }
   }
 
-  /** A note is for people: it waits until what it tells of is done and told. */
-  #annotateLater(): void {
-    this.#isNoteDue = false;
-    if (this.#noteTimer !== undefined || this.#nextNote() === undefined) return;
-    this.#noteTimer = this.#host.clock.after(noteMs, () => {
-      this.#noteTimer = undefined;
-      this.#isNoteDue = true;
-      this.wake();
-    });
-  }
-
-  #nextNote(): { readonly copy: Copy; readonly note: CopyNote } | undefined {
-    for (const copy of this.#memory.copies) {
-      const note = noteFor(this.#memory.viewOf(copy));
-      if (note !== undefined && copy.noted !== noteText(note)) return { copy, note };
-    }
-    return undefined;
-  }
-
   /** Puts order and contentVersion on one container that does not have them; false when there is none. A failure costs only the note. */
   async #annotate(): Promise<boolean> {
     const { runtime, log } = this.#host;
     const { uid } = this.#memory;
-    const next = this.#nextNote();
-    if (next === undefined) return false;
-    const { copy, note } = next;
-    copy.noted = noteText(note);
-    try {
-      await runtime.annotate({ uid, epoch: copy.epoch }, note);
-      if (copy.observed !== undefined) copy.observed = { ...copy.observed, note };
-    } catch (err) {
-      log.debug({ uid, epoch: copy.epoch, err }, 'A container could not be annotated');
+    for (const copy of this.#memory.copies) {
+      const note = noteFor(this.#memory.viewOf(copy));
+      if (note === undefined || copy.noted === noteText(note)) continue;
+      copy.noted = noteText(note);
+      try {
+        await runtime.annotate({ uid, epoch: copy.epoch }, note);
+        if (copy.observed !== undefined) copy.observed = { ...copy.observed, note };
+      } catch (err) {
+        log.debug({ uid, epoch: copy.epoch, err }, 'A container could not be annotated');
+      }
+      return true;
     }
-    return true;
+    return false;
   }
 }
