@@ -12,7 +12,7 @@ help: ## List the targets
 
 node_modules/.installed: package.json package-lock.json .npmrc
 	@command -v npm >/dev/null || { echo "berth: npm is needed to install the dependencies: install Node (any version) first." >&2; exit 2; }
-	npm ci --no-progress && echo "installed in $$SECONDS s"
+	npm ci --no-progress --loglevel=error && echo "installed in $$SECONDS s"
 	@touch $@
 
 up: build ## Start a local Berth: etcd, kube-apiserver, registry, operator, two agents with containerd (root; repeatable)

@@ -50,7 +50,11 @@ export const LIFECYCLE_REASON_TEXTS = {
   Started: { means: 'The main program runs.' },
   Stopping: { means: 'The main program was asked to end.' },
   Stopped: { means: 'The sandbox does not run, as spec.desiredState asks.' },
-  Restarting: { means: 'A restart was requested by spec.restartID, or the spec changed.' },
+  Restarting: { means: 'A restart was requested by spec.restartID.' },
+  RestartRequired: {
+    means: 'The spec was changed while the sandbox ran. That takes effect at its next start.',
+    todo: 'Set a new spec.restartID to have it now.',
+  },
   Deleting: { means: 'The object is deleted and its copies are being removed.' },
   Deleted: { means: 'Every copy was removed.' },
   RemovalPending: {

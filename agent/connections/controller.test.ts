@@ -169,7 +169,7 @@ describe('connections', () => {
   });
 
   it('sends a large inventory in parts of one number', async () => {
-    const agent = await AnAgent.started({ capacity: { milliCPU: 1e9, memoryBytes: 1e9, diskBytes: 1e9 } });
+    const agent = await AnAgent.started({ capacity: { cpuMillis: 1e9, memoryBytes: 1e9, diskBytes: 1e9 } });
     for (let n = 0; n < copiesPerMessage + 1; n++) agent.controller.deliver(toStop(1, { uid: `u${n}` }));
     await agent.rest();
     const { latest } = await setUp(['10.0.0.1:3001'], agent);

@@ -8,7 +8,7 @@ const copy: CopyLabels = {
   note: { order: 7, contentVersion: 3 },
   configHash: 'abc',
   baseDigest: 'sha256:1',
-  requests: { milliCPU: 125, memoryBytes: 2 ** 33, diskBytes: 5 },
+  requests: { cpuMillis: 125, memoryBytes: 2 ** 33, diskBytes: 5 },
   bootID: 'boot',
   startTimeMs: 1_700_000_000_000,
   shimGroup: 'founder-1',
@@ -42,7 +42,7 @@ describe('labels', () => {
     const labels = { ...copyLabels('install', copy), 'berth.dev/requests': 'much', 'berth.dev/order': '-1' };
     expect(parseCopyLabels('install', labels)).toEqual({
       ...copy,
-      requests: { milliCPU: 0, memoryBytes: 0, diskBytes: 0 },
+      requests: { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 },
       note: { order: 0, contentVersion: 3 },
     });
   });

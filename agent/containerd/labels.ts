@@ -1,5 +1,6 @@
 import { LABELS } from '../../crds/names.ts';
-import type { CopyKey, CopyNote, ResourceAmounts } from '../copies/runtime.ts';
+import type { ResourceAmounts } from '../../crds/index.ts';
+import type { CopyKey, CopyNote } from '../copies/runtime.ts';
 
 /** Labels of containers and snapshots that only this folder reads. */
 const own = {
@@ -40,7 +41,7 @@ export interface CopyLabels {
 }
 
 export function copyLabels(installID: string, copy: CopyLabels): Record<string, string> {
-  const { milliCPU, memoryBytes, diskBytes } = copy.requests;
+  const { cpuMillis, memoryBytes, diskBytes } = copy.requests;
   return {
     [LABELS.installID]: installID,
     [LABELS.namespace]: copy.namespace,
@@ -50,7 +51,7 @@ export function copyLabels(installID: string, copy: CopyLabels): Record<string, 
     [LABELS.baseDigest]: copy.baseDigest,
     [LABELS.configHash]: copy.configHash,
     [own.bootID]: copy.bootID,
-    [own.requests]: `${milliCPU}/${memoryBytes}/${diskBytes}`,
+    [own.requests]: `${cpuMillis}/${memoryBytes}/${diskBytes}`,
     [own.shimGroup]: copy.shimGroup,
     ...noteLabels(copy.note, copy.startTimeMs),
   };
@@ -94,8 +95,8 @@ export function parseCopyLabels(installID: string, labels: Readonly<Record<strin
 }
 
 function parseRequests(text: string): ResourceAmounts {
-  const [milliCPU = 0, memoryBytes = 0, diskBytes = 0] = text.split('/').map((part) => wholeNumber(part) ?? 0);
-  return { milliCPU, memoryBytes, diskBytes };
+  const [cpuMillis = 0, memoryBytes = 0, diskBytes = 0] = text.split('/').map((part) => wholeNumber(part) ?? 0);
+  return { cpuMillis, memoryBytes, diskBytes };
 }
 
 function wholeNumber(text: string): number | undefined {

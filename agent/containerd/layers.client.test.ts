@@ -94,6 +94,23 @@ describe('readInRoot', () => {
     await expect(readInRoot(overlay('up', 'low'), '/etc/passwd')).resolves.toBe('real');
   });
 
+  it('takes a layer that cannot be read for a failure, not for one that hides nothing', async () => {
+    put('low/etc/passwd', 'low');
+    link('up', 'loop');
+    link('loop', 'up');
+    const layers = ['up', 'low'].map((layer) => join(root, layer));
+    const mounts = [
+      Mount.fromPartial({ type: 'overlay', source: 'overlay', options: [`upperdir=${layers[0] ?? ''}`, `lowerdir=${layers[1] ?? ''}`] }),
+    ];
+    await expect(readInRoot(mounts, '/etc/passwd')).rejects.toMatchObject({ code: 'ELOOP' });
+  });
+
+  it('finds nothing under a name that no file can have', async () => {
+    put('low/etc/passwd', 'low');
+    link('up/etc/passwd', 'x'.repeat(300));
+    await expect(readInRoot(overlay('up', 'low'), '/etc/passwd')).resolves.toBeUndefined();
+  });
+
   it('gives up on links in a circle, on devices and on what is too large', async () => {
     link('up/a', 'b');
     link('up/b', 'a');

@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { lstat, open, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Mount } from './gen/types/mount.ts';
@@ -10,7 +10,8 @@ const mostSymlinks = 40;
 
 /**
  * Reads a file as a container on these mounts would see it, without mounting anything: symbolic links are followed inside the container's
- * root only. Undefined when there is no such regular file, or when the snapshotter has no directories to look into.
+ * root only. Undefined when there is no such regular file, or when the snapshotter has no directories to look into. Rejects when a layer
+ * cannot be read.
  */
 export async function readInRoot(mounts: readonly Mount[], path: string): Promise<string | undefined> {
   return find(layersOf(mounts), segments(path), mostSymlinks);
@@ -43,7 +44,7 @@ async function lookUp(layers: readonly string[], name: string): Promise<Found | 
   const directories: string[] = [];
   for (const layer of layers) {
     const path = join(layer, name);
-    const stats = await lstat(path).catch(() => undefined);
+    const stats = await statOf(path);
     if (stats === undefined) continue;
     if (stats.isDirectory()) {
       directories.push(path);
@@ -55,6 +56,21 @@ async function lookUp(layers: readonly string[], name: string): Promise<Found | 
   }
   return directories.length > 0 ? { kind: 'directory', layers: directories } : undefined;
 }
+
+/**
+ * Undefined only when there is certainly nothing under this name. Any other failure is thrown: taken for absence it would show what the
+ * layer hides.
+ */
+async function statOf(path: string): Promise<Stats | undefined> {
+  try {
+    return await lstat(path);
+  } catch (error) {
+    if (absent.has((error as NodeJS.ErrnoException).code)) return undefined;
+    throw error;
+  }
+}
+
+const absent: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG']);
 
 async function read(path: string): Promise<string | undefined> {
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

@@ -81,7 +81,7 @@ async function probe(options: ProbeOptions, runtime: OciRuntime, rootfs: string)
 
 async function createProbe(options: ProbeOptions, runtime: OciRuntime, id: string, rootfs: string): Promise<void> {
   const { connection, cgroups } = options;
-  const small = { milliCPU: 1000, memoryBytes: 64 * 2 ** 20, diskBytes: 0 };
+  const small = { cpuMillis: 1000, memoryBytes: 64 * 2 ** 20, diskBytes: 0 };
   const spec = buildSpec({
     hostname: 'probe',
     user: { uid: 0, gid: 0, additionalGids: [] },

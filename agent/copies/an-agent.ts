@@ -6,7 +6,7 @@ import type { CopyReport, RunnerReport } from '../proto/gen/berth/agent/v1/agent
 import { CopyController } from './controller.ts';
 import { FakeMachine, FakeRuntime } from './fake-runtime.ts';
 import type { FakeRuntimeHooks } from './fake-runtime.ts';
-import type { ResourceAmounts } from './runtime.ts';
+import type { ResourceAmounts } from '../../crds/index.ts';
 
 export interface AnAgentOptions {
   readonly machine?: FakeMachine;
@@ -40,8 +40,8 @@ export class AnAgent {
       log: silentLogger,
       storeID: 'store-1',
       bootID: this.machine.bootID,
-      capacity: capacity ?? { milliCPU: 1000, memoryBytes: 1000, diskBytes: 1000 },
-      reserved: { milliCPU: 0, memoryBytes: 0, diskBytes: 0 },
+      capacity: capacity ?? { cpuMillis: 1000, memoryBytes: 1000, diskBytes: 1000 },
+      reserved: { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 },
       onFailed: (error) => this.failures.push(error),
     });
     this.controller.attach({

@@ -3,7 +3,7 @@ import type { CopyConfig, Order, Preparation } from '../proto/gen/berth/agent/v1
 
 /** Builders of messages for tests. */
 export function aConfig(of: Partial<CopyConfig> = {}): CopyConfig {
-  const amounts = { milliCpu: 100, memoryBytes: 100, diskBytes: 100 };
+  const amounts = { cpuMillis: 100, memoryBytes: 100, diskBytes: 100 };
   return {
     hash: 'c1',
     image: 'demo:1',

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { allocated, forSandboxes, forSlots, misfit } from './capacity.ts';
 
-const one = { milliCPU: 100, memoryBytes: 200, diskBytes: 300 };
+const one = { cpuMillis: 100, memoryBytes: 200, diskBytes: 300 };
 
 describe('capacity', () => {
   it('counts everything of what is active, and the disk of the rest', () => {
@@ -11,18 +11,18 @@ describe('capacity', () => {
         { requests: one, isActive: true },
         { requests: one, isActive: false },
       ]),
-    ).toEqual({ milliCPU: 200, memoryBytes: 400, diskBytes: 900 });
+    ).toEqual({ cpuMillis: 200, memoryBytes: 400, diskBytes: 900 });
   });
 
   it('sets aside what task slots take, and never goes below nothing', () => {
-    const machine = { milliCPU: 1000, memoryBytes: 1000, diskBytes: 1000 };
-    expect(forSandboxes(machine, forSlots(4, { milliCPU: 100, memoryBytes: 50 }))).toEqual({
-      milliCPU: 600,
+    const machine = { cpuMillis: 1000, memoryBytes: 1000, diskBytes: 1000 };
+    expect(forSandboxes(machine, forSlots(4, { cpuMillis: 100, memoryBytes: 50 }))).toEqual({
+      cpuMillis: 600,
       memoryBytes: 800,
       diskBytes: 1000,
     });
-    expect(forSandboxes(machine, forSlots(40, { milliCPU: 100, memoryBytes: 50 }))).toEqual({
-      milliCPU: 0,
+    expect(forSandboxes(machine, forSlots(40, { cpuMillis: 100, memoryBytes: 50 }))).toEqual({
+      cpuMillis: 0,
       memoryBytes: 0,
       diskBytes: 1000,
     });
@@ -30,14 +30,14 @@ describe('capacity', () => {
 
   it.each([
     { when: 'it fits exactly', wanted: one, want: undefined },
-    { when: 'cpu lacks', wanted: { ...one, milliCPU: 101 }, want: 'The runner has no room: cpu 101m wanted and 100m free.' },
+    { when: 'cpu lacks', wanted: { ...one, cpuMillis: 101 }, want: 'The runner has no room: cpu 101m wanted and 100m free.' },
     {
       when: 'memory and disk lack',
       wanted: { ...one, memoryBytes: 201, diskBytes: 301 },
       want: 'The runner has no room: memory 201 bytes wanted and 200 bytes free, disk 301 bytes wanted and 300 bytes free.',
     },
   ])('when $when says $want', ({ wanted, want }) => {
-    const capacity = { milliCPU: 200, memoryBytes: 400, diskBytes: 600 };
+    const capacity = { cpuMillis: 200, memoryBytes: 400, diskBytes: 600 };
     expect(misfit(capacity, [{ requests: one, isActive: true }], wanted)).toBe(want);
   });
 });

@@ -1,4 +1,4 @@
-import type { ResourceAmounts } from './runtime.ts';
+import type { ResourceAmounts } from '../../crds/index.ts';
 
 /** What one copy takes of the runner. */
 export interface Share {
@@ -7,12 +7,12 @@ export interface Share {
   readonly isActive: boolean;
 }
 
-export const nothing: ResourceAmounts = { milliCPU: 0, memoryBytes: 0, diskBytes: 0 };
+export const nothing: ResourceAmounts = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 };
 
 export function sumOf(amounts: readonly ResourceAmounts[]): ResourceAmounts {
   return amounts.reduce(
     (sum, one) => ({
-      milliCPU: sum.milliCPU + one.milliCPU,
+      cpuMillis: sum.cpuMillis + one.cpuMillis,
       memoryBytes: sum.memoryBytes + one.memoryBytes,
       diskBytes: sum.diskBytes + one.diskBytes,
     }),
@@ -27,13 +27,13 @@ export function allocated(shares: readonly Share[]): ResourceAmounts {
 
 /** What is set aside for task slots. */
 export function forSlots(slots: number, slot: Omit<ResourceAmounts, 'diskBytes'>): ResourceAmounts {
-  return { milliCPU: slots * slot.milliCPU, memoryBytes: slots * slot.memoryBytes, diskBytes: 0 };
+  return { cpuMillis: slots * slot.cpuMillis, memoryBytes: slots * slot.memoryBytes, diskBytes: 0 };
 }
 
 /** What the machine has for sandboxes. */
 export function forSandboxes(machine: ResourceAmounts, reserved: ResourceAmounts): ResourceAmounts {
   return {
-    milliCPU: Math.max(0, machine.milliCPU - reserved.milliCPU),
+    cpuMillis: Math.max(0, machine.cpuMillis - reserved.cpuMillis),
     memoryBytes: Math.max(0, machine.memoryBytes - reserved.memoryBytes),
     diskBytes: Math.max(0, machine.diskBytes - reserved.diskBytes),
   };
@@ -43,7 +43,7 @@ export function forSandboxes(machine: ResourceAmounts, reserved: ResourceAmounts
 export function misfit(capacity: ResourceAmounts, others: readonly Share[], wanted: ResourceAmounts): string | undefined {
   const taken = allocated(others);
   const lacking = [
-    lack('cpu', 'm', capacity.milliCPU - taken.milliCPU, wanted.milliCPU),
+    lack('cpu', 'm', capacity.cpuMillis - taken.cpuMillis, wanted.cpuMillis),
     lack('memory', ' bytes', capacity.memoryBytes - taken.memoryBytes, wanted.memoryBytes),
     lack('disk', ' bytes', capacity.diskBytes - taken.diskBytes, wanted.diskBytes),
   ].filter((text) => text !== undefined);

@@ -38,7 +38,7 @@ describe('copies of a runner', () => {
       await agent.rest();
       expect(agent.machine.done).toEqual(['prepare u1/1 Image', 'start u1/1']);
       expect(agent.last()).toBe('RUNNING #1 v1');
-      expect(agent.runners.at(-1)).toMatchObject({ startedSandboxes: 1, allocated: { milliCpu: 100, memoryBytes: 100, diskBytes: 100 } });
+      expect(agent.runners.at(-1)).toMatchObject({ startedSandboxes: 1, allocated: { cpuMillis: 100, memoryBytes: 100, diskBytes: 100 } });
     });
 
     it('that comes again starts nothing and is answered again', async () => {
@@ -59,7 +59,7 @@ describe('copies of a runner', () => {
       await agent.rest();
       expect(agent.machine.done.at(-1)).toBe('stop u1/1 10');
       expect(agent.last()).toBe('STOPPED #2 v1 Signaled ordered');
-      expect(agent.runners.at(-1)).toMatchObject({ startedSandboxes: 0, allocated: { milliCpu: 0, memoryBytes: 0, diskBytes: 100 } });
+      expect(agent.runners.at(-1)).toMatchObject({ startedSandboxes: 0, allocated: { cpuMillis: 0, memoryBytes: 0, diskBytes: 100 } });
     });
 
     it('to start in place uses what is there, also when it names the image', async () => {
@@ -322,7 +322,7 @@ describe('copies of a runner', () => {
             resolve();
           });
         });
-      const agent = await AnAgent.started({ write, capacity: { milliCPU: 0, memoryBytes: 0, diskBytes: 0 } });
+      const agent = await AnAgent.started({ write, capacity: { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 } });
       agent.controller.deliver(anOrder());
       await agent.rest();
       expect(agent.reports).toEqual([]);
@@ -441,7 +441,7 @@ describe('copies of a runner', () => {
       await agent.rest(3_600_000);
       expect(agent.controller.inventory().copies).toMatchObject([{ uid: 'u1', order: 0, contentVersion: 1 }]);
       expect(agent.machine.done).toHaveLength(2);
-      agent.controller.deliver(toPrepare(1, { config: aConfig({ requests: { milliCpu: 5000, memoryBytes: 0, diskBytes: 0 } }) }));
+      agent.controller.deliver(toPrepare(1, { config: aConfig({ requests: { cpuMillis: 5000, memoryBytes: 0, diskBytes: 0 } }) }));
       await agent.rest();
       expect(agent.machine.copies.size).toBe(1);
     });
@@ -455,7 +455,7 @@ describe('copies of a runner', () => {
   });
 
   describe('capacity', () => {
-    const small = { milliCPU: 250, memoryBytes: 250, diskBytes: 350 };
+    const small = { cpuMillis: 250, memoryBytes: 250, diskBytes: 350 };
 
     it('is for what runs or is prepared; what is stopped has its disk only', async () => {
       const agent = await AnAgent.started({ capacity: small });
@@ -480,7 +480,7 @@ describe('copies of a runner', () => {
       const agent = await AnAgent.started({ capacity: small });
       for (const uid of ['u1', 'u2', 'u3']) agent.controller.deliver(anOrder({ uid }));
       await agent.rest();
-      expect(agent.runners.every(({ allocated }) => (allocated?.milliCpu ?? 0) <= 250)).toBe(true);
+      expect(agent.runners.every(({ allocated }) => (allocated?.cpuMillis ?? 0) <= 250)).toBe(true);
     });
   });
 
@@ -489,7 +489,7 @@ describe('copies of a runner', () => {
       const agent = await AnAgent.started();
       agent.controller.prepareAhead(aPreparation());
       await agent.rest();
-      expect(agent.runners.at(-1)).toMatchObject({ allocated: { milliCpu: 100 } });
+      expect(agent.runners.at(-1)).toMatchObject({ allocated: { cpuMillis: 100 } });
       expect(agent.last()).toBe('PREPARED #0 v0');
       agent.controller.deliver(anOrder());
       await agent.rest(60_000);
@@ -516,7 +516,7 @@ describe('copies of a runner', () => {
       agent.controller.prepareAhead(aPreparation());
       await agent.rest(31_000);
       expect(agent.machine.copies.size).toBe(0);
-      expect(agent.runners.at(-1)).toMatchObject({ allocated: { milliCpu: 0, diskBytes: 0 } });
+      expect(agent.runners.at(-1)).toMatchObject({ allocated: { cpuMillis: 0, diskBytes: 0 } });
     });
 
     it('is removed after a restart of the agent', async () => {
@@ -556,7 +556,7 @@ describe('copies of a runner', () => {
       { when: 'for an epoch with an order', preparation: aPreparation({ source: { kind: SourceKind.SOURCE_KIND_IMAGE, digest: 'x' } }) },
       {
         when: 'that does not fit',
-        preparation: aPreparation({ epoch: 2, config: aConfig({ requests: { milliCpu: 9999, memoryBytes: 0, diskBytes: 0 } }) }),
+        preparation: aPreparation({ epoch: 2, config: aConfig({ requests: { cpuMillis: 9999, memoryBytes: 0, diskBytes: 0 } }) }),
       },
       { when: 'for an older epoch', preparation: aPreparation({ epoch: 0 }) },
     ])('$when is left out', async ({ preparation }) => {

@@ -10,7 +10,8 @@ import { Convergence } from './convergence/controller.ts';
 import type { ConvergenceHost } from './convergence/controller.ts';
 import { readOrder, readPreparation } from './order.ts';
 import { amountsMessage, isSameReport, isSameRunner } from './inventory.ts';
-import type { CopyKey, CopyRuntime, ResourceAmounts, RuntimeCopy, RuntimeEvent } from './runtime.ts';
+import type { ResourceAmounts } from '../../crds/index.ts';
+import type { CopyKey, CopyRuntime, RuntimeCopy, RuntimeEvent } from './runtime.ts';
 import { CopyState } from '../proto/gen/berth/agent/v1/agent.ts';
 
 /** Who is told of every change: each stream to an operator, and the Runner's status. Must not block and must not throw. */

@@ -1,8 +1,8 @@
 import type { Amounts, CopyReport, RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
-import type { ResourceAmounts } from './runtime.ts';
+import type { ResourceAmounts } from '../../crds/index.ts';
 
-export function amountsMessage({ milliCPU, memoryBytes, diskBytes }: ResourceAmounts): Amounts {
-  return { milliCpu: milliCPU, memoryBytes, diskBytes };
+export function amountsMessage({ cpuMillis, memoryBytes, diskBytes }: ResourceAmounts): Amounts {
+  return { cpuMillis: cpuMillis, memoryBytes, diskBytes };
 }
 
 /** Nothing of it is new. */
@@ -21,5 +21,5 @@ export function isSameRunner(a: RunnerReport, b: RunnerReport): boolean {
 }
 
 function isSameAmounts(a: Amounts | undefined, b: Amounts | undefined): boolean {
-  return a?.milliCpu === b?.milliCpu && a?.memoryBytes === b?.memoryBytes && a?.diskBytes === b?.diskBytes;
+  return a?.cpuMillis === b?.cpuMillis && a?.memoryBytes === b?.memoryBytes && a?.diskBytes === b?.diskBytes;
 }

@@ -24,7 +24,7 @@ function aCopy(task: RuntimeTask, of: Partial<RuntimeCopy> = {}): RuntimeCopy {
     note: { order: 0, contentVersion: 0 },
     configHash: 'c1',
     baseDigest: 'sha256:1',
-    requests: { milliCPU: 1, memoryBytes: 1, diskBytes: 1 },
+    requests: { cpuMillis: 1, memoryBytes: 1, diskBytes: 1 },
     hasContent: true,
     bootID: 'boot-1',
     task,

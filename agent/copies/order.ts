@@ -1,6 +1,7 @@
 import { SourceKind, Wanted } from '../proto/gen/berth/agent/v1/agent.ts';
 import type { Amounts, CopyConfig, Order, Preparation, RegistryCredential, Source } from '../proto/gen/berth/agent/v1/agent.ts';
-import type { AttemptSource, ContainerConfig, CopyKey, ImageCredential, ResourceAmounts } from './runtime.ts';
+import type { ResourceAmounts } from '../../crds/index.ts';
+import type { AttemptSource, ContainerConfig, CopyKey, ImageCredential } from './runtime.ts';
 
 /** An order as the agent understands it: what one copy should be. */
 export interface CopyOrder {
@@ -171,6 +172,6 @@ function configOf(config: CopyConfig): ContainerConfig | undefined {
   };
 }
 
-function amountsOf({ milliCpu, memoryBytes, diskBytes }: Amounts): ResourceAmounts {
-  return { milliCPU: milliCpu, memoryBytes, diskBytes };
+function amountsOf({ cpuMillis, memoryBytes, diskBytes }: Amounts): ResourceAmounts {
+  return { cpuMillis: cpuMillis, memoryBytes, diskBytes };
 }

@@ -33,7 +33,7 @@ describe('counter-example', () => {
   });
 
   it('V2: what was rejected once is rejected for ever, before and after a restart of the agent', async () => {
-    const full = await AnAgent.started({ capacity: { milliCPU: 0, memoryBytes: 0, diskBytes: 0 } });
+    const full = await AnAgent.started({ capacity: { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 } });
     full.controller.deliver(anOrder());
     await full.rest();
     expect(full.last()).toBe('REJECTED #1 v0 InsufficientOnRunner');

@@ -1,3 +1,4 @@
+import type { ResourceAmounts } from '../../crds/index.ts';
 import type { SandboxReason } from '../../crds/reasons.ts';
 
 /**
@@ -61,12 +62,6 @@ export interface ContainerConfig {
   readonly requests: ResourceAmounts;
   readonly limits: ResourceAmounts;
   readonly pidsLimit: number;
-}
-
-export interface ResourceAmounts {
-  readonly milliCPU: number;
-  readonly memoryBytes: number;
-  readonly diskBytes: number;
 }
 
 export interface ImageCredential {

@@ -14,8 +14,8 @@ const runners: Resource = { group: 'berth.dev', version: 'v1alpha1', plural: 'ru
 const facts: RunnerFacts = {
   identity: { storeID: 'store-1', incarnation: 3, agentID: 'agent-1', bootID: 'boot-1', version: '0.1.0' },
   report: {
-    capacity: { milliCpu: 4000, memoryBytes: 8 * 2 ** 30, diskBytes: 100 * 2 ** 30 },
-    allocated: { milliCpu: 125, memoryBytes: 512 * 2 ** 20, diskBytes: 4 * 2 ** 30 },
+    capacity: { cpuMillis: 4000, memoryBytes: 8 * 2 ** 30, diskBytes: 100 * 2 ** 30 },
+    allocated: { cpuMillis: 125, memoryBytes: 512 * 2 ** 20, diskBytes: 4 * 2 ** 30 },
     startedSandboxes: 1,
     images: [],
   },

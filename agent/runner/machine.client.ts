@@ -1,9 +1,8 @@
 import { mkdir, readFile, statfs, writeFile } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { bytes, millicores } from '../../crds/index.ts';
+import { bytes, millicores, type ResourceAmounts } from '../../crds/index.ts';
 import { BerthError, messageOf } from '../../process/errors.ts';
-import type { ResourceAmounts } from '../copies/runtime.ts';
 
 export interface CapacitySettings {
   readonly stateDir: string;
@@ -16,7 +15,7 @@ export interface CapacitySettings {
 export async function machineCapacity(settings: CapacitySettings): Promise<ResourceAmounts> {
   const { capacityCpu, capacityMemory, capacityDisk, stateDir } = settings;
   return {
-    milliCPU: capacityCpu === undefined ? availableParallelism() * 1000 : millicores(capacityCpu),
+    cpuMillis: capacityCpu === undefined ? availableParallelism() * 1000 : millicores(capacityCpu),
     memoryBytes: capacityMemory === undefined ? totalmem() : bytes(capacityMemory),
     diskBytes: capacityDisk === undefined ? await diskOf(stateDir) : bytes(capacityDisk),
   };

@@ -118,6 +118,6 @@ function typeOf(id: string): string {
 }
 
 function amounts(of: Amounts | undefined): OwnStatus['capacity'] {
-  const { milliCpu = 0, memoryBytes = 0, diskBytes = 0 } = of ?? {};
-  return { cpu: formatMillicores(milliCpu), memory: formatBytes(memoryBytes), disk: formatBytes(diskBytes) };
+  const { cpuMillis = 0, memoryBytes = 0, diskBytes = 0 } = of ?? {};
+  return { cpu: formatMillicores(cpuMillis), memory: formatBytes(memoryBytes), disk: formatBytes(diskBytes) };
 }

@@ -9,8 +9,8 @@ const input: SpecInput = {
   args: ['/bin/sh'],
   env: ['PATH=/bin'],
   cwd: '/work',
-  requests: { milliCPU: 125, memoryBytes: 64, diskBytes: 0 },
-  limits: { milliCPU: 1500, memoryBytes: 512, diskBytes: 0 },
+  requests: { cpuMillis: 125, memoryBytes: 64, diskBytes: 0 },
+  limits: { cpuMillis: 1500, memoryBytes: 512, diskBytes: 0 },
   pidsLimit: 99,
   cgroupsPath: '/berth/u-1',
   swapAccounting: true,
@@ -254,7 +254,7 @@ describe('buildSpec', () => {
     expect(buildSpec({ ...input, swapAccounting: false }).linux.resources.memory).toEqual({ limit: 512 });
   });
   it('keeps CPU numbers that the kernel accepts', () => {
-    const small = { milliCPU: 1, memoryBytes: 1, diskBytes: 0 };
+    const small = { cpuMillis: 1, memoryBytes: 1, diskBytes: 0 };
     expect(buildSpec({ ...input, requests: small, limits: small }).linux.resources.cpu).toEqual({ shares: 2, quota: 1000, period: 100000 });
   });
 });

@@ -1,4 +1,4 @@
-import type { ResourceAmounts } from '../copies/runtime.ts';
+import type { ResourceAmounts } from '../../crds/index.ts';
 import { CAPABILITIES } from './capabilities.ts';
 import type { ContainerUser, RuntimeSpec, SeccompProfile, SpecMount } from './oci.ts';
 
@@ -93,8 +93,8 @@ export function buildSpec(input: SpecInput): RuntimeSpec {
           ...(input.swapAccounting ? { swap: input.limits.memoryBytes } : {}),
         },
         cpu: {
-          shares: Math.max(smallestShares, Math.floor((input.requests.milliCPU * 1024) / 1000)),
-          quota: Math.max(smallestQuota, Math.floor((input.limits.milliCPU * cpuPeriod) / 1000)),
+          shares: Math.max(smallestShares, Math.floor((input.requests.cpuMillis * 1024) / 1000)),
+          quota: Math.max(smallestQuota, Math.floor((input.limits.cpuMillis * cpuPeriod) / 1000)),
           period: cpuPeriod,
         },
         pids: { limit: input.pidsLimit },

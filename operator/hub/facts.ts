@@ -193,7 +193,7 @@ function exitOf({ code, reason, signal, finishTimeMs, ordered }: Exit): ExitView
 }
 
 function amountsOf(amounts: Amounts | undefined): ResourceAmounts {
-  return amounts === undefined ? NOTHING : { cpuMillis: amounts.milliCpu, memoryBytes: amounts.memoryBytes, diskBytes: amounts.diskBytes };
+  return amounts === undefined ? NOTHING : { cpuMillis: amounts.cpuMillis, memoryBytes: amounts.memoryBytes, diskBytes: amounts.diskBytes };
 }
 
 function unique(uids: readonly string[]): readonly string[] {

@@ -14,12 +14,17 @@ export function conditionsOf(status: SandboxStatus, { sandbox, runner, now }: Sa
   );
 }
 
-/** The message of a started sandbox: whether what runs is what the spec says. */
-export function startedMessage({ runnerName, assignment }: SandboxStatus, { configHash }: SandboxSnapshot): string {
+/** Reason and message of a started sandbox: whether what runs is what the spec says. */
+export function startedClaim({ runnerName, assignment }: SandboxStatus, { configHash }: SandboxSnapshot): StartedClaim {
   const runs = `The main program runs on ${runnerName ?? ''}.`;
   return assignment?.configHash === configHash
-    ? runs
-    : `${runs} The spec was changed since it was started: that takes effect at its next start.`;
+    ? { reason: 'Started', message: runs }
+    : { reason: 'RestartRequired', message: `${runs} The spec was changed since it was started: that takes effect at its next start.` };
+}
+
+interface StartedClaim {
+  readonly reason: 'Started' | 'RestartRequired';
+  readonly message: string;
 }
 
 function ready(status: SandboxStatus, runner: SandboxSnapshot['runner']): Claim {

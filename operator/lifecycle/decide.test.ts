@@ -737,7 +737,15 @@ describe('what else a decision says', () => {
     const { status, events } = decide(world.snapshot());
     const message = 'The main program runs on r1. The spec was changed since it was started: that takes effect at its next start.';
     expect(status.conditions.find(({ type }) => type === 'Ready')).toMatchObject({ status: 'True', message });
-    expect(events).toEqual([{ type: 'Normal', reason: 'Started', action: 'Start', note: message }]);
+    expect(status).toMatchObject({ state: 'Started', reason: 'RestartRequired' });
+    expect(events).toEqual([{ type: 'Normal', reason: 'RestartRequired', action: 'Start', note: message }]);
+  });
+
+  it('takes that back when the spec is as it was started again', () => {
+    const changed = onR1.started().status({ reason: 'RestartRequired' });
+    const { status, events } = decide(aWorld(changed).reported(aCopy('Running')).snapshot());
+    expect(status).toMatchObject({ state: 'Started', reason: 'Started', order: changed.obj().status.order });
+    expect(events).toMatchObject([{ reason: 'Started' }]);
   });
 
   it('does not claim to know what a silent runner does', () => {

@@ -2,7 +2,7 @@ import { SANDBOX_FINALIZER, type SandboxStatus } from '../../crds/index.ts';
 import { mergePatch } from '../../kube/diff.ts';
 import { decideStart } from '../assignment/decide-start.ts';
 import { carryOut, preparationOf } from './carry-out.ts';
-import { conditionsOf, startedMessage } from './conditions.ts';
+import { conditionsOf, startedClaim } from './conditions.ts';
 import { timeLeft } from './deadlines.ts';
 import type { AssignmentNote, Decision } from './decision.ts';
 import { decideDeletion } from './deletion.ts';
@@ -74,7 +74,7 @@ function decideDeleted(world: SandboxSnapshot): Decision {
 function finished(world: SandboxSnapshot, chosen: SandboxStatus): SandboxStatus {
   const gone = world.remains.filter(({ isAbsent }) => isAbsent);
   const isGone = (runnerName: string, epoch: number) => gone.some((one) => one.runnerName === runnerName && one.epoch === epoch);
-  const started = chosen.state === 'Started' ? { reason: 'Started', message: startedMessage(chosen, world) } : {};
+  const started = chosen.state === 'Started' ? startedClaim(chosen, world) : {};
   const kept = { ...chosen, ...started, releases: chosen.releases.filter(({ runnerName, epoch }) => !isGone(runnerName, epoch)) };
   const next = { ...numbered(world, kept), observedGeneration: world.sandbox.metadata.generation };
   return { ...next, conditions: conditionsOf(next, world) };

@@ -5,8 +5,7 @@ import { reasonOf } from './blame.ts';
 /** What is told with `kubectl describe` about the step from one status to the next: one Event for each transition. */
 export function eventsOf(before: SandboxStatus, next: SandboxStatus): readonly SandboxEvent[] {
   const isStep = before.state !== next.state || before.reason !== next.reason || before.contentVersion < next.contentVersion;
-  const isChangedSpec = before.state === 'Started' && next.state === 'Started' && before.message !== next.message;
-  if (!isStep && !isChangedSpec) return [];
+  if (!isStep) return [];
   const reason: SandboxReason = reasonOf(next.reason ?? next.state);
   return [{ type: isWarning(next, reason) ? 'Warning' : 'Normal', reason, action: actions[next.state], note: next.message ?? '' }];
 }

@@ -23,5 +23,5 @@ export function copyConfigOf(spec: SandboxSpec): CopyConfig {
 }
 
 function wireAmounts({ cpuMillis, memoryBytes, diskBytes }: ResourceAmounts): Amounts {
-  return { milliCpu: cpuMillis, memoryBytes, diskBytes };
+  return { cpuMillis: cpuMillis, memoryBytes, diskBytes };
 }

@@ -49,8 +49,8 @@ export function aReport(uid: string, epoch: number, report: Partial<CopyReport> 
 }
 
 export const aRunnerReport: RunnerReport = {
-  capacity: { milliCpu: 8_000, memoryBytes: 32 * GiB, diskBytes: 200 * GiB },
-  allocated: { milliCpu: 0, memoryBytes: 0, diskBytes: 0 },
+  capacity: { cpuMillis: 8_000, memoryBytes: 32 * GiB, diskBytes: 200 * GiB },
+  allocated: { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 },
   startedSandboxes: 0,
   images: [],
 };

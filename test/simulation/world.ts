@@ -209,7 +209,7 @@ export class World {
   #machine(n: number): Machine {
     const name = `runner-${n}`;
     return new Machine(name, this.scheduler, this.random.fork(name), this.fleet, {
-      milliCPU: 8_000,
+      cpuMillis: 8_000,
       memoryBytes: 3 * 2 ** 30,
       diskBytes: 100 * 2 ** 30,
     });

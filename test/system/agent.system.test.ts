@@ -40,13 +40,13 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
       return now.agentId === hello.agentId ? undefined : now;
     });
   };
-  const amounts = { milliCpu: 50, memoryBytes: 64 * 2 ** 20, diskBytes: 2 ** 20 };
+  const amounts = { cpuMillis: 50, memoryBytes: 64 * 2 ** 20, diskBytes: 2 ** 20 };
   const config = (of: Partial<CopyConfig> = {}) =>
     aConfig({
       image: world.image,
       command: after('mkdir -p /data; echo boot >> /data/boots'),
       requests: amounts,
-      limits: { ...amounts, milliCpu: 500 },
+      limits: { ...amounts, cpuMillis: 500 },
       pidsLimit: 64,
       ...of,
     });

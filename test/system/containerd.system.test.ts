@@ -96,7 +96,7 @@ function attempt({
   credentials = [],
   config = {},
 }: Wanted = {}): Attempt {
-  const amounts = { milliCPU: 500, memoryBytes: 64 * mebibyte, diskBytes: 0 };
+  const amounts = { cpuMillis: 500, memoryBytes: 64 * mebibyte, diskBytes: 0 };
   return {
     key,
     namespace,
@@ -599,7 +599,7 @@ describe.each(['crun', 'runc'] as const)('with %s', (ociRuntime) => {
   it(
     'the limits are those of the sandbox',
     async () => {
-      const limits = { milliCPU: 250, memoryBytes: 48 * mebibyte, diskBytes: 0 };
+      const limits = { cpuMillis: 250, memoryBytes: 48 * mebibyte, diskBytes: 0 };
       const printed = await output(
         'cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max; cat pids/pids.max pids.max; cat cpu/cpu.cfs_quota_us cpu.max',
         { config: { limits, pidsLimit: 33 } },

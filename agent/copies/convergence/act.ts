@@ -279,7 +279,7 @@ function created(key: CopyKey, observed: RuntimeCopy | undefined, configHash: st
   return { ...blank, ...observed, key, configHash, hasContent: true, task: { state: 'Created' } };
 }
 
-const noRequests = { milliCPU: 0, memoryBytes: 0, diskBytes: 0 };
+const noRequests = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 };
 
 /** Preparing is ended when it is for something else than what is wanted now; a stop, when less patience is wanted. */
 function isOutdated(step: Step, now: Step): boolean {

@@ -9,14 +9,14 @@ import type { StoredCopy } from '../models/machine.ts';
 import { FleetChecks } from './fleet.ts';
 import { Violations } from './violation.ts';
 
-const amounts = { milliCPU: 100, memoryBytes: 100, diskBytes: 100 };
+const amounts = { cpuMillis: 100, memoryBytes: 100, diskBytes: 100 };
 
 function fleet() {
   const scheduler = new Scheduler();
   const violations = new Violations(() => scheduler.now);
   const checks = new FleetChecks(violations, new Trace(scheduler), (_, copy) => copy.note.contentVersion);
   const machine = (name: string) =>
-    new Machine(name, scheduler, new Random(name), checks, { milliCPU: 150, memoryBytes: 150, diskBytes: 1000 });
+    new Machine(name, scheduler, new Random(name), checks, { cpuMillis: 150, memoryBytes: 150, diskBytes: 1000 });
   const copy = (on: Machine, contentVersion: number, epoch = 1): StoredCopy => {
     const key = { uid: 'uid-1', epoch };
     const made: StoredCopy = {

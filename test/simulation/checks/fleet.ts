@@ -130,8 +130,8 @@ export class FleetChecks implements MachineObserver {
 
   #checkCapacity(machine: Machine): void {
     const held = [...machine.copies.values()].filter(({ task }) => task.state === 'Created' || task.state === 'Running');
-    const sum = (amount: 'milliCPU' | 'memoryBytes') => held.reduce((total, { requests }) => total + requests[amount], 0);
-    for (const amount of ['milliCPU', 'memoryBytes'] as const) {
+    const sum = (amount: 'cpuMillis' | 'memoryBytes') => held.reduce((total, { requests }) => total + requests[amount], 0);
+    for (const amount of ['cpuMillis', 'memoryBytes'] as const) {
       if (sum(amount) > machine.capacity[amount]) {
         this.#violations.add(
           'CapacityKept',

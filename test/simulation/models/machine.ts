@@ -1,6 +1,7 @@
 import type { Random } from '../engine/random.ts';
 import type { Scheduler } from '../engine/scheduler.ts';
-import type { CopyKey, CopyNote, ExitStatus, ResourceAmounts, RuntimeEvent } from '../../../agent/copies/runtime.ts';
+import type { ResourceAmounts } from '../../../crds/index.ts';
+import type { CopyKey, CopyNote, ExitStatus, RuntimeEvent } from '../../../agent/copies/runtime.ts';
 import { epoch } from '../engine/process.ts';
 
 /** What lies on a machine of one copy. Survives the agent, containerd and a reboot, but for its task. */

@@ -200,7 +200,7 @@ export interface RunnerReport {
 }
 
 export interface Amounts {
-  milliCpu: number;
+  cpuMillis: number;
   memoryBytes: number;
   diskBytes: number;
 }
@@ -1251,13 +1251,13 @@ export const RunnerReport: MessageFns<RunnerReport> = {
 };
 
 function createBaseAmounts(): Amounts {
-  return { milliCpu: 0, memoryBytes: 0, diskBytes: 0 };
+  return { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 };
 }
 
 export const Amounts: MessageFns<Amounts> = {
   encode(message: Amounts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.milliCpu !== 0) {
-      writer.uint32(8).int64(message.milliCpu);
+    if (message.cpuMillis !== 0) {
+      writer.uint32(8).int64(message.cpuMillis);
     }
     if (message.memoryBytes !== 0) {
       writer.uint32(16).int64(message.memoryBytes);
@@ -1286,7 +1286,7 @@ export const Amounts: MessageFns<Amounts> = {
               break;
             }
 
-            message.milliCpu = longToNumber(reader.int64());
+            message.cpuMillis = longToNumber(reader.int64());
             continue;
           }
           case 2: {
@@ -1322,7 +1322,7 @@ export const Amounts: MessageFns<Amounts> = {
   },
   fromPartial<I extends Exact<DeepPartial<Amounts>, I>>(object: I): Amounts {
     const message = createBaseAmounts();
-    message.milliCpu = object.milliCpu ?? 0;
+    message.cpuMillis = object.cpuMillis ?? 0;
     message.memoryBytes = object.memoryBytes ?? 0;
     message.diskBytes = object.diskBytes ?? 0;
     return message;
