@@ -110,6 +110,5 @@ export const objectMetadataSchema = z.object({
   deletionTimestamp: z.string().optional(),
   finalizers: z.array(z.string()).default([]),
   labels: z.record(z.string(), z.string()).default({}),
-  annotations: z.record(z.string(), z.string()).default({}),
 });
 export type ObjectMetadata = DeepReadonly<z.output<typeof objectMetadataSchema>>;
