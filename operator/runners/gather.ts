@@ -1,7 +1,7 @@
 import type { ResourceAmounts, Runner } from '../../crds/index.ts';
 import type { Cache } from '../../kube/types.ts';
 import { NOTHING, add, subtract } from '../assignment/amounts.ts';
-import type { AgentView, Load, RunnerView } from '../assignment/runner-view.ts';
+import type { AgentView, FailureView, Load, RunnerView } from '../assignment/runner-view.ts';
 import type { RunnerFacts } from '../hub/facts.ts';
 import type { Claim } from '../sandboxes/claims.ts';
 import { afterFailure, afterSuccess, failureView, noFailures, type FailureHistory } from './failures.ts';
@@ -74,9 +74,21 @@ export interface FleetSources {
   readonly claims: Claims;
 }
 
+/** What a view of a runner is made of, beside the object. */
+interface Ingredients {
+  readonly facts: RunnerFacts | undefined;
+  readonly isReady: boolean;
+  readonly load: Load;
+  readonly failures: FailureView;
+  /** What the agent counts for the sandbox that is decided on. */
+  readonly own: ResourceAmounts;
+}
+
 /** Every runner as a decision about one sandbox sees it. */
 export class Fleet {
   readonly #sources: FleetSources;
+  /** The views that all sandboxes share which are not on the runner: the next decision most often sees the same. */
+  readonly #shared = new WeakMap<Runner, Ingredients & { readonly view: RunnerView }>();
   #failures: FailureHistory = noFailures;
 
   constructor(sources: FleetSources) {
@@ -101,24 +113,45 @@ export class Fleet {
     this.#failures = afterSuccess(this.#failures, runnerName);
   }
 
-  #view({ metadata, spec, status }: Runner, key: string, now: number): RunnerView {
+  #view(runner: Runner, key: string, now: number): RunnerView {
     const { facts, liveness, claims } = this.#sources;
-    const { name } = metadata;
-    const known = facts(name);
+    const { name } = runner.metadata;
     const own = claims.of(key);
-    const agent = known?.isConnected === true ? agentView(known, own?.runnerName === name ? own.amounts : NOTHING) : undefined;
-    return {
-      name,
-      labels: metadata.labels,
-      spec,
+    const isOn = own?.runnerName === name;
+    const ingredients: Ingredients = {
+      facts: facts(name),
       isReady: liveness.isReady(name),
-      storeID: agent?.storeID ?? status.storeID,
-      bootID: agent?.bootID ?? status.bootID,
-      agent,
       load: claims.load(name, key),
       failures: failureView(this.#failures, name, now),
+      own: isOn ? own.amounts : NOTHING,
     };
+    if (isOn) return viewOf(runner, ingredients);
+    const shared = this.#shared.get(runner);
+    if (shared !== undefined && isSame(shared, ingredients)) return shared.view;
+    const view = viewOf(runner, ingredients);
+    this.#shared.set(runner, { ...ingredients, view });
+    return view;
   }
+}
+
+/** All of them are values that are replaced when they change. */
+function isSame(a: Ingredients, b: Ingredients): boolean {
+  return a.facts === b.facts && a.isReady === b.isReady && a.load === b.load && a.failures === b.failures;
+}
+
+function viewOf({ metadata: { name, labels }, spec, status }: Runner, { facts, isReady, load, failures, own }: Ingredients): RunnerView {
+  const agent = facts?.isConnected === true ? agentView(facts, own) : undefined;
+  return {
+    name,
+    labels,
+    spec,
+    isReady,
+    storeID: agent?.storeID ?? status.storeID,
+    bootID: agent?.bootID ?? status.bootID,
+    agent,
+    load,
+    failures,
+  };
 }
 
 function agentView({ storeID, bootID, isComplete, capacity, allocated, images }: RunnerFacts, own: ResourceAmounts): AgentView {
