@@ -58,7 +58,8 @@ export const LIFECYCLE_REASON_TEXTS = {
   Deleting: { means: 'The object is deleted and its copies are being removed.' },
   Deleted: { means: 'Every copy was removed.' },
   RemovalPending: {
-    means: 'A copy could not be removed because its runner is away. It is noted in the Runner and removed when the runner is back.',
+    means:
+      'A copy was not removed in time, mostly because its runner is away. It is noted in the Runner and removed as soon as that can be done.',
   },
   Released: { means: 'A copy that is not needed any more was removed from its runner.' },
   Completed: { means: 'The main program ended with exit code 0.' },

@@ -65,6 +65,9 @@ const removalSchema = z.object({
   name: text(253).describe('Name of the deleted object.'),
   storeID: identity().describe('The store that holds the copy.'),
   order: counter().describe('Number of the order to remove it.'),
+  graceSeconds: wholeNumber(0, 3600)
+    .default(10)
+    .describe('The terminationGracePeriodSeconds of the deleted object, for a main program that still runs.'),
   startTime: time().describe('When the object was deleted.'),
 });
 

@@ -12,6 +12,7 @@ const removal = (uid: string, more: Partial<Removal> = {}): Removal => ({
   name: uid,
   storeID: 'store-r1',
   order: 5,
+  graceSeconds: 30,
   startTime: '2026-01-01T00:00:00Z',
   ...more,
 });
@@ -43,7 +44,7 @@ describe('copies of deleted sandboxes', () => {
     expect(planRemovals(given, undefined)).toEqual({ removals: given.status.removals, orders: [] });
     const { removals, orders } = planRemovals(given, facts([aReport('a', 1)]));
     expect(removals).toBe(given.status.removals);
-    expect(orders).toMatchObject([{ uid: 'a', epoch: 1, order: 5, wanted: 4, storeId: 'store-r1', bootId: '' }]);
+    expect(orders).toMatchObject([{ uid: 'a', epoch: 1, order: 5, wanted: 4, storeId: 'store-r1', bootId: '', graceSeconds: 30 }]);
   });
 
   it('are dropped when they are proven absent, of their store', () => {

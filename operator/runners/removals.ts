@@ -33,7 +33,7 @@ function raised(removal: Removal, facts: RunnerFacts): Removal {
   return isUsedUp ? { ...removal, order: Math.max(removal.order, refusal.highestOrder) + 1 } : removal;
 }
 
-function absentOrder({ uid, namespace, name, epoch, order, storeID }: Removal): Order {
+function absentOrder({ uid, namespace, name, epoch, order, storeID, graceSeconds }: Removal): Order {
   return {
     uid,
     namespace,
@@ -46,7 +46,7 @@ function absentOrder({ uid, namespace, name, epoch, order, storeID }: Removal): 
     contentVersion: 0,
     source: undefined,
     config: undefined,
-    graceSeconds: 0,
+    graceSeconds,
     credentials: [],
   };
 }
