@@ -120,6 +120,28 @@ describe('a sandbox that should run', () => {
       want: { state: 'Error', reason: 'ContentMissing', runnerName: 'r1', contentVersion: 1 },
     },
     {
+      when: 'D6: the object of its runner is gone while the agent, which has the very disk, says that it runs',
+      given: aWorld(onR1.started()).reported(aCopy('Running')).withoutRunnerObjects(),
+      want: { state: 'Started', order: 1, contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent has another disk',
+      given: aWorld(onR1.started()).runners(aRunner('r1').wiped()).withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent has not told all that it has',
+      given: aWorld(onR1.started())
+        .runners(aRunner('r1').agent({ isComplete: false }))
+        .withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent does not have the copy',
+      given: aWorld(onR1.started()).withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
       when: 'D6: its runner came back with another disk',
       given: aWorld(onR1.stopped()).runners(aRunner('r1').wiped(), aRunner('r2')),
       want: { state: 'Error', reason: 'ContentMissing', runnerName: 'r1', contentVersion: 1 },
