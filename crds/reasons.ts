@@ -128,6 +128,10 @@ export const RUNNER_REASON_TEXTS = {
   ConnectionRefused: { means: 'The operator pod refused the connection. The message says why.' },
   Unknown: { means: 'The agent does not report, so that its connections are not known.' },
   UnclaimedCopy: { means: 'A copy on the runner belongs to no Sandbox. It is kept and listed.', todo: 'Adopt or discard it.' },
+  RemovalsForgotten: {
+    means:
+      'More copies of deleted Sandboxes wait for their removal than the Runner can note, on disks that did not come back above all. The oldest are noted no more: should their disk come back, they belong to no Sandbox.',
+  },
   StoreChanged: { means: 'The runner came back with another disk under the same name.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 

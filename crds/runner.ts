@@ -16,6 +16,8 @@ import { counter, mapList, refused, time, wholeNumber, type DeepReadonly, text }
 /** A runner: a node with an agent. Its spec is the administrator's; the agent creates the object once and never writes the spec again. */
 
 const MAX_CONNECTIONS = 256;
+/** As many copies as a Runner can note for removal. */
+export const MAX_REMOVALS = 2048;
 
 export const runnerSpecSchema = z
   .object({
@@ -101,9 +103,11 @@ export const runnerStatusSchema = z
     unclaimed: mapList(unclaimedSchema, ['uid', 'epoch'], 1024)
       .default([])
       .describe('Copies that no Sandbox claims, kept until somebody decides.'),
-    removals: mapList(removalSchema, ['uid', 'epoch'], 2048)
+    removals: mapList(removalSchema, ['uid', 'epoch'], MAX_REMOVALS)
       .default([])
-      .describe('Copies of deleted Sandboxes that are to be removed when the runner is back. Written by the operator.'),
+      .describe(
+        'Copies of deleted Sandboxes that are to be removed when the runner, or the disk they lie on, is back. Written by the operator.',
+      ),
     conditions: conditions(MAX_CONNECTIONS)
       .default([])
       .describe('Ready, Schedulable, and connection.berth.dev/<address> for each operator pod.'),
