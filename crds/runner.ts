@@ -35,8 +35,14 @@ export const runnerSpecSchema = z
       .describe('Class of the runner, for spec.placement.runnerClassName of sandboxes.'),
     maxStarted: wholeNumber(0, 10_000)
       .default(35)
-      .describe('Started sandboxes above which a starting sandbox is placed elsewhere if it can be.'),
-    taskSlots: wholeNumber(0, 1000).default(4).describe('Tasks that the runner does at once.'),
+      .describe(
+        'Started sandboxes above which a sandbox that has no files yet is placed elsewhere if it can be. Others are not moved for it yet.',
+      ),
+    taskSlots: wholeNumber(0, 1000)
+      .default(4)
+      .describe(
+        'Task slots for which taskSlotResources are set aside. That is all: tasks cannot be run yet. 0 gives everything to sandboxes.',
+      ),
     taskSlotResources: z
       .object({
         cpu: quantity('spec.taskSlotResources.cpu', '0', '1024', '500m').default('100m').describe('Processor time of one slot.'),
