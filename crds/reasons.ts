@@ -77,7 +77,11 @@ export const LIFECYCLE_REASON_TEXTS = {
 
 /** Why a sandbox could not be created, started, stopped or removed. */
 export const FAILURE_REASON_TEXTS = {
-  InvalidSpec: { means: 'The spec can not be read by this version of Berth. The message names the field.', todo: 'Correct the field.' },
+  InvalidSpec: {
+    means:
+      'The runner can make no container of what the spec and the image say, of a user id that is out of range for example. The message says of what.',
+    todo: 'Correct the spec, or create another Sandbox with another image.',
+  },
   ImageNotFound: {
     means: 'The registry does not have the image.',
     todo: 'Correct spec.image by creating another Sandbox, or push the image.',
