@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { parseNanos } from '../crds/index.ts';
+import { isAddress, isListenAddress } from '../process/address.ts';
 import { listOf } from '../process/config.ts';
 import { logLevels } from '../process/log.ts';
-import { isAddress } from './connections/address-id.ts';
 
 const address = z.string().refine(isAddress, { message: 'each must be host:port, such as 10.0.0.5:3001' });
 const amount = z
@@ -41,7 +41,7 @@ export const agentSettings = z.object({
   cgroupParent: z.string().startsWith('/').default('/berth').describe('The cgroup above those of the sandboxes.'),
   healthListen: z
     .string()
-    .refine(isAddress, { message: 'must be host:port' })
+    .refine(isListenAddress, { message: 'must be host:port' })
     .default('0.0.0.0:8080')
     .describe('Address of /healthz, /readyz and /metrics.'),
   installId: z.string().min(1).max(63).default('berth').describe('The installation whose sandboxes this agent hosts.'),

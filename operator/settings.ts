@@ -1,5 +1,8 @@
 import { z } from 'zod';
+import { isListenAddress } from '../process/address.ts';
 import { logLevels } from '../process/log.ts';
+
+const listenAddress = z.string().refine(isListenAddress, { message: 'must be host:port, such as 0.0.0.0:3001' });
 
 /** The settings of the operator: variables BERTH_…, or flags. */
 export const operatorSettings = z.object({
@@ -10,13 +13,13 @@ export const operatorSettings = z.object({
     .default('berth-system')
     .describe('Namespace of the operator: its election, the Leases and the ServiceAccount of the agents.'),
   podName: z.string().min(1).optional().describe('Name of this pod. Default: the host name.'),
-  listen: z.string().default('0.0.0.0:3001').describe('Address on which agents connect.'),
+  listen: listenAddress.default('0.0.0.0:3001').describe('Address on which agents connect.'),
   tlsCert: z.string().optional().describe('PEM file of the certificate of the operator. Read again when it changes.'),
   tlsKey: z
     .string()
     .optional()
     .describe('PEM file of its key. Without both, only the loopback interface is listened on, and agents are not asked who they are.'),
-  healthListen: z.string().default('0.0.0.0:8080').describe('Address of /healthz, /readyz and /metrics.'),
+  healthListen: listenAddress.default('0.0.0.0:8080').describe('Address of /healthz, /readyz and /metrics.'),
   logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
   audience: z.string().min(1).default('berth-operator').describe("Audience that the agents' tokens must have."),
   workers: z.coerce.number().int().min(1).max(256).default(16).describe('Sandboxes worked on at the same time.'),

@@ -3,6 +3,7 @@ import type { Clock, Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics, type Counter, type Gauge, type Metrics } from '../../process/metrics.ts';
+import { resendMs } from '../lifecycle/decide.ts';
 import { connectedLine } from '../log-lines.ts';
 import {
   copyKey,
@@ -48,8 +49,6 @@ export interface AgentInstance {
 const greetingMs = 10_000;
 /** Streams that may wait for their Welcome at once: enough for a large fleet that comes back in one moment. */
 const mostStrangers = 1024;
-/** How long an order waits for its acceptance before it is sent again on the same stream. */
-const resendMs = 10_000;
 
 /**
  * The streams of all agents to this operator pod, and what the agents say. Knows no gRPC: `hub.server.ts` feeds it. Decides nothing: it keeps

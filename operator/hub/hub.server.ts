@@ -2,6 +2,7 @@ import { createServer as createPlainServer, type AddressInfo, type Server as Pla
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import { Server, ServerCredentials, status, type ServerDuplexStream } from '@grpc/grpc-js';
 import { AgentHubService, type AgentMessage, type OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { isLoopback } from '../../process/address.ts';
 import { BerthError } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
 import type { TlsReloader } from '../../process/tls.ts';
@@ -80,11 +81,6 @@ export async function startHubServer(options: HubServerOptions): Promise<HubServ
       await closed;
     },
   };
-}
-
-/** True for an address that only this machine reaches. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
 function listenerFor(tls: TlsReloader | undefined, connected: (socket: Socket) => void): PlainServer | TlsServer {

@@ -9,6 +9,7 @@ import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Metrics } from '../../process/metrics.ts';
 import type { Hub } from '../hub/controller.ts';
+import { resendMs } from '../lifecycle/decide.ts';
 import { hasConditions, runnerConditions } from './conditions.ts';
 import type { Liveness } from './gather.ts';
 import { applyRemovals } from './removals.client.ts';
@@ -174,8 +175,6 @@ export class RunnerController {
     return times.length === 0 ? undefined : { requeueAfterMs: Math.min(...times) + 1 };
   }
 }
-
-const resendMs = 10_000;
 
 /** What a decision looks at has changed: not the numbers that an agent writes every few seconds. */
 function isOfInterest(runner: Runner, old: Runner): boolean {
