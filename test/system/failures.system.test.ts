@@ -47,7 +47,7 @@ describe('what goes wrong with a sandbox', () => {
       names: () => /private:1/,
       spec: () => ({ image: `${guarded.address}/private:1` }),
       before: async () => {
-        await world.user.apply(pullSecret('good', guarded.address, { username: 'puller', password: 'right' }));
+        await world.user.apply(pullSecret('good', `${guarded.address}/private`, { username: 'puller', password: 'right' }));
       },
       correct: (ref) => world.user.patch(ref, { imagePullSecrets: [{ name: 'good' }] }),
     },
