@@ -18,9 +18,13 @@ import {
 
 /** The sandbox that a user asks for. The operator never writes it. */
 
-const HOST = '[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?';
-const NAME = '[a-z0-9]+([._-]+[a-z0-9]+)*';
-const IMAGE = new RegExp(`^(${HOST}/)?${NAME}(/${NAME})*(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$`);
+const LABEL = '[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?';
+const PORT = ':([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])';
+/** With a dot or a port: else the first part is an owner on Docker Hub, as it is for pods. */
+const HOST = `${LABEL}((\\.${LABEL})+(${PORT})?|${PORT})`;
+const OWNER = '[a-z0-9]+((_|__|-+)[a-z0-9]+)*';
+const PART = '[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*';
+const IMAGE = new RegExp(`^(${PART}|(${HOST}|${OWNER})(/${PART})+)(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$`);
 const ENV_NAME = /^[-._A-Za-z][-._A-Za-z0-9]*$/;
 const NO_NUL = /^[^\x00]*$/;
 

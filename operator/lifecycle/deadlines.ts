@@ -9,11 +9,13 @@ export const limits = {
   starting: 60_000,
   /** On top of the grace period. */
   stopping: 30_000,
+  /** At least; never less than the grace period and `stopping`. */
   deleting: 120_000,
 } as const;
 
 /** When the state is given up if nothing happens, counted from `since`; undefined for states that may last. */
 export function deadlineOf(state: SandboxStatus['state'], since: number, graceSeconds: number): number | undefined {
+  const stopped = since + graceSeconds * 1000 + limits.stopping;
   switch (state) {
     case 'Creating':
     case 'Restoring':
@@ -21,9 +23,9 @@ export function deadlineOf(state: SandboxStatus['state'], since: number, graceSe
     case 'Starting':
       return since + limits.starting;
     case 'Stopping':
-      return since + graceSeconds * 1000 + limits.stopping;
+      return stopped;
     case 'Deleting':
-      return since + limits.deleting;
+      return Math.max(stopped, since + limits.deleting);
     default:
       return undefined;
   }

@@ -104,7 +104,7 @@ function tell({ events }: ActPorts, regarding: Sandbox, notes: readonly SandboxE
 
 /** What is left on runners is noted first: then the object may go. */
 async function removeFinalizer(ports: ActPorts, sandbox: Sandbox, { removals, events }: Decision): Promise<void> {
-  for (const { runnerName, removal } of removals) await noteRemoval(ports.runners, runnerName, removal);
+  for (const { runnerName, removal } of removals) await noteRemoval(ports, runnerName, removal);
   const others = sandbox.metadata.finalizers.filter((finalizer) => finalizer !== SANDBOX_FINALIZER);
   try {
     await ports.sandboxes.setFinalizers(sandbox, others);
