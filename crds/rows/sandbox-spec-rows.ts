@@ -3,6 +3,7 @@ import { ABSENT, refusedRow, row, type Row } from './row.ts';
 
 /** As much as is allowed: what is within the bounds must be within the API server's budget for CEL, too. */
 const longest = (length: number, index: number) => `${'n'.repeat(length - 4)}${1000 + index}`;
+const halves = (length: number) => ['a'.repeat(length / 2), 'a'.repeat(length / 2)];
 const many = (count: number, item: (index: number) => unknown) => Array.from({ length: count }, (_, index) => item(index));
 
 export const sandboxSpecRows: readonly Row[] = [
@@ -41,12 +42,22 @@ export const sandboxSpecRows: readonly Row[] = [
     [[{ name: 'a' }, { name: 'a' }], many(17, (n) => ({ name: `s${n}` })), 'a'],
   ),
   row('spec.imagePullSecrets[].name', ['registry', 'a.b'], [ABSENT, '', 'A b', 'a'.repeat(254), 1]),
-  row('spec.command[]', [[], ['sh', ''], ABSENT], [['a\0b'], [1], many(257, () => 'a'), 'sh']),
-  row('spec.args[]', [[], ['-c', 'echo "$HOME"\n', '✓'], ABSENT], [['a\0b'], ['a'.repeat(131_073)], many(1025, () => 'a'), 'sh']),
+  // Together they may have 262,144 characters; the base has some in each of the three.
+  row('spec.command[]', [[], ['sh', ''], halves(262_000), ABSENT], [['a\0b'], [1], many(257, () => 'a'), halves(262_144), 'sh']),
+  row(
+    'spec.args[]',
+    [[], ['-c', 'echo "$HOME"\n', '✓'], many(1024, () => '✓'.repeat(255)), ABSENT],
+    [['a\0b'], ['a'.repeat(131_073)], many(1025, () => 'a'), many(1024, () => 'a'.repeat(256)), 'sh'],
+  ),
   row(
     'spec.env[]',
-    [[], [{ name: 'A' }, { name: 'B', value: 'b' }], many(256, (n) => ({ name: longest(256, n), value: 'v' })), ABSENT],
-    [[{ name: 'A' }, { name: 'A' }], many(257, (n) => ({ name: `V${n}` })), { A: 'a' }],
+    [[], [{ name: 'A' }, { name: 'B', value: 'b' }], many(256, (n) => ({ name: longest(256, n), value: 'v'.repeat(767) })), ABSENT],
+    [
+      [{ name: 'A' }, { name: 'A' }],
+      many(257, (n) => ({ name: `V${n}` })),
+      many(256, (n) => ({ name: longest(256, n), value: 'v'.repeat(768) })),
+      { A: 'a' },
+    ],
   ),
   row('spec.env[].name', ['A', '_a.b-c9', 'a'.repeat(256)], [ABSENT, '', '1A', 'A=B', 'A B', 'a'.repeat(257), 1]),
   row('spec.env[].value', ['', 'two\nlines', '✓'.repeat(131_072), ABSENT], ['a\0b', 'a'.repeat(131_073), 1, true]),
