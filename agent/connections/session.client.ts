@@ -7,6 +7,7 @@ import type {
   OperatorMessage,
   Refusal,
   RunnerReport,
+  Unclaimed,
   Welcome,
 } from '../proto/gen/berth/agent/v1/agent.ts';
 import { helloOf, refuseWelcome } from './handshake.ts';
@@ -30,6 +31,8 @@ export interface SessionOptions {
 export interface SessionOwner {
   welcomed(welcome: Welcome): void;
   peers(addresses: readonly string[]): void;
+  /** The leader says which copies nobody claims. */
+  unclaimed(said: Unclaimed): void;
   ended(end: StreamEnd): void;
 }
 
@@ -122,6 +125,9 @@ export class Session implements ReportSink {
         return;
       case 'peers':
         owner.peers(message.value.addresses);
+        return;
+      case 'unclaimed':
+        owner.unclaimed(message.value);
     }
   }
 
