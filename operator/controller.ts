@@ -16,6 +16,7 @@ import { RunnerController, RunnerLeases } from './runners/controller.ts';
 import { Claims, Fleet } from './runners/gather.ts';
 import { claimOf } from './sandboxes/claims.ts';
 import { SandboxController, countByState, patienceMs, sandboxIndexes } from './sandboxes/controller.ts';
+import { UnclaimedController } from './unclaimed/controller.ts';
 
 export interface OperatorOptions {
   readonly transport: KubeTransport;
@@ -106,7 +107,7 @@ export class Operator {
 
   /** Why it is not alive, in a sentence: a reconcile that takes longer than `limitMs`. */
   stuck(limitMs: number): string | undefined {
-    return this.#term?.sandboxes.stuck(limitMs) ?? this.#term?.runners.stuck(limitMs);
+    return this.#term?.controllers.map((controller) => controller.stuck(limitMs)).find((reason) => reason !== undefined);
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
@@ -137,15 +138,16 @@ export class Operator {
       metrics,
     });
     const runnerClient = createClient({ transport, resource: runnerResource, parse: readRunner, cache: this.#runners });
-    const shared = { clock, random, log, metrics, hub: this.hub, isLeader: () => this.#elector.isLeader() && !signal.aborted };
+    const sandboxClient = createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes });
+    const isLeader = () => this.#elector.isLeader() && !signal.aborted;
+    const shared = { clock, random, log, metrics, hub: this.hub, events, isLeader };
     const sandboxes = new SandboxController({
       ...shared,
       transport,
       sandboxes: this.#sandboxes,
-      sandboxClient: createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes }),
+      sandboxClient,
       runnerClient,
       fleet,
-      events,
       workers: this.#options.workers,
     });
     const runners = new RunnerController({
@@ -156,18 +158,19 @@ export class Operator {
       patientUntil: clock.monotonic() + patienceMs,
       changed: (runnerName) => sandboxes.runnerChanged(runnerName, 'Object'),
     });
+    const unclaimed = new UnclaimedController({ ...shared, sandboxes: this.#sandboxes, sandboxClient, runners: this.#runners });
     const writing = events.run(stop.signal);
-    const done = Promise.all([sandboxes.run(signal), runners.run(signal)]).then(async () => {
+    const done = Promise.all([sandboxes.run(signal), runners.run(signal), unclaimed.run(signal)]).then(async () => {
       unsubscribe();
       stop.abort();
       await writing;
     });
-    return { sandboxes, runners, done };
+    return { controllers: [sandboxes, runners, unclaimed], runners, done };
   }
 }
 
 interface Term {
-  readonly sandboxes: SandboxController;
+  readonly controllers: readonly { stuck(limitMs: number): string | undefined }[];
   readonly runners: RunnerController;
   readonly done: Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { AgentMessage, Hello, Order, Preparation } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { AgentMessage, Hello, Order, Preparation, Unclaimed } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Clock, Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
@@ -113,6 +113,11 @@ export class Hub {
   /** Sends a preparation, which may be lost. */
   prepare(runnerName: string, preparation: Preparation): void {
     this.#streams.get(runnerName)?.stream.send({ message: { $case: 'preparation', value: preparation } });
+  }
+
+  /** Tells the agent which of its copies nobody claims; lost when it is not connected. */
+  tell(runnerName: string, unclaimed: Unclaimed): void {
+    this.#streams.get(runnerName)?.stream.send({ message: { $case: 'unclaimed', value: unclaimed } });
   }
 
   /** The connected agents by instance id. */

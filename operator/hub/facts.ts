@@ -146,10 +146,12 @@ function entryOf(report: CopyReport, facts: RunnerFacts, now: number): readonly 
 }
 
 function copyViewOf(report: CopyReport, before: CopyView | undefined, now: number): CopyView {
-  const { order, contentVersion, reason, message, baseDigest, startTimeMs } = report;
+  const { namespace, name, order, contentVersion, reason, message, baseDigest, startTimeMs } = report;
   const bytes = report.progress?.bytes ?? 0;
   const moved = bytes > (before?.order === order ? before.bytes : 0);
   return {
+    namespace,
+    name,
     order,
     contentVersion,
     state: stateOf(report.state),
