@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { RunnerStatus } from '../../crds/runner.ts';
 import type { Sandbox } from '../../crds/sandbox.ts';
 import type { Runner } from '../harness/runner.ts';
 import { remembering } from './a-sandbox.ts';
@@ -49,8 +50,11 @@ describe('a runner that is lost', () => {
       expect(readyOf(lost)).toMatchObject({ reason: 'RunnerLost', message: expect.stringContaining(runner.name) });
       expect(lost.status).toMatchObject({ state: 'Started', runnerName: runner.name, order: before.status.order });
       expect((await world.user.events(lost)).filter(({ reason }) => reason === 'RunnerLost')).toMatchObject([{ type: 'Warning' }]);
-      const conditions = await conditionsOf(runner);
-      expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({ status: 'Unknown', reason: 'LeaseExpired' });
+      const conditions = await eventually('the Runner says so too', async () => {
+        const now = await conditionsOf(runner);
+        return now.some(({ type, status }) => type === 'Ready' && status === 'Unknown') ? now : undefined;
+      });
+      expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({ reason: 'LeaseExpired' });
       const connections = conditions.filter(({ type }) => type.startsWith('connection.berth.dev/'));
       expect(connections.map(({ status }) => status)).toEqual(['Unknown']);
 
@@ -66,8 +70,8 @@ describe('a runner that is lost', () => {
       const { order, contentVersion, startTime } = before.status;
       expect(back.status).toMatchObject({ state: 'Started', reason: 'Started', order, contentVersion, startTime, restartCount: 0 });
       await eventually('the noted copy is removed', async () => {
-        const { removals } = (await world.user.runner(runner.name)).status;
-        return removals.length === 0 ? true : undefined;
+        const { removals } = (await world.user.runner(runner.name)).status as Partial<RunnerStatus>;
+        return (removals ?? []).length === 0 ? true : undefined;
       });
       expect(await lyingOn(runner, doomed.metadata.uid)).toEqual(nothing);
       await eventually('the runner says that it is connected', async () => {
