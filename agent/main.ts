@@ -98,7 +98,7 @@ async function start(ground: Ground): Promise<void> {
   const health = await startHealthServer({
     ...splitAddress(settings.healthListen),
     alive: {},
-    ready: { lease: () => leaseProblem(lease.age()) },
+    ready: { lease: () => leaseProblem(lease.age(), settings) },
     metrics,
   });
   shutdown.add('health', () => health.close());
@@ -113,16 +113,20 @@ async function start(ground: Ground): Promise<void> {
 /** Says in a Lease that the agent lives. */
 function keepLease({ settings, clock, random, log, shutdown }: Ground, transport: KubeTransport): LeaseKeeper {
   const { nodeName, namespace } = settings;
-  const lease = createLeaseKeeper({ transport, namespace, name: `runner-${nodeName}`, holder: nodeName, clock, random, log });
+  const durationMs = settings.leaseSeconds * 1000;
+  const lease = createLeaseKeeper({
+    ...{ transport, namespace, clock, random, log, durationMs },
+    name: `runner-${nodeName}`,
+    holder: nodeName,
+    intervalMs: durationMs / 4,
+  });
   void lease.run(shutdown.signal);
   return lease;
 }
 
-const leaseMs = 40_000;
-
-function leaseProblem(age: number | undefined): string | undefined {
+function leaseProblem(age: number | undefined, { leaseSeconds }: AgentSettings): string | undefined {
   if (age === undefined) return 'the Lease has not been renewed yet';
-  return age > leaseMs ? `the Lease was renewed ${Math.round(age / 1000)} s ago` : undefined;
+  return age > leaseSeconds * 1000 ? `the Lease was renewed ${Math.round(age / 1000)} s ago` : undefined;
 }
 
 interface Published {

@@ -13,7 +13,10 @@ export const ASSIGNMENT_REASON_TEXTS = {
   RestoreRequested: { means: 'A restore was requested by spec.restore.' },
   RunnerUnschedulable: { means: 'The runner is cordoned, and a current backup allowed to move.' },
   RunnerDraining: { means: 'The runner is being drained, and a current backup allowed to move.' },
-  RunnerLost: { means: 'The Lease of the runner has expired.', todo: 'Bring the runner back.' },
+  RunnerLost: {
+    means: 'The Lease of the runner has expired and its agent is not connected. Whether the sandbox runs there is not known.',
+    todo: 'Bring the runner back. What ran there goes on, and what was to be started is started.',
+  },
   RunnerUnfit: { means: 'The runner has no room, keeps failing or no longer matches the placement, and a current backup allowed to move.' },
   LoadBalanced: { means: 'The runner had more started sandboxes than its maxStarted, and another had fewer.' },
   NoRunnerAvailable: {
@@ -72,7 +75,6 @@ export const LIFECYCLE_REASON_TEXTS = {
   ExitLost: { means: 'The main program is gone and its exit was not seen.' },
   RestartBackOff: { means: 'The main program keeps ending. It is started again after a growing wait.', todo: 'Look at why it ends.' },
   DeadlineExceeded: { means: 'The step was not done by its deadline. It is tried again after a growing wait.' },
-  NotObserved: { means: 'The runner of the sandbox does not report, so that nobody knows whether it runs.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 
 /** Why a sandbox could not be created, started, stopped or removed. */

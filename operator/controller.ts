@@ -11,11 +11,15 @@ import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
 import { Hub } from './hub/controller.ts';
 import type { AgentAuthenticator } from './hub/stream.ts';
+import { Relays } from './relay/controller.ts';
+import { RelayServing } from './relay/serving.server.ts';
+import type { PeerDialer } from './relay/stream.ts';
 import { readRunner, readSandbox, runnerResource, sandboxResource } from './resources.ts';
 import { RunnerController, RunnerLeases } from './runners/controller.ts';
 import { Claims, Fleet } from './runners/gather.ts';
 import { claimOf } from './sandboxes/claims.ts';
 import { SandboxController, countByState, patienceMs, sandboxIndexes } from './sandboxes/controller.ts';
+import { UnclaimedController } from './unclaimed/controller.ts';
 
 export interface OperatorOptions {
   readonly transport: KubeTransport;
@@ -31,6 +35,10 @@ export interface OperatorOptions {
   readonly identity: string;
   readonly version: string;
   readonly authenticator: AgentAuthenticator;
+  /** Checks the tokens of other operator pods. Absent: nothing is relayed for them. */
+  readonly peerAuthenticator?: AgentAuthenticator;
+  /** The other operator pods, as host:port, and how they are dialled while this one leads. Absent: there are none. */
+  readonly peers?: { readonly addresses: readonly string[]; readonly dialer: PeerDialer };
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
   /** Times of the election; the defaults are those of the elector. */
@@ -44,6 +52,8 @@ export const electionName = 'berth-operator';
 export class Operator {
   /** Every pod has one: agents connect to all of them. */
   readonly hub: Hub;
+  /** What other operator pods dial. */
+  readonly relay: RelayServing | undefined;
   readonly #options: OperatorOptions;
   readonly #sandboxes: RunnableCache<Sandbox>;
   readonly #runners: RunnableCache<Runner>;
@@ -69,6 +79,13 @@ export class Operator {
       operatorVersion: options.version,
       authenticator: options.authenticator,
     });
+    const { podName: operatorName, version: operatorVersion, peerAuthenticator } = options;
+    this.relay =
+      peerAuthenticator &&
+      new RelayServing({
+        ...{ hub: this.hub, authenticator: peerAuthenticator, operatorName, operatorVersion, clock },
+        log: log.child({ part: 'relay' }),
+      });
     this.#elector = createElector({
       ...shared,
       ...options.election,
@@ -91,6 +108,7 @@ export class Operator {
     }
     if (!signal.aborted) await this.#elector.run(signal);
     this.hub.close();
+    this.relay?.close();
     await Promise.all(running);
   }
 
@@ -106,7 +124,7 @@ export class Operator {
 
   /** Why it is not alive, in a sentence: a reconcile that takes longer than `limitMs`. */
   stuck(limitMs: number): string | undefined {
-    return this.#term?.sandboxes.stuck(limitMs) ?? this.#term?.runners.stuck(limitMs);
+    return this.#term?.controllers.map((controller) => controller.stuck(limitMs)).find((reason) => reason !== undefined);
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
@@ -137,13 +155,14 @@ export class Operator {
       metrics,
     });
     const runnerClient = createClient({ transport, resource: runnerResource, parse: readRunner, cache: this.#runners });
+    const sandboxClient = createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes });
     const isLeader = () => this.#elector.isLeader() && !signal.aborted;
     const shared = { clock, random, log, metrics, hub: this.hub, events, isLeader };
     const sandboxes = new SandboxController({
       ...shared,
       transport,
       sandboxes: this.#sandboxes,
-      sandboxClient: createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes }),
+      sandboxClient,
       runnerClient,
       fleet,
       workers: this.#options.workers,
@@ -156,18 +175,28 @@ export class Operator {
       patientUntil: clock.monotonic() + patienceMs,
       changed: (runnerName) => sandboxes.runnerChanged(runnerName, 'Object'),
     });
+    const unclaimed = new UnclaimedController({ ...shared, sandboxes: this.#sandboxes, sandboxClient, runners: this.#runners });
+    const { peers, podName: operatorName, version: operatorVersion } = this.#options;
+    const relays =
+      peers &&
+      new Relays({
+        ...{ clock, random, hub: this.hub, runners: this.#runners, operatorName, operatorVersion },
+        peers: peers.addresses,
+        dialer: peers.dialer,
+        log: log.child({ part: 'relay' }),
+      });
     const writing = events.run(stop.signal);
-    const done = Promise.all([sandboxes.run(signal), runners.run(signal)]).then(async () => {
+    const done = Promise.all([sandboxes.run(signal), runners.run(signal), unclaimed.run(signal), relays?.run(signal)]).then(async () => {
       unsubscribe();
       stop.abort();
       await writing;
     });
-    return { sandboxes, runners, done };
+    return { controllers: [sandboxes, runners, unclaimed], runners, done };
   }
 }
 
 interface Term {
-  readonly sandboxes: SandboxController;
+  readonly controllers: readonly { stuck(limitMs: number): string | undefined }[];
   readonly runners: RunnerController;
   readonly done: Promise<void>;
 }

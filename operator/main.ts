@@ -14,7 +14,8 @@ import { systemClock, type AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
 import { Operator } from './controller.ts';
 import { isLoopback, startHubServer } from './hub/hub.server.ts';
-import { noAuthentication, tokenAuthenticator } from './hub/token-review.client.ts';
+import { noAuthentication, peerAuthenticator, tokenAuthenticator } from './hub/token-review.client.ts';
+import { grpcPeerDialer, requireSecurePeers } from './relay/relay.client.ts';
 import { operatorSettings } from './settings.ts';
 import { VERSION } from './version.ts';
 
@@ -48,7 +49,11 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
   const isUnasked = tls === undefined && isLoopback(listen.host);
   if (isUnasked)
     log.warn({ listen: config.listen }, 'Agents are not asked who they are: there is no TLS, and only this machine can connect');
-  const { namespace, audience } = config;
+  const { namespace, audience, peers, peerCa, peerTokenFile: tokenFile } = config;
+  requireSecurePeers(peers, peerCa !== undefined);
+  const peerTls = peerCa === undefined ? undefined : await loadTls({ files: { caFile: peerCa }, clock, log });
+  const serverName = config.peerServerName ?? (peerTls === undefined ? undefined : `berth-operator.${namespace}.svc`);
+  const review = { reviews: createReviews({ transport, clock }), audience, namespace };
   const podName = config.podName ?? hostname();
   const operator = new Operator({
     transport,
@@ -60,7 +65,9 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
     podName,
     identity: `${podName}_${uuid()}`,
     version: VERSION,
-    authenticator: isUnasked ? noAuthentication : tokenAuthenticator({ reviews: createReviews({ transport, clock }), audience, namespace }),
+    authenticator: isUnasked ? noAuthentication : tokenAuthenticator(review),
+    peerAuthenticator: isUnasked ? noAuthentication : peerAuthenticator(review),
+    peers: { addresses: peers, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
     workers: config.workers,
   });
 
@@ -74,11 +81,18 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
   const stop = new AbortController();
   const running = operator.run(stop.signal);
   if (tls !== undefined) void tls.run(stop.signal);
+  if (peerTls !== undefined) void peerTls.run(stop.signal);
   shutdown.add('operator', async () => {
     stop.abort(new Error('shutting down'));
     await running;
   });
-  const hub = await startHubServer({ hub: operator.hub, ...listen, tls, log });
+  const hub = await startHubServer({
+    hub: operator.hub,
+    ...(operator.relay !== undefined && { relay: operator.relay }),
+    ...listen,
+    tls,
+    log,
+  });
   shutdown.add('hub', () => hub.close());
   running.catch((err: unknown) => {
     log.error({ err }, 'Operator ended');

@@ -11,6 +11,9 @@ export interface Moment {
 
 /** What the newest report of an agent says of one copy. */
 export interface CopyView {
+  /** Of the object that it was made for; empty when the agent does not know them. */
+  readonly namespace: string;
+  readonly name: string;
   /** The highest order that the agent had accepted for the uid. */
   readonly order: number;
   /** The contentVersion last started in the copy and not taken back; 0: none. */
@@ -60,6 +63,11 @@ export interface RemainsView {
   readonly isReachable: boolean;
   /** The runner has another store now. */
   readonly isElsewhere: boolean;
+}
+
+/** Its store is not there any more, as far as anybody can tell: the Runner's object is gone, or has another store. */
+export function isWithoutStore({ isKnown, isReachable, isElsewhere }: RemainsView): boolean {
+  return !isReachable && (!isKnown || isElsewhere);
 }
 
 /** Whether there are credentials for the image, from the Secrets that the sandbox names. */

@@ -41,8 +41,13 @@ const wakeMs = 100;
 /** Names of the indexes that the sandbox cache must have. */
 export const sandboxIndexes = {
   uid: ({ metadata }: Sandbox) => [metadata.uid],
-  runner: ({ status }: Sandbox) => [...new Set([status.runnerName ?? [], ...status.releases.map(({ runnerName }) => runnerName)].flat())],
+  runner: namedRunners,
 } as const;
+
+/** Where the sandbox lies, or something of it may. */
+function namedRunners({ status }: Sandbox): readonly string[] {
+  return [...new Set([status.runnerName ?? [], ...status.releases.map(({ runnerName }) => runnerName)].flat())];
+}
 
 /** Keeps the metric that says how many sandboxes are in each state. */
 export function countByState(sandboxes: Cache<Sandbox>, metrics: Metrics): void {
@@ -160,6 +165,10 @@ export class SandboxController {
     // Read after the wait: the decision is made of what is newest, and of one moment.
     const sandbox = this.#options.sandboxes.get(key);
     if (sandbox === undefined || !this.#options.isLeader()) return undefined;
+    if (namedRunners(sandbox).some((name) => this.#options.fleet.isUnreadable(name))) {
+      log.warn({ runners: namedRunners(sandbox) }, 'Sandbox left alone: its Runner can not be read');
+      return undefined;
+    }
     const config = copyConfigOf(sandbox.spec);
     const world = gather(this.#sources, sandbox, config.hash, credentials);
     const decision = decide(world);

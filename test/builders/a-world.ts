@@ -8,6 +8,8 @@ import { testTime, type SandboxBuilder } from './a-sandbox.ts';
 /** What a report says unless the test says otherwise. */
 export function aCopy(state: CopyView['state'], copy: Partial<CopyView> = {}): CopyView {
   return {
+    namespace: 'default',
+    name: 'box',
     order: 1,
     contentVersion: state === 'Running' || state === 'Stopped' || state === 'Stopping' ? 1 : 0,
     state,
