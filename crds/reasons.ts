@@ -90,6 +90,18 @@ export const FAILURE_REASON_TEXTS = {
     todo: 'Create the Secret.',
   },
   ImagePullSecretInvalid: { means: 'A Secret named in spec.imagePullSecrets holds no .dockerconfigjson.', todo: 'Correct the Secret.' },
+  EnvSecretNotFound: {
+    means: 'A Secret that spec.env takes a variable from does not exist or can not be read. The sandbox waits for it.',
+    todo: 'Create the Secret, or correct spec.env.',
+  },
+  EnvSecretKeyNotFound: {
+    means: 'A Secret that spec.env takes a variable from does not have the key. The sandbox waits for it.',
+    todo: 'Add the key to the Secret, or correct spec.env.',
+  },
+  EnvSecretInvalid: {
+    means: 'A key that spec.env takes a variable from holds what no environment variable can hold. The sandbox waits for another value.',
+    todo: 'Correct the Secret.',
+  },
   ImageNotPresent: { means: 'spec.imagePullPolicy is Never and the runner does not have the image.', todo: 'Use IfNotPresent.' },
   ImageUnsuitable: {
     means: 'The image has no variant for the platform of the runner, or is not a container image.',

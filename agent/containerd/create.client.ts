@@ -147,7 +147,13 @@ export class CopyCreator {
       const content = mounts ?? (local === undefined ? [] : await this.#prepareSnapshot(attempt, local));
       const kept = { group: labels?.shimGroup ?? '', sandbox: record?.sandbox ?? '' };
       await groups.join(id, async (place) => {
-        const reuse = isCurrent && record !== undefined && kept.group === place.group && kept.sandbox === place.sandbox;
+        // What comes from Secrets may have changed under the same hash.
+        const reuse =
+          isCurrent &&
+          attempt.secretEnv.length === 0 &&
+          record !== undefined &&
+          kept.group === place.group &&
+          kept.sandbox === place.sandbox;
         if (!reuse) await this.#replaceContainer(attempt, base, content, place);
         signal.throwIfAborted();
         await this.#createTask(attempt, base, content, onProgress);
@@ -224,10 +230,11 @@ export class CopyCreator {
     await connection.call(ContainersService.create, { container });
   }
 
-  #spec({ key, name, config }: Attempt, base: Base, { user, home }: ResolvedUser) {
+  #spec({ key, name, config, secretEnv }: Attempt, base: Base, { user, home }: ResolvedUser) {
     const { cgroups, seccomp, hostsFile } = this.#options;
+    const env = [...config.env, ...secretEnv];
     return buildSpec({
-      ...resolveProcess(config, base.defaults, { hostname: name, home }),
+      ...resolveProcess({ ...config, env }, base.defaults, { hostname: name, home }),
       hostname: name,
       user,
       requests: config.requests,

@@ -48,5 +48,6 @@ function absentOrder({ uid, namespace, name, epoch, order, storeID }: Removal): 
     config: undefined,
     graceSeconds: 0,
     credentials: [],
+    secretEnv: [],
   };
 }

@@ -1,6 +1,7 @@
 import { effectiveResources, type ResourceAmounts, type SandboxSpec } from '../../crds/index.ts';
 import type { Amounts, CopyConfig } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { sha256Hex } from '../../process/digest.ts';
+import { secretReferences } from './secret-environment.ts';
 
 /** The part of a Sandbox's spec that makes its container, with every default applied, and its hash. */
 export function copyConfigOf(spec: SandboxSpec): CopyConfig {
@@ -11,7 +12,7 @@ export function copyConfigOf(spec: SandboxSpec): CopyConfig {
     imagePullPolicy: spec.imagePullPolicy,
     command: [...(spec.command ?? [])],
     args: [...(spec.args ?? [])],
-    env: (spec.env ?? []).map(({ name, value }) => ({ name, value: value ?? '' })),
+    env: (spec.env ?? []).filter(({ valueFrom }) => valueFrom === undefined).map(({ name, value }) => ({ name, value: value ?? '' })),
     workingDir: spec.workingDir ?? '',
     ...(runAsUser !== undefined && { runAsUser }),
     ...(runAsGroup !== undefined && { runAsGroup }),
@@ -19,7 +20,10 @@ export function copyConfigOf(spec: SandboxSpec): CopyConfig {
     limits: wireAmounts(limits),
     pidsLimit: limits.pids,
   };
-  return { ...config, hash: sha256Hex(JSON.stringify(config)) };
+  // The references and not the values: a hash that is stored may not let anybody try guesses at a secret.
+  const references = secretReferences(spec);
+  const hashed = references.length === 0 ? config : { ...config, references };
+  return { ...config, hash: sha256Hex(JSON.stringify(hashed)) };
 }
 
 function wireAmounts({ cpuMillis, memoryBytes, diskBytes }: ResourceAmounts): Amounts {

@@ -1,6 +1,14 @@
 import type { Sandbox } from '../../crds/index.ts';
 import { deepFreeze } from '../../kube/object.ts';
-import type { CopyView, CredentialsView, ExitView, RemainsView, RefusalView, SandboxSnapshot } from '../../operator/lifecycle/snapshot.ts';
+import type {
+  CopyView,
+  CredentialsView,
+  EnvironmentView,
+  ExitView,
+  RemainsView,
+  RefusalView,
+  SandboxSnapshot,
+} from '../../operator/lifecycle/snapshot.ts';
 import { copyConfigOf } from '../../operator/sandboxes/copy-config.ts';
 import { aRunner, type RunnerViewBuilder } from './a-runner-view.ts';
 import { testTime, type SandboxBuilder } from './a-sandbox.ts';
@@ -63,6 +71,10 @@ export class WorldBuilder {
     return this.#with({ rest: { ...this.#parts.rest, credentials } });
   }
 
+  environment(environment: EnvironmentView): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, environment } });
+  }
+
   /** So many milliseconds after `testTime`, by both clocks. */
   later(ms: number): WorldBuilder {
     return this.#with({ rest: { ...this.#parts.rest, now: { wall: testTime + ms, monotonic: 1_000_000 + ms } } });
@@ -117,6 +129,7 @@ export class WorldBuilder {
       sentOrder: 0,
       remains,
       credentials: { kind: 'Ready' as const },
+      environment: { kind: 'Ready' as const },
       ...rest,
     });
   }

@@ -84,6 +84,7 @@ interface Wanted {
   readonly namespace?: string;
   readonly source?: AttemptSource;
   readonly credentials?: Attempt['credentials'];
+  readonly secretEnv?: Attempt['secretEnv'];
   readonly config?: Partial<ContainerConfig>;
 }
 
@@ -94,6 +95,7 @@ function attempt({
   namespace = 'team',
   source = { kind: 'Image', digest: '' },
   credentials = [],
+  secretEnv = [],
   config = {},
 }: Wanted = {}): Attempt {
   const amounts = { cpuMillis: 500, memoryBytes: 64 * mebibyte, diskBytes: 0 };
@@ -103,6 +105,7 @@ function attempt({
     name: 'box',
     source,
     credentials,
+    secretEnv,
     config: {
       hash: 'hash',
       image,

@@ -296,6 +296,11 @@ export interface Order {
   graceSeconds: number;
   /** Not part of the order's content: tokens may be renewed between two deliveries. */
   credentials: RegistryCredential[];
+  /**
+   * Values of the environment variables that come from Secrets; they replace those of the image. Not part of the order's content either: a
+   * Secret may change between two deliveries, and nothing that is stored may tell of its value.
+   */
+  secretEnv: EnvironmentVariable[];
 }
 
 /**
@@ -313,11 +318,12 @@ export interface Preparation {
   config: CopyConfig | undefined;
   ttlSeconds: number;
   credentials: RegistryCredential[];
+  secretEnv: EnvironmentVariable[];
 }
 
 /** The container-relevant part of a Sandbox's spec with every default applied. */
 export interface CopyConfig {
-  /** Hash of everything below; status.assignment.configHash. */
+  /** Hash of everything below, and of which Secrets further variables come from; status.assignment.configHash. */
   hash: string;
   image: string;
   /** Always, IfNotPresent or Never. */
@@ -1923,6 +1929,7 @@ function createBaseOrder(): Order {
     config: undefined,
     graceSeconds: 0,
     credentials: [],
+    secretEnv: [],
   };
 }
 
@@ -1966,6 +1973,9 @@ export const Order: MessageFns<Order> = {
     }
     for (const v of message.credentials) {
       RegistryCredential.encode(v!, writer.uint32(106).fork()).join();
+    }
+    for (const v of message.secretEnv) {
+      EnvironmentVariable.encode(v!, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -2087,6 +2097,14 @@ export const Order: MessageFns<Order> = {
             message.credentials.push(RegistryCredential.decode(reader, reader.uint32()));
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.secretEnv.push(EnvironmentVariable.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2121,6 +2139,7 @@ export const Order: MessageFns<Order> = {
       : undefined;
     message.graceSeconds = object.graceSeconds ?? 0;
     message.credentials = object.credentials?.map((e) => RegistryCredential.fromPartial(e)) || [];
+    message.secretEnv = object.secretEnv?.map((e) => EnvironmentVariable.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2137,6 +2156,7 @@ function createBasePreparation(): Preparation {
     config: undefined,
     ttlSeconds: 0,
     credentials: [],
+    secretEnv: [],
   };
 }
 
@@ -2171,6 +2191,9 @@ export const Preparation: MessageFns<Preparation> = {
     }
     for (const v of message.credentials) {
       RegistryCredential.encode(v!, writer.uint32(82).fork()).join();
+    }
+    for (const v of message.secretEnv) {
+      EnvironmentVariable.encode(v!, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -2268,6 +2291,14 @@ export const Preparation: MessageFns<Preparation> = {
             message.credentials.push(RegistryCredential.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.secretEnv.push(EnvironmentVariable.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2299,6 +2330,7 @@ export const Preparation: MessageFns<Preparation> = {
       : undefined;
     message.ttlSeconds = object.ttlSeconds ?? 0;
     message.credentials = object.credentials?.map((e) => RegistryCredential.fromPartial(e)) || [];
+    message.secretEnv = object.secretEnv?.map((e) => EnvironmentVariable.fromPartial(e)) || [];
     return message;
   },
 };
