@@ -14,10 +14,13 @@ import type { ResourceAmounts } from '../../crds/index.ts';
 import type { CopyKey, CopyRuntime, RuntimeCopy, RuntimeEvent } from './runtime.ts';
 import { CopyState } from '../proto/gen/berth/agent/v1/agent.ts';
 
-/** Who is told of every change: each stream to an operator, and the Runner's status. Must not block and must not throw. */
+/**
+ * Who is told of every change: each stream to an operator, and the Runner's status. Must not block and must not throw. `tick` rises with
+ * everything that is told.
+ */
 export interface ReportSink {
-  copyChanged(report: CopyReport): void;
-  runnerChanged(report: RunnerReport): void;
+  copyChanged(report: CopyReport, tick: number): void;
+  runnerChanged(report: RunnerReport, tick: number): void;
   /** The runtime's events were interrupted and everything was listed anew. */
   relisted(): void;
 }
@@ -45,6 +48,8 @@ export interface CopyControllerOptions {
 export interface CopyInventory {
   readonly copies: readonly CopyReport[];
   readonly runner: RunnerReport;
+  /** Of the last change that is in it. */
+  readonly tick: number;
 }
 
 const mostImages = 500;
@@ -67,6 +72,7 @@ export class CopyController {
   #images: readonly string[] = [];
   #imagesTimer: Timer | undefined;
   #tick = 0;
+  #told = 0;
   /** The list that has not begun yet, and the one that is under way. */
   #nextList: Promise<void> | undefined;
   #listing: Promise<void> | undefined;
@@ -145,7 +151,11 @@ export class CopyController {
   /** Everything as it was told last. */
   inventory(): CopyInventory {
     const named = [...this.#convergences].flatMap(([uid, convergence]) => convergence.inventory().map((epoch) => textOf({ uid, epoch })));
-    return { copies: named.map((key) => this.#published.get(key)).filter((report) => report !== undefined), runner: this.#runner };
+    return {
+      copies: named.map((key) => this.#published.get(key)).filter((report) => report !== undefined),
+      runner: this.#runner,
+      tick: this.#told,
+    };
   }
 
   /** What is set aside for task slots from now on. What does not fit any more stays. */
@@ -173,7 +183,10 @@ export class CopyController {
     if (isAbsent) this.#published.delete(key);
     else this.#published.set(key, report);
     if (isNew && report.state === CopyState.COPY_STATE_REJECTED) this.#metrics.rejections.inc({ reason: report.reason });
-    if (again || isNew) for (const sink of this.#sinks) sink.copyChanged(report);
+    if (again || isNew) {
+      this.#told++;
+      for (const sink of this.#sinks) sink.copyChanged(report, this.#told);
+    }
     this.#tellRunner();
   }
 
@@ -182,7 +195,8 @@ export class CopyController {
     if (isSameRunner(this.#runner, report)) return;
     this.#runner = report;
     this.#metrics.running.set(report.startedSandboxes);
-    for (const sink of this.#sinks) sink.runnerChanged(report);
+    this.#told++;
+    for (const sink of this.#sinks) sink.runnerChanged(report, this.#told);
   }
 
   #runnerReport(): RunnerReport {

@@ -65,7 +65,7 @@ describe('the hub over gRPC', () => {
     stream.on('error', () => undefined);
     expect(await next(stream)).toMatchObject({ message: { $case: 'welcome', value: { version: 1, operatorName: 'operator-1' } } });
     expect(tokens).toEqual(['good']);
-    stream.write({ message: { $case: 'inventory', value: { seq: 1, copies: [], runner: aRunnerReport, last: true } } });
+    stream.write({ message: { $case: 'inventory', value: { seq: 1, copies: [], runner: aRunnerReport, last: true, tick: 1 } } });
     await until(() => hub.facts('r1')?.isComplete === true);
     const order = {
       uid: 'u',
