@@ -50,6 +50,13 @@ export const agentSettings = z.object({
   capacityMemory: amount.describe('Memory for sandboxes and task slots. Default: all of the machine.'),
   capacityDisk: amount.describe('Disk for sandboxes. Default: nine tenths of the disk of the state directory.'),
   capacityPids: amount.describe('Processes of all sandboxes together. Default: not limited.'),
+  unclaimedAfterSeconds: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(604_800)
+    .default(600)
+    .describe('Seconds after which a copy that no Sandbox claims is stopped. It is kept.'),
   logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
   shimGroupSize: z.coerce.number().int().min(1).max(100).default(10).describe('Sandboxes that share one shim process; 1: none do.'),
   runtime: z.enum(['auto', 'crun', 'runc']).default('auto').describe('OCI runtime. auto: crun when it passes a probe, else runc.'),

@@ -42,7 +42,7 @@ function stepFor({ records, copies = [{}] }: Given): Step {
   const blank = { observed: undefined, wish: undefined, ahead: undefined, exitHint: undefined };
   const views = copies.map((copy) => {
     const epoch = copy.epoch ?? 1;
-    const flags = { wasStartAsked: true, isRemoved: false, isWaiting: false };
+    const flags = { wasStartAsked: true, isRemoved: false, isWaiting: false, isAbandoned: false };
     return { ...blank, ...flags, epoch, entry: copyEntry(entry, epoch), ...copy };
   });
   return nextStep({ uid: 'u1', bootID: 'boot-1', entry, copies: views });
@@ -218,7 +218,33 @@ describe('the next step', () => {
       given: { records: [ahead], copies: [{ observed: created }] },
       want: 'Remove 1',
     },
-    { when: 'nobody claims it', given: { records: [], copies: [{ observed: running }] }, want: 'Rest' },
+    { when: 'no order is known of it', given: { records: [], copies: [{ observed: running }] }, want: 'Rest' },
+    // Abandoned
+    {
+      when: 'nobody claims it for long and it runs, without an order',
+      given: { records: [], copies: [{ isAbandoned: true, observed: running }] },
+      want: 'Stop 1 10s',
+    },
+    {
+      when: 'nobody claims it for long and it runs, as ordered',
+      given: { records: [toRun, starting(1)], copies: [{ isAbandoned: true, observed: running }] },
+      want: 'Stop 1 10s',
+    },
+    {
+      when: 'nobody claims it for long and it could start',
+      given: { records: [toRun], copies: [{ isAbandoned: true, observed: created, wish }] },
+      want: 'Stop 1 0s',
+    },
+    {
+      when: 'nobody claims it for long and it has stopped',
+      given: { records: [toRun, starting(1), exited(1)], copies: [{ isAbandoned: true, observed: none, wish }] },
+      want: 'Rest',
+    },
+    {
+      when: 'nobody claims it for long and it is to go',
+      given: { records: [toRun, starting(1), exited(1), toRemove], copies: [{ isAbandoned: true, observed: none }] },
+      want: 'Remove 1',
+    },
   ])('when $when → $want', ({ given, want }) => {
     expect(inShort(stepFor(given))).toBe(want);
   });

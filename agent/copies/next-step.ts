@@ -1,5 +1,5 @@
 import type { JournalSource, RecordedExit } from '../journal/record.ts';
-import type { AttemptWish } from './order.ts';
+import { defaultGraceSeconds, type AttemptWish } from './order.ts';
 import type { ExitStatus } from './runtime.ts';
 import { goalOf, hasNotRun, holdsContent, isAlive, isMadeFrom, isReady, sourceOf, taskOf } from './view.ts';
 import type { CopyView, Goal, SandboxView } from './view.ts';
@@ -92,6 +92,8 @@ function stepTo(goal: Goal, copy: CopyView): Step {
       return copy.observed === undefined ? rest : remove(copy);
     case 'Unclaimed':
       return rest;
+    case 'Abandoned':
+      return towardsRest(copy);
   }
 }
 
@@ -133,6 +135,12 @@ function towardsAhead(copy: CopyView, wish: AttemptWish): Step {
 function towardsAbsent(copy: CopyView, graceSeconds: number): Step {
   if (isAlive(copy)) return stop(copy, graceSeconds);
   return copy.isRemoved && copy.observed === undefined ? { kind: 'RecordAbsent', epoch: copy.epoch } : remove(copy);
+}
+
+/** What runs is ended and what could start is taken away; whatever is written stays. */
+function towardsRest(copy: CopyView): Step {
+  if (isAlive(copy)) return stop(copy, Math.max(defaultGraceSeconds, copy.entry?.accepted?.graceSeconds ?? 0));
+  return taskOf(copy).state === 'Created' ? stop(copy, 0) : rest;
 }
 
 /** Takes away what could start, and what nothing ever ran on. */

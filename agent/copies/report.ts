@@ -79,7 +79,7 @@ function standingRejection(sandbox: SandboxView, { entry }: CopyView): Rejection
 }
 
 function isEnding(goal: Goal): boolean {
-  return goal.kind === 'Stopped' || goal.kind === 'Absent';
+  return goal.kind === 'Stopped' || goal.kind === 'Absent' || goal.kind === 'Abandoned';
 }
 
 /** No process of it runs and nothing is being done with it in this moment. */
