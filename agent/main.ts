@@ -195,6 +195,7 @@ async function connectToContainerd(
         ociRuntime: settings.runtime,
         cgroups: { parent: settings.cgroupParent },
         shimGroupSize: settings.shimGroupSize,
+        logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         clock,
         logger: log,

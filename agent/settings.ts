@@ -50,6 +50,14 @@ export const agentSettings = z.object({
   capacityMemory: amount.describe('Memory for sandboxes and task slots. Default: all of the machine.'),
   capacityDisk: amount.describe('Disk for sandboxes. Default: nine tenths of the disk of the state directory.'),
   capacityPids: amount.describe('Processes of all sandboxes together. Default: not limited.'),
+  sandboxLogMaxSize: amount.default('10Mi').describe('A sandbox log that is larger is rotated. Looked at every ten seconds.'),
+  sandboxLogMaxFiles: z.coerce
+    .number()
+    .int()
+    .min(2)
+    .max(100)
+    .default(5)
+    .describe('Files of one sandbox log at most, the one that is written to included.'),
   unclaimedAfterSeconds: z.coerce
     .number()
     .int()

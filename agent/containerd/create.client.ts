@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { BerthError } from '../../process/errors.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { Attempt, ContainerConfig, PreparedCopy, PrepareProgress } from '../copies/runtime.ts';
@@ -24,6 +23,7 @@ import { isShimGone, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
 import { type ShimGroups, type ShimPlace, shimRuntime } from './shim-groups.client.ts';
 import type { Tasks } from './tasks.client.ts';
+import type { LogFiles } from '../logs/files.client.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
 export interface CreatorOptions {
@@ -39,7 +39,7 @@ export interface CreatorOptions {
   readonly runtimeRoot: string;
   readonly seccomp: SeccompProfile;
   readonly hostsFile: string;
-  readonly logDirectory: string;
+  readonly logs: LogFiles;
   /** How many tasks are created at once. */
   readonly concurrentCreates: number;
 }
@@ -248,9 +248,9 @@ export class CopyCreator {
   }
 
   async #createTask({ key, config }: Attempt, base: Base, mounts: readonly Mount[], onProgress: OnProgress): Promise<void> {
-    const { connection, logDirectory } = this.#options;
+    const { connection, logs } = this.#options;
     onProgress({ phase: 'CreatingTask', ...noBytes });
-    const log = `file://${join(logDirectory, `${copyID(key)}.log`)}`;
+    const log = `file://${logs.pathOf(copyID(key))}`;
     const request = CreateTaskRequest.fromPartial({
       containerId: copyID(key),
       rootfs: [...mounts],
