@@ -69,6 +69,9 @@ export const LIFECYCLE_REASON_TEXTS = {
   },
   Signaled: { means: 'The main program was ended by a signal.' },
   ExitLost: { means: 'The main program is gone and its exit was not seen.' },
+  RunnerRebooted: {
+    means: 'The machine was booted anew while the main program ran. It did not end by itself, so that its back-off begins anew.',
+  },
   RestartBackOff: { means: 'The main program keeps ending. It is started again after a growing wait.', todo: 'Look at why it ends.' },
   DeadlineExceeded: { means: 'The step was not done by its deadline. It is tried again after a growing wait.' },
   NotObserved: { means: 'The runner of the sandbox does not report, so that nobody knows whether it runs.' },

@@ -60,7 +60,7 @@ function inShort(step: Step): string {
     case 'TakeBack':
       return `${step.kind} ${step.epoch} v${step.contentVersion}`;
     case 'RecordExit':
-      return `RecordExit ${step.epoch} v${step.contentVersion}${step.exit.lost ? ' lost' : ` code ${step.exit.code}`}`;
+      return `RecordExit ${step.epoch} v${step.contentVersion}${step.exit.rebooted === true ? ' rebooted' : step.exit.lost ? ' lost' : ` code ${step.exit.code}`}`;
     case 'Stop':
       return `Stop ${step.epoch} ${step.graceSeconds}s`;
     default:
@@ -109,6 +109,29 @@ describe('the next step', () => {
       when: 'its start may have been asked for and there is no task',
       given: { records: [toRun, starting(1)], copies: [{ wish, observed: none }] },
       want: 'RecordExit 1 v1 lost',
+    },
+    {
+      when: 'its task is gone with the boot in which it was created',
+      given: { records: [toRun, starting(1)], copies: [{ wish, observed: aCopy({ state: 'None' }, { bootID: 'boot-0' }) }] },
+      want: 'RecordExit 1 v1 rebooted',
+    },
+    {
+      when: 'its task is gone with the boot of its order, and no label tells of a boot',
+      given: {
+        records: [anAcceptance({ bootID: 'boot-0' }), starting(1)],
+        copies: [{ observed: aCopy({ state: 'None' }, { bootID: '' }) }],
+      },
+      want: 'RecordExit 1 v1 rebooted',
+    },
+    {
+      when: 'it is to stop, and its task is gone with the boot in which it was created',
+      given: { records: [toRun, starting(1), toStop], copies: [{ observed: aCopy({ state: 'None' }, { bootID: 'boot-0' }) }] },
+      want: 'RecordExit 1 v1 rebooted',
+    },
+    {
+      when: 'it had ended before the machine was booted anew',
+      given: { records: [toRun, starting(1), exited(1)], copies: [{ observed: aCopy({ state: 'None' }, { bootID: 'boot-0' }) }] },
+      want: 'Rest',
     },
     {
       when: 'its start was recorded and its container is gone',

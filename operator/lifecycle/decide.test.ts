@@ -450,6 +450,14 @@ describe('S4: the main process ended', () => {
       also: { exitCode: 255, finishTime: at(0) },
     },
     {
+      when: 'the machine was booted anew: started again soon, whatever went before',
+      given: aWorld(running.status({ transition: { startTime: at(-5_000), attempts: 7 } })).reported(
+        exit('RunnerRebooted', { exit: anExit('RunnerRebooted', { finishTimeMs: 0 }) }),
+      ),
+      want: { state: 'Stopped', reason: 'RestartBackOff' },
+      also: { exitReason: 'RunnerRebooted', transition: { startTime: at(0), attempts: 1, retryTime: at(1_000) } },
+    },
+    {
       when: 'the wait is not over',
       given: aWorld(
         onR1.ended('Error', 'RestartBackOff').status({ transition: { startTime: at(-1_000), attempts: 1, retryTime: at(500) } }),

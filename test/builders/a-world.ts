@@ -31,7 +31,7 @@ export function aCopy(state: CopyView['state'], copy: Partial<CopyView> = {}): C
 }
 
 export function anExit(reason: ExitView['reason'], exit: Partial<ExitView> = {}): ExitView {
-  const code = reason === 'Completed' ? 0 : reason === 'Error' ? 3 : reason === 'Lost' ? 255 : 137;
+  const code = reason === 'Completed' ? 0 : reason === 'Error' ? 3 : reason === 'Lost' || reason === 'RunnerRebooted' ? 255 : 137;
   return { code, reason, signal: 0, finishTimeMs: testTime - 200, ordered: false, ...exit };
 }
 
