@@ -81,6 +81,7 @@ async function start(ground: Ground): Promise<void> {
     ...{ runtime, journal, clock, random, log, metrics },
     storeID: identity.storeID,
     bootID: identity.bootID,
+    unclaimedMs: settings.unclaimedAfterSeconds * 1000,
     capacity: await machineCapacity(settings),
     reserved: reservedOf(defaultRunnerSpec),
     onFailed: (err) => {
@@ -148,7 +149,8 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
       const inventory = copies.inventory();
       const states = connections.states().map(publishedState);
       const own = { storeID, incarnation, agentID, bootID, version };
-      return { identity: own, report: inventory.runner, copies: inventory.copies, taskSlots, connections: states };
+      const { runner: report, copies: known, unclaimed } = inventory;
+      return { identity: own, report, copies: known, unclaimed, taskSlots, connections: states };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -197,6 +199,7 @@ async function connectToContainerd(
         ociRuntime: settings.runtime,
         cgroups: { parent: settings.cgroupParent },
         shimGroupSize: settings.shimGroupSize,
+        logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         clock,
         logger: log,
@@ -225,6 +228,7 @@ async function openConnections(
   const serverName = operatorServerName ?? (tls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   return new Connections({
     ...{ addresses: operators, identity, copies, clock, random, log, metrics },
+    unclaimed: (said) => copies.unclaimed(said),
     dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),
     token: tokenFile ?? noToken,
   });

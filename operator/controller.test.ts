@@ -419,6 +419,37 @@ describe('an operator', () => {
     expect(JSON.stringify([stage.lines, stage.api.objects(sandboxResource), stage.api.objects(events)])).not.toContain('hush');
   });
 
+  it('waits for a Secret that the environment comes from, reads it at every start, and tells nothing of it', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const env = [
+      { name: 'GREETING', value: 'hello' },
+      { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 'mine', key: 'token', optional: false } } },
+    ];
+    await stage.create('box', { env });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Pending', reason: 'EnvSecretNotFound' });
+    expect(stage.statusWrites('box')).toEqual(['Pending']);
+    const secrets = { group: '', version: 'v1', plural: 'secrets', kind: 'Secret', namespaced: true };
+    const data = (value: string) => ({ data: { token: Buffer.from(value).toString('base64') } });
+    const metadata = { name: 'mine', namespace: 'default' };
+    await stage.api.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata, ...data('hush-1') });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status.state).toBe('Started');
+    await stage.api.patch(secrets, metadata, { type: 'merge', body: data('hush-2') });
+    await stage.change('box', { restartID: '1' });
+    await stage.clock.run(3_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', restartID: '1' });
+    await stage.api.delete(secrets, metadata);
+    await stage.change('box', { restartID: '2' });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Pending', reason: 'EnvSecretNotFound' });
+    const started = agent.orders.filter(({ wanted }) => wanted === Wanted.WANTED_RUNNING);
+    expect(started.map(({ config, secretEnv }) => [config?.env, secretEnv])).toEqual(
+      ['hush-1', 'hush-2'].map((value) => [[{ name: 'GREETING', value: 'hello' }], [{ name: 'TOKEN', value }]]),
+    );
+    expect(JSON.stringify([stage.lines, stage.api.objects(sandboxResource), stage.api.objects(events)])).not.toContain('hush');
+  });
+
   it('logs where it considers to run a sandbox', async () => {
     obedient(await stage.agent('r1'));
     const { metadata } = await stage.create('box');

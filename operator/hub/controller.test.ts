@@ -21,6 +21,7 @@ const order = (number: number, uid = 'u'): Order => ({
   config: undefined,
   graceSeconds: 1,
   credentials: [],
+  secretEnv: [],
 });
 
 describe('the hub', () => {

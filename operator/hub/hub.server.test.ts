@@ -80,7 +80,7 @@ describe('the hub over gRPC', () => {
       contentVersion: 0,
       graceSeconds: 4,
     } as const;
-    hub.send('r1', { ...order, source: undefined, config: undefined, credentials: [] }, { isAccepted: false });
+    hub.send('r1', { ...order, source: undefined, config: undefined, credentials: [], secretEnv: [] }, { isAccepted: false });
     expect(await next(stream)).toMatchObject({ message: { $case: 'order', value: order } });
     stream.end();
     await until(() => hub.facts('r1')?.isConnected === false);

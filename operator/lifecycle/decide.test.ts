@@ -60,6 +60,23 @@ describe('a sandbox that should run', () => {
       want: { state: 'Error', reason: 'ImagePullSecretNotFound', order: 0, runnerName: undefined },
     },
     {
+      when: 'D4: a Secret that its environment comes from is missing: it waits before anything is assigned',
+      given: aWorld(aSandbox()).environment({ kind: 'Missing', reason: 'EnvSecretNotFound', message: 'There is no Secret "s".' }),
+      want: { state: 'Pending', reason: 'EnvSecretNotFound', order: 0, runnerName: undefined },
+    },
+    {
+      when: 'D13: a Secret that its environment comes from is missing: it waits with its files',
+      given: aWorld(onR1.stopped()).environment({ kind: 'Missing', reason: 'EnvSecretKeyNotFound', message: 'It has no key "k".' }),
+      want: { state: 'Pending', reason: 'EnvSecretKeyNotFound', contentVersion: 1, runnerName: 'r1' },
+    },
+    {
+      when: 'it runs, and the Secret that its environment came from is gone: it runs on',
+      given: aWorld(onR1.started())
+        .reported(aCopy('Running'))
+        .environment({ kind: 'Missing', reason: 'EnvSecretNotFound', message: 'There is no Secret "s".' }),
+      want: { state: 'Started', order: 1, contentVersion: 1 },
+    },
+    {
       when: 'D1: the runner prepares it',
       given: aWorld(onR1.creating()).reported(aCopy('Preparing')),
       want: { writes: false, state: 'Creating' },
@@ -453,6 +470,14 @@ describe('S4: the main process ended', () => {
       given: aWorld(running.spec({ restartPolicy: 'Never' })).reported(exit('Lost', { exit: anExit('Lost', { finishTimeMs: 0 }) })),
       want: { state: 'Stopped', reason: 'ExitLost' },
       also: { exitCode: 255, finishTime: at(0) },
+    },
+    {
+      when: 'the machine was booted anew: started again soon, whatever went before',
+      given: aWorld(running.status({ transition: { startTime: at(-5_000), attempts: 7 } })).reported(
+        exit('RunnerRebooted', { exit: anExit('RunnerRebooted', { finishTimeMs: 0 }) }),
+      ),
+      want: { state: 'Stopped', reason: 'RestartBackOff' },
+      also: { exitReason: 'RunnerRebooted', transition: { startTime: at(0), attempts: 1, retryTime: at(1_000) } },
     },
     {
       when: 'the wait is not over',

@@ -1,6 +1,7 @@
 import { SANDBOX_FINALIZER, type SandboxStatus } from '../../crds/index.ts';
 import { mergePatch } from '../../kube/diff.ts';
 import { decideStart } from '../assignment/decide-start.ts';
+import { blameOf } from './blame.ts';
 import { carryOut, preparationOf } from './carry-out.ts';
 import { conditionsOf, startedClaim } from './conditions.ts';
 import { timeLeft } from './deadlines.ts';
@@ -40,7 +41,7 @@ function decideWanted(world: SandboxSnapshot): Decision {
     lesson: lessonOf(situation, outcome),
     lookAgainMs: earliest(decision.lookAgainMs, 'lookAgainMs' in outcome ? outcome.lookAgainMs : undefined, retryIn(next, world)),
     assignment: wantsStart && isAboutPlace(outcome) ? assignmentNote(world) : undefined,
-    waitsForRunner: outcome.kind === 'Wait',
+    waitsForRunner: outcome.kind === 'Wait' && blameOf(outcome.reason) !== 'Sandbox',
   };
 }
 

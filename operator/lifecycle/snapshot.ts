@@ -79,6 +79,15 @@ export interface MissingCredentials {
   readonly message: string;
 }
 
+/** Whether there is a value for every environment variable that comes from a Secret. */
+export type EnvironmentView = { readonly kind: 'Ready' } | MissingEnvironment;
+
+export interface MissingEnvironment {
+  readonly kind: 'Missing';
+  readonly reason: 'EnvSecretNotFound' | 'EnvSecretKeyNotFound' | 'EnvSecretInvalid';
+  readonly message: string;
+}
+
 /**
  * Everything that a decision about one sandbox may look at. Frozen; the runner of the sandbox (R0) is read once, so that a later rule can not
  * see what an earlier one has just changed.
@@ -103,4 +112,5 @@ export interface SandboxSnapshot {
   /** The assigned copy, then every release. */
   readonly remains: readonly RemainsView[];
   readonly credentials: CredentialsView;
+  readonly environment: EnvironmentView;
 }

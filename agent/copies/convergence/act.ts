@@ -147,11 +147,11 @@ export class StepActor {
   async #prepare(copy: Copy, { wish }: StepOf<'Prepare'>, signal: AbortSignal): Promise<void> {
     const { memory, runtime } = this.#host;
     const { namespace = '', name = '' } = memory.entry ?? {};
-    const [{ source, config, credentials }, key] = [wish, this.#key(copy)];
+    const [{ source, config, credentials, secretEnv }, key] = [wish, this.#key(copy)];
     copy.isRemoved = false;
     copy.activity = { kind: 'Preparing', progress: undefined };
     this.#host.tellSoon(copy, passingMs);
-    const attempt = { key, namespace, name, source, config, credentials };
+    const attempt = { key, namespace, name, source, config, credentials, secretEnv };
     const { baseDigest } = await runtime.prepare(attempt, (progress) => this.#progressed(copy, progress, signal), signal);
     const note = copy.observed?.note ?? { order: 0, contentVersion: 0 };
     copy.observed = {
