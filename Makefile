@@ -5,7 +5,7 @@ BIN := node_modules/.bin
 export NODE_NO_WARNINGS := 1
 SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system simulate bench-start clean
+.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system simulate bench-start bench-failover bench-scale clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ simulate: node_modules/.installed ## Run the real cores against modelled faults:
 
 bench-start: build ## Time from POST to Started beside the same calls made to containerd directly (root)
 	$(NODE) test/bench/start.ts
+
+bench-failover: build ## Time until the next operator reconciles when the leading one is killed (root)
+	$(NODE) test/bench/failover.ts
+
+bench-scale: build ## Memory, idle writes and start-up of an operator with 10,000 sandboxes on 200 modelled runners (root)
+	$(NODE) test/bench/scale.ts
 
 clean: ## Remove what was built (not the cache of downloaded and compiled tools)
 	rm -rf dist node_modules

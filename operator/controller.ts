@@ -89,6 +89,7 @@ export class Operator {
     this.#elector = createElector({
       ...shared,
       ...options.election,
+      leases: this.#leases,
       namespace,
       name: electionName,
       identity: options.identity,
@@ -99,10 +100,13 @@ export class Operator {
 
   /** Runs until the signal is aborted: hub and caches at once, the election as soon as the caches know the world. */
   async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#options;
+    const began = clock.monotonic();
     const caches = [this.#sandboxes, this.#runners, this.#leases];
     const running = caches.map((cache) => cache.run(signal));
     try {
       await Promise.all(caches.map((cache) => cache.whenSynced(signal)));
+      log.info({ ms: Math.round(clock.monotonic() - began) }, 'Caches synced');
     } catch (error) {
       if (!signal.aborted) throw error;
     }
