@@ -9,6 +9,7 @@ import type { Elector, KubeTransport } from '../kube/types.ts';
 import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
+import { failpoint } from './failpoints.ts';
 import { Hub } from './hub/controller.ts';
 import type { AgentAuthenticator } from './hub/stream.ts';
 import { readRunner, readSandbox, runnerResource, sandboxResource } from './resources.ts';
@@ -112,6 +113,7 @@ export class Operator {
   async #lead(signal: AbortSignal): Promise<void> {
     const term = this.#begin(signal);
     this.#term = term;
+    FAILPOINT: failpoint('term.begun');
     await term.done;
     if (this.#term === term) this.#term = undefined;
   }

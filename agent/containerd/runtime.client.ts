@@ -19,6 +19,7 @@ import type {
   StartedCopy,
 } from '../copies/runtime.ts';
 import { Images } from '../images/images.client.ts';
+import { failpoint } from '../failpoints.ts';
 import { seccompProfile } from '../security/seccomp.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
 import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
@@ -241,11 +242,13 @@ class Runtime implements ContainerdRuntime {
     return this.#untilAnswered(never, async () => {
       await tasks.end(id, 0, never);
       // The answer, or that it is not there, is the proof.
-      await Promise.all([
+      const removals = [
         connection.call(ContainersService.delete, { id }).catch(unlessNotFound),
         connection.call(SnapshotsService.remove, { snapshotter, key: id }).catch(unlessNotFound),
         rm(join(logDirectory, `${id}.log`), { force: true }),
-      ]);
+      ];
+      FAILPOINT: crashBetween(removals);
+      await Promise.all(removals);
     });
   }
 
@@ -330,6 +333,14 @@ class Runtime implements ContainerdRuntime {
       }
     }
   }
+}
+
+/** For the crash tests: each of them may be the last that was done. */
+function crashBetween([container, snapshot, log]: readonly Promise<unknown>[]): void {
+  const ignore = () => undefined;
+  container?.then(() => failpoint('copy.container-removed'), ignore);
+  snapshot?.then(() => failpoint('copy.snapshot-removed'), ignore);
+  log?.then(() => failpoint('copy.log-removed'), ignore);
 }
 
 function unlessNotFound(error: unknown): undefined {

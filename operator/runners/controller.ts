@@ -8,6 +8,7 @@ import type { Cache, WorkQueue } from '../../kube/types.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Metrics } from '../../process/metrics.ts';
+import { failpoint } from '../failpoints.ts';
 import type { Hub } from '../hub/controller.ts';
 import { hasConditions, runnerConditions } from './conditions.ts';
 import type { Liveness } from './gather.ts';
@@ -143,8 +144,14 @@ export class RunnerController {
     const runner = runners.get(name);
     if (runner === undefined || !isLeader()) return undefined;
     const { removals, orders } = planRemovals(runner, hub.facts(name));
-    if (removals !== runner.status.removals) await applyRemovals(client, runner, removals);
-    for (const order of orders) hub.send(name, order, { isAccepted: false });
+    if (removals !== runner.status.removals) {
+      await applyRemovals(client, runner, removals);
+      FAILPOINT: failpoint('removals.dropped');
+    }
+    for (const order of orders) {
+      hub.send(name, order, { isAccepted: false });
+      FAILPOINT: failpoint('removals.ordered');
+    }
     await this.#writeConditions(name);
     return this.#lookAgain(name, orders.length > 0);
   }
