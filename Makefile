@@ -5,7 +5,7 @@ BIN := node_modules/.bin
 export NODE_NO_WARNINGS := 1
 SEEDS ?= 1000
 .DEFAULT_GOAL := help
-.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system simulate bench-start clean
+.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system walk simulate bench-start clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ test-unit: node_modules/.installed ## Unit tests (needs nothing but Node; FILES=
 
 test-system: build ## System tests on a real API server, containerd and registry (root; FILES=… to choose)
 	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects system --runInBand
+
+walk: build ## Users and faults at random on real parts, at the end nothing stuck, twice or left (root): [SEED=s to repeat one]
+	$(if $(SEED),BERTH_WALK_SEED=$(SEED)) $(NODE) --experimental-vm-modules $(BIN)/jest random-walk --selectProjects system --runInBand
 
 simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one]
 	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))

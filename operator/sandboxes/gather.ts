@@ -3,6 +3,7 @@ import { keyOf } from '../../kube/object.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { RunnerView } from '../assignment/runner-view.ts';
 import { copyKey, type RunnerFacts } from '../hub/facts.ts';
+import type { Deadlines } from '../lifecycle/deadlines.ts';
 import type { CredentialsView, RemainsView, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import type { Fleet } from '../runners/gather.ts';
 import type { PullCredentials } from './secrets.client.ts';
@@ -15,11 +16,12 @@ export interface GatherSources {
   readonly sentOrder: (runnerName: string, uid: string, epoch: number) => number;
   /** Monotonic time before which no deadline is judged. */
   readonly patientUntil: number;
+  readonly deadlines: Deadlines;
 }
 
 /** Reads the world once for a decision about one sandbox. */
 export function gather(sources: GatherSources, sandbox: Sandbox, configHash: string, credentials: PullCredentials): SandboxSnapshot {
-  const { clock, random, fleet, facts, sentOrder, patientUntil } = sources;
+  const { clock, random, fleet, facts, sentOrder, patientUntil, deadlines } = sources;
   const { metadata, status } = sandbox;
   const now = { wall: clock.now(), monotonic: clock.monotonic() };
   const views = fleet.views(keyOf(sandbox), now.monotonic);
@@ -32,6 +34,7 @@ export function gather(sources: GatherSources, sandbox: Sandbox, configHash: str
     sandbox,
     now,
     patientUntil,
+    deadlines,
     jitter: random(),
     configHash,
     runner: views.find(({ name }) => name === runnerName),

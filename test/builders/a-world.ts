@@ -1,5 +1,6 @@
 import type { Sandbox } from '../../crds/index.ts';
 import { deepFreeze } from '../../kube/object.ts';
+import { defaultDeadlines } from '../../operator/lifecycle/deadlines.ts';
 import type { CopyView, CredentialsView, ExitView, RemainsView, RefusalView, SandboxSnapshot } from '../../operator/lifecycle/snapshot.ts';
 import { copyConfigOf } from '../../operator/sandboxes/copy-config.ts';
 import { aRunner, type RunnerViewBuilder } from './a-runner-view.ts';
@@ -108,6 +109,7 @@ export class WorldBuilder {
       sandbox,
       now: { wall: testTime, monotonic: 1_000_000 },
       patientUntil: 0,
+      deadlines: defaultDeadlines,
       jitter: 0,
       configHash: copyConfigOf(sandbox.spec).hash,
       runner: fleet.find(({ name }) => name === runnerName),
