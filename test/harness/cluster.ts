@@ -50,6 +50,8 @@ export class Cluster implements AsyncDisposable {
   readonly tools: Toolchain;
   /** Sockets, the ledger, and what is gone after a reboot. */
   readonly stateDir: string;
+  /** Everything else. */
+  readonly dataDir: string;
   /** Directory with one log per part. */
   readonly logDir: string;
   /** Whether etcd waits for the disk; benchmarks say so. */
@@ -70,6 +72,7 @@ export class Cluster implements AsyncDisposable {
     this.authority = authority;
     this.tools = tools;
     this.stateDir = settings.stateDir;
+    this.dataDir = settings.dataDir;
     this.logDir = join(settings.dataDir, 'logs');
     this.etcdFsync = settings.etcdFsync;
   }

@@ -1,6 +1,7 @@
 import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../../process/errors.ts';
+import type { FailpointAction } from '../../process/failpoints.ts';
 import type { Part } from './part.ts';
 
 /** A part of a cluster with `failpoints: true` that is to end, or to freeze, at a named place. */
@@ -15,9 +16,9 @@ export class CrashablePart {
     part.setEnvironment({ BERTH_FAILPOINT: `@${this.#file}` });
   }
 
-  /** From now on it ends the `nth` time that it reaches the place. It may run; `@file` is read at every failpoint. */
-  arm(failpoint: string, nth = 1): void {
-    writeFileSync(`${this.#file}.new`, `${failpoint}:${nth}\n`);
+  /** From now on it ends, or freezes, the `nth` time that it reaches the place. It may run already. */
+  arm(failpoint: string, nth = 1, action: FailpointAction = 'kill'): void {
+    writeFileSync(`${this.#file}.new`, `${failpoint}:${nth}=${action}\n`);
     renameSync(`${this.#file}.new`, this.#file);
   }
 
