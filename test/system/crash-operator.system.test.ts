@@ -64,11 +64,11 @@ const operatorTransitions = {
 /** In which transitions the operator dies at each place. A failpoint that is not named here does not compile, and fails below. */
 const cases: Readonly<Record<OperatorFailpoint, readonly Occasion<keyof typeof operatorTransitions>[]>> = {
   'term.begun': ['operator start'],
-  'decision.made': ['start', 'start:2', 'restart:2', 'stop', 'stop:2', 'delete', 'delete:2'],
-  'preparation.sent': ['start', 'start again', 'restart'],
+  'decision.made': ['start', 'start:2', 'stop', 'delete', 'delete:2'],
+  'preparation.sent': ['start', 'start again'],
   'status.acknowledged': ['start', 'start:2', 'start again', 'restart', 'restart:2', 'restart:3', 'stop', 'stop:2', 'delete'],
-  'events.recorded': ['start', 'start again', 'stop', 'restart', 'delete'],
-  'orders.sent': ['start', 'start again', 'restart', 'restart:2', 'stop', 'delete'],
+  'events.recorded': ['start', 'stop'],
+  'orders.sent': ['start', 'start again', 'restart:2', 'stop', 'delete'],
   'finalizer.added': ['start without a finalizer'],
   'removals.noted': ['delete while the runner is away'],
   'finalizer.removed': ['delete', 'delete while the runner is away'],
