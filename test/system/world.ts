@@ -38,6 +38,14 @@ export class World {
     }
   }
 
+  /** Resolves when the API server, which was started again, serves sandboxes and runners. */
+  async served(): Promise<void> {
+    await eventually('sandboxes and runners are served', async () => {
+      const { exitCode } = await this.user.try(['get', 'sandboxes,runners', '-o', 'name']);
+      return exitCode === 0 ? true : undefined;
+    });
+  }
+
   /** Resolves when every agent is connected to every operator that leads. */
   async connected(): Promise<void> {
     await waitConnected(

@@ -83,7 +83,7 @@ export class Walk {
       case 'create':
         return this.#create(name, restartID);
       case 'delete':
-        await this.#insist(() => this.#world.cluster.api.call('DELETE', one), [200, 202, 404]);
+        await this.#insist(() => this.#world.cluster.api.call('DELETE', one), [200, 202], name);
         return;
       default:
         await this.#insist(() => this.#world.cluster.api.call('PATCH', one, { spec: spec[operation] }, merge), [200]);
@@ -97,21 +97,22 @@ export class Walk {
     await eventually(`${name} can be created`, async () => {
       const answer = await this.#insist(() => this.#world.cluster.api.call('POST', path, body), [201, 409]);
       if (answer.status === 201) return true;
-      const { body: there } = await this.#insist(() => this.#world.cluster.api.call('GET', `${path}/${name}`), [200, 404]);
+      const { body: there } = await this.#insist(() => this.#world.cluster.api.call('GET', `${path}/${name}`), [200], name);
       const { annotations } = (there.metadata ?? {}) as { annotations?: Record<string, string> };
       return annotations?.walk === mark ? true : undefined;
     });
   }
 
-  /** Until there is an answer of these: the API server may be down, or not up yet. */
-  async #insist(call: () => Promise<ApiAnswer>, accepted: readonly number[]): Promise<ApiAnswer> {
+  /** Until there is an answer of these, or that `absent` is not there: the API server may be down, or not serve sandboxes yet, which is a 404 too. */
+  async #insist(call: () => Promise<ApiAnswer>, accepted: readonly number[], absent?: string): Promise<ApiAnswer> {
     const last: { answer?: unknown } = {};
     return eventually(
       'the API server answers',
       async () => {
         const answer = await call().catch((error: unknown) => void (last.answer = String(error)));
         last.answer = answer ?? last.answer;
-        return answer !== undefined && accepted.includes(answer.status) ? answer : undefined;
+        if (answer === undefined) return undefined;
+        return accepted.includes(answer.status) || (absent !== undefined && isAbsent(answer, absent)) ? answer : undefined;
       },
       () => last.answer,
     );
@@ -121,7 +122,7 @@ export class Walk {
     const end = performance.now() + settleMs;
     const wanted = operation === 'stop' ? 'Stopped' : 'Started';
     while (performance.now() < end) {
-      const { status, body } = await this.#insist(() => this.#world.cluster.api.call('GET', `${path}/${name}`), [200, 404]);
+      const { status, body } = await this.#insist(() => this.#world.cluster.api.call('GET', `${path}/${name}`), [200], name);
       const { status: now = {}, metadata } = body as unknown as {
         readonly status?: Partial<Sandbox['status']>;
         readonly metadata: Sandbox['metadata'];
@@ -132,4 +133,8 @@ export class Walk {
       await delay(50);
     }
   }
+}
+
+function isAbsent({ status, body }: ApiAnswer, name: string): boolean {
+  return status === 404 && (body.details as { readonly name?: string } | undefined)?.name === name;
 }
