@@ -28,7 +28,7 @@ import type { AgentIdentity } from './connections/handshake.ts';
 import { noToken, TokenFile } from './connections/token.client.ts';
 import { createContainerdRuntime } from './containerd/runtime.client.ts';
 import type { ContainerdRuntime } from './containerd/runtime.client.ts';
-import { ContainerdError } from './containerd/containerd-error.ts';
+import { ContainerdError, isAmbiguous } from './containerd/containerd-error.ts';
 import { CopyController } from './copies/controller.ts';
 import { FileJournal } from './journal/file.client.ts';
 import { lockDirectory } from './journal/lock.client.ts';
@@ -175,7 +175,7 @@ async function openStore({ settings, clock, log, shutdown }: Ground) {
   return { journal, identity };
 }
 
-/** Waits for a containerd that is away. One that cannot be used ends the agent. */
+/** Waits for a containerd that is away or that answers with an error. One that cannot be used ends the agent. */
 async function connectToContainerd(
   { settings, clock, random, log, shutdown }: Ground,
   identity: AgentIdentity,
@@ -200,7 +200,8 @@ async function connectToContainerd(
     } catch (err) {
       if (!(err instanceof ContainerdError) || isAborted(shutdown.signal)) throw err;
       const inMs = backoffDelay(containerdBackoff, failures, random);
-      log.warn({ err, address: settings.containerdAddress, failures, inMs }, 'containerd does not answer, trying again');
+      const about = { err, address: settings.containerdAddress, said: err.said, failures, inMs };
+      log.warn(about, isAmbiguous(err) ? 'containerd does not answer, trying again' : 'containerd answers with an error, trying again');
       await sleep(clock, inMs, shutdown.signal);
     }
   }

@@ -58,7 +58,8 @@ export const LIFECYCLE_REASON_TEXTS = {
   Deleting: { means: 'The object is deleted and its copies are being removed.' },
   Deleted: { means: 'Every copy was removed.' },
   RemovalPending: {
-    means: 'A copy could not be removed because its runner is away. It is noted in the Runner and removed when the runner is back.',
+    means:
+      'A copy was not removed in time, mostly because its runner is away. It is noted in the Runner and removed as soon as that can be done.',
   },
   Released: { means: 'A copy that is not needed any more was removed from its runner.' },
   Completed: { means: 'The main program ended with exit code 0.' },
@@ -76,7 +77,11 @@ export const LIFECYCLE_REASON_TEXTS = {
 
 /** Why a sandbox could not be created, started, stopped or removed. */
 export const FAILURE_REASON_TEXTS = {
-  InvalidSpec: { means: 'The spec can not be read by this version of Berth. The message names the field.', todo: 'Correct the field.' },
+  InvalidSpec: {
+    means:
+      'The runner can make no container of what the spec and the image say, of a user id that is out of range for example. The message says of what.',
+    todo: 'Correct the spec, or create another Sandbox with another image.',
+  },
   ImageNotFound: {
     means: 'The registry does not have the image.',
     todo: 'Correct spec.image by creating another Sandbox, or push the image.',
@@ -127,6 +132,10 @@ export const RUNNER_REASON_TEXTS = {
   ConnectionRefused: { means: 'The operator pod refused the connection. The message says why.' },
   Unknown: { means: 'The agent does not report, so that its connections are not known.' },
   UnclaimedCopy: { means: 'A copy on the runner belongs to no Sandbox. It is kept and listed.', todo: 'Adopt or discard it.' },
+  RemovalsForgotten: {
+    means:
+      'More copies of deleted Sandboxes wait for their removal than the Runner can note, on disks that did not come back above all. The oldest are noted no more: should their disk come back, they belong to no Sandbox.',
+  },
   StoreChanged: { means: 'The runner came back with another disk under the same name.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 

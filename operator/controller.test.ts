@@ -261,6 +261,20 @@ describe('an operator', () => {
     expect(stage.runnerObject('r1').status.removals).toEqual([]);
   });
 
+  it('leaves a sandbox alone whose Runner object is deleted while its agent is connected', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    await stage.create('box');
+    await stage.api.delete(runnerResource, { name: 'r1' });
+    await stage.clock.run(60_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', order: 1, contentVersion: 1 });
+    await stage.api.delete(leases, { namespace: 'berth-system', name: 'runner-r1' });
+    await stage.runner('r1');
+    await stage.change('box', { desiredState: 'Stopped' });
+    await stage.clock.run(1_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Stopped', reason: 'Stopped', order: 2 });
+    expect(agent.orders).toMatchObject([{ wanted: Wanted.WANTED_RUNNING }, { wanted: Wanted.WANTED_STOPPED }]);
+  });
+
   it('keeps Ready and Schedulable of runners', async () => {
     const agent = await stage.agent('r1');
     const conditions = () => stage.runnerObject('r1').status.conditions.map(({ type, status, reason }) => [type, status, reason]);

@@ -149,7 +149,8 @@ export class Operator {
       metrics,
     });
     const runnerClient = createClient({ transport, resource: runnerResource, parse: readRunner, cache: this.#runners });
-    const shared = { clock, random, log, metrics, hub: this.hub, isLeader: () => this.#elector.isLeader() && !signal.aborted };
+    const isLeader = () => this.#elector.isLeader() && !signal.aborted;
+    const shared = { clock, random, log, metrics, hub: this.hub, events, isLeader };
     const sandboxes = new SandboxController({
       ...shared,
       transport,
@@ -157,7 +158,6 @@ export class Operator {
       sandboxClient: createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes }),
       runnerClient,
       fleet,
-      events,
       workers: this.#options.workers,
       patientUntil,
       deadlines: this.#options.deadlines ?? defaultDeadlines,

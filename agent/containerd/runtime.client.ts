@@ -24,6 +24,7 @@ import { seccompProfile } from '../security/seccomp.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
 import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
 import { ContainerdError, isAmbiguous, isNotFound, status } from './containerd-error.ts';
+import { listContainers } from './containers.client.ts';
 import { CopyCreator } from './create.client.ts';
 import { type ContainerdEvent, followEvents } from './events.client.ts';
 import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
@@ -144,10 +145,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
 }
 
 async function restoreGroups(connection: ContainerdConnection, groups: ShimGroups, installID: string): Promise<void> {
-  const [{ containers }, { tasks }] = await Promise.all([
-    connection.call(ContainersService.list, { filters: [] }),
-    connection.call(TasksService.list, { filter: '' }),
-  ]);
+  const [containers, { tasks }] = await Promise.all([listContainers(connection, []), connection.call(TasksService.list, { filter: '' })]);
   const running = new Set(tasks.map((task) => task.id));
   const members = containers.filter(({ id }) => running.has(id));
   await groups.restore(members.map(({ id, labels }) => ({ id, group: parseCopyLabels(installID, labels)?.shimGroup ?? '' })));
@@ -188,7 +186,7 @@ class Runtime implements ContainerdRuntime {
     const { connection, installID, snapshotter } = this.#parts;
     const filters = [`labels."${LABELS.installID}"=="${installID}"`];
     // Containers first: a copy whose container is there has its snapshot, or will have it by the next answer.
-    const { containers } = await connection.call(ContainersService.list, { filters });
+    const containers = await listContainers(connection, filters);
     const [{ tasks }, snapshots] = await Promise.all([
       connection.call(TasksService.list, { filter: '' }),
       connection.collect(SnapshotsService.list, { snapshotter, filters }),

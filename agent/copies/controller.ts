@@ -66,6 +66,8 @@ export class CopyController {
   #runner: RunnerReport;
   #images: readonly string[] = [];
   #imagesTimer: Timer | undefined;
+  /** Set while many copies may change in one turn: the runner is told once, at its end. */
+  #isObserving = false;
   #tick = 0;
   /** The list that has not begun yet, and the one that is under way. */
   #nextList: Promise<void> | undefined;
@@ -178,6 +180,7 @@ export class CopyController {
   }
 
   #tellRunner(): void {
+    if (this.#isObserving) return;
     const report = this.#runnerReport();
     if (isSameRunner(this.#runner, report)) return;
     this.#runner = report;
@@ -230,7 +233,13 @@ export class CopyController {
   #observe(copies: readonly RuntimeCopy[], tick: number): void {
     const byUid = Map.groupBy(copies, ({ key }) => key.uid);
     for (const uid of byUid.keys()) this.#convergence(uid);
-    for (const [uid, convergence] of this.#convergences) convergence.observe(byUid.get(uid) ?? [], tick);
+    this.#isObserving = true;
+    try {
+      for (const [uid, convergence] of this.#convergences) convergence.observe(byUid.get(uid) ?? [], tick);
+    } finally {
+      this.#isObserving = false;
+    }
+    this.#tellRunner();
   }
 
   #relistLater(): void {

@@ -44,6 +44,10 @@ export interface AgentInstance {
   readonly agentID: string;
 }
 
+/** How long a stream may take from its beginning to the Welcome. */
+const greetingMs = 10_000;
+/** Streams that may wait for their Welcome at once: enough for a large fleet that comes back in one moment. */
+const mostStrangers = 1024;
 /** How long an order waits for its acceptance before it is sent again on the same stream. */
 const resendMs = 10_000;
 
@@ -57,6 +61,8 @@ export class Hub {
   readonly #facts = new Map<string, RunnerFacts>();
   readonly #listeners = new Set<FleetListener>();
   readonly #sessions = new Set<Session>();
+  /** Those that nobody has welcomed yet, the oldest first. */
+  readonly #strangers = new Set<Session>();
   readonly #connections: Gauge;
   readonly #ended: Counter;
   #closed = false;
@@ -82,6 +88,8 @@ export class Hub {
       ended: (one, reason) => this.#end(one, reason),
     });
     this.#sessions.add(session);
+    this.#strangers.add(session);
+    if (this.#strangers.size > mostStrangers) this.#turnAway(session);
     if (this.#closed) session.end('Unavailable', 'This operator pod is shutting down.');
     return session;
   }
@@ -128,6 +136,12 @@ export class Hub {
     for (const session of [...this.#sessions]) session.end('Unavailable', 'This operator pod is shutting down.');
   }
 
+  /** One stream too many waits: one that has said nothing goes first, since an agent begins with its Hello. */
+  #turnAway(newest: Session): void {
+    const silent = [...this.#strangers].find(({ isSilent }) => isSilent);
+    (silent ?? newest).end('ResourceExhausted', `More than ${mostStrangers} streams wait for their Welcome: try again later.`);
+  }
+
   /** A new stream of a runner: it replaces an older one, unless it comes from an older start of the agent. */
   #replace(session: Session, hello: Hello): boolean {
     const { runnerName } = hello;
@@ -137,6 +151,7 @@ export class Hub {
       return false;
     }
     const old = this.#streams.get(runnerName);
+    this.#strangers.delete(session);
     this.#streams.set(runnerName, session);
     this.#facts.set(runnerName, factsOf(hello, before));
     old?.end('Aborted', 'A newer stream of this agent has replaced this one.');
@@ -164,6 +179,7 @@ export class Hub {
 
   #end(session: Session, reason: string): void {
     if (!this.#sessions.delete(session)) return;
+    this.#strangers.delete(session);
     this.#ended.inc({ reason });
     const runnerName = session.hello?.runnerName;
     if (runnerName === undefined || this.#streams.get(runnerName) !== session) return;
@@ -194,6 +210,7 @@ class Session implements StreamReceiver {
   readonly #sent = new Map<string, { readonly order: number; readonly at: number }>();
   #inbox: Inbox = emptyInbox;
   #nodeName: string | undefined;
+  /** Until the Welcome, the end of the wait for it; then that of the token. */
   #expiry: Timer | undefined;
   #state: 'Opened' | 'Checking' | 'Welcome' | 'Ended' = 'Opened';
 
@@ -201,6 +218,12 @@ class Session implements StreamReceiver {
     this.stream = stream;
     this.#options = options;
     this.#owner = owner;
+    this.#expiry = options.clock.after(greetingMs, () => this.#giveUp());
+  }
+
+  /** It has not begun with its Hello yet. */
+  get isSilent(): boolean {
+    return this.#state === 'Opened';
   }
 
   received({ message }: AgentMessage): void {
@@ -247,6 +270,11 @@ class Session implements StreamReceiver {
     this.#options.log.debug({ runner: this.hello?.runnerName, uid, epoch, order: number }, 'Order sent');
     this.stream.send({ message: { $case: 'order', value: order } });
     return true;
+  }
+
+  #giveUp(): void {
+    if (this.isSilent) this.end('InvalidArgument', `There was no Hello within ${greetingMs / 1000} s.`);
+    else this.end('Unavailable', `The token could not be checked within ${greetingMs / 1000} s.`);
   }
 
   async #greet(hello: Hello): Promise<void> {

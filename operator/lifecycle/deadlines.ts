@@ -9,6 +9,7 @@ export interface Deadlines {
   readonly starting: number;
   /** On top of the grace period. */
   readonly stopping: number;
+  /** At least; never less than the grace period and `stopping`. */
   readonly deleting: number;
 }
 
@@ -26,6 +27,7 @@ export function deadlineOf(
   state: SandboxStatus['state'],
   since: number,
 ): number | undefined {
+  const stopped = since + sandbox.spec.terminationGracePeriodSeconds * 1000 + deadlines.stopping;
   switch (state) {
     case 'Creating':
     case 'Restoring':
@@ -33,9 +35,9 @@ export function deadlineOf(
     case 'Starting':
       return since + deadlines.starting;
     case 'Stopping':
-      return since + sandbox.spec.terminationGracePeriodSeconds * 1000 + deadlines.stopping;
+      return stopped;
     case 'Deleting':
-      return since + deadlines.deleting;
+      return Math.max(stopped, since + deadlines.deleting);
     default:
       return undefined;
   }

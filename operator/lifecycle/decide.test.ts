@@ -120,6 +120,28 @@ describe('a sandbox that should run', () => {
       want: { state: 'Error', reason: 'ContentMissing', runnerName: 'r1', contentVersion: 1 },
     },
     {
+      when: 'D6: the object of its runner is gone while the agent, which has the very disk, says that it runs',
+      given: aWorld(onR1.started()).reported(aCopy('Running')).withoutRunnerObjects(),
+      want: { state: 'Started', order: 1, contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent has another disk',
+      given: aWorld(onR1.started()).runners(aRunner('r1').wiped()).withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent has not told all that it has',
+      given: aWorld(onR1.started())
+        .runners(aRunner('r1').agent({ isComplete: false }))
+        .withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent does not have the copy',
+      given: aWorld(onR1.started()).withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
       when: 'D6: its runner came back with another disk',
       given: aWorld(onR1.stopped()).runners(aRunner('r1').wiped(), aRunner('r2')),
       want: { state: 'Error', reason: 'ContentMissing', runnerName: 'r1', contentVersion: 1 },
@@ -647,7 +669,8 @@ describe('D0: the object is deleted', () => {
     const { finalizer, removals, status } = decide(world.snapshot());
     return { finalizer, removals, state: status.state, order: status.order };
   };
-  const note = { uid: 'uid-box', namespace: 'default', name: 'box', epoch: 1, storeID: 'store-r1', startTime: at(0) };
+  const note = { uid: 'uid-box', namespace: 'default', name: 'box', epoch: 1, storeID: 'store-r1', graceSeconds: 10, startTime: at(0) };
+  const patient = onR1.order(3).spec({ terminationGracePeriodSeconds: 600 });
   it.each([
     { when: 'nothing was ever placed', given: aWorld(aSandbox().deleting()), want: { finalizer: 'Remove', removals: [] } },
     {
@@ -683,6 +706,16 @@ describe('D0: the object is deleted', () => {
       want: { finalizer: 'Remove', removals: [{ runnerName: 'r1', removal: { ...note, order: 3 } }] },
     },
     {
+      when: 'its grace period is longer than the deadline: waited for, while the runner is at it',
+      given: aWorld(patient.deletingSince(-629_000)).reported(aCopy('Stopping', { order: 3 })),
+      want: { finalizer: 'Keep', state: 'Deleting', removals: [] },
+    },
+    {
+      when: 'its grace period is over and it is still there: noted with that grace',
+      given: aWorld(patient.deletingSince(-630_000)).reported(aCopy('Stopping', { order: 3 })),
+      want: { finalizer: 'Remove', removals: [{ runnerName: 'r1', removal: { ...note, order: 4, graceSeconds: 600 } }] },
+    },
+    {
       when: 'the runner has another disk now: noted at once',
       given: aWorld(onR1.stopped().deleting()).runners(aRunner('r1').wiped()),
       want: { finalizer: 'Remove', removals: [{ runnerName: 'r1', removal: { ...note, order: 3 } }] },
@@ -693,6 +726,16 @@ describe('D0: the object is deleted', () => {
       want: { finalizer: 'Remove', removals: [] },
     },
   ])('$when', ({ given, want }) => expect(decided(given)).toMatchObject(want));
+
+  const late = onR1.order(2).deletingSince(-120_000);
+  it.each([
+    { when: 'is away', runner: aRunner('r1').disconnected(), want: /^The copy on r1 is removed when the runner is back\.$/ },
+    { when: 'is connected', runner: aRunner('r1'), want: /^The runner r1 is connected and has not removed the copy in time/ },
+    { when: 'has another disk', runner: aRunner('r1').wiped(), want: /^The copy on a disk that the runner r1 has no more/ },
+  ])('says why a copy is left on a runner that $when', ({ runner, want }) => {
+    const { events } = decide(aWorld(late).runners(runner).snapshot());
+    expect(events).toMatchObject([{ type: 'Warning', reason: 'RemovalPending', note: expect.stringMatching(want) }]);
+  });
 });
 
 describe('what else a decision says', () => {

@@ -52,22 +52,7 @@ function decideDeleted(world: SandboxSnapshot): Decision {
     const decision = changed(world, finished(world, outcome.status));
     return { ...decision, lookAgainMs: earliest(decision.lookAgainMs, outcome.lookAgainMs) };
   }
-  const places = outcome.removals.map(({ runnerName }) => runnerName).join(', ');
-  return {
-    ...idle(world),
-    finalizer: 'Remove',
-    removals: outcome.removals,
-    events: [
-      outcome.removals.length === 0
-        ? { type: 'Normal', reason: 'Deleted', action: 'Delete', note: 'Every copy of the sandbox was removed.' }
-        : {
-            type: 'Warning',
-            reason: 'RemovalPending',
-            action: 'Delete',
-            note: `The copy on ${places} is removed when the runner is back.`,
-          },
-    ],
-  };
+  return { ...idle(world), finalizer: 'Remove', removals: outcome.removals, events: [outcome.event] };
 }
 
 /** The whole status: proven releases dropped, orders numbered, conditions and generation as they are now. */

@@ -4,7 +4,7 @@ import { createController, type Controller, type ReconcileResult } from '../../k
 import { equalJson } from '../../kube/diff.ts';
 import { LeaseObserver, type Lease } from '../../kube/lease.ts';
 import { createWorkQueue } from '../../kube/queue.ts';
-import type { Cache, WorkQueue } from '../../kube/types.ts';
+import type { Cache, EventRecorder, WorkQueue } from '../../kube/types.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Metrics } from '../../process/metrics.ts';
@@ -64,6 +64,7 @@ export interface RunnerControllerOptions {
   readonly client: Client<Runner>;
   readonly leases: RunnerLeases;
   readonly hub: Hub;
+  readonly events: EventRecorder;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -140,20 +141,20 @@ export class RunnerController {
   }
 
   async #reconcile(name: string): Promise<ReconcileResult | undefined> {
-    const { runners, client, hub, isLeader } = this.#options;
+    const { runners, client, hub, events, isLeader } = this.#options;
     const runner = runners.get(name);
     if (runner === undefined || !isLeader()) return undefined;
-    const { removals, orders } = planRemovals(runner, hub.facts(name));
-    if (removals !== runner.status.removals) {
-      await applyRemovals(client, runner, removals);
+    const plan = planRemovals(runner, hub.facts(name));
+    if (plan.removals !== runner.status.removals) {
+      await applyRemovals({ runners: client, events }, runner, plan);
       FAILPOINT: failpoint('removals.dropped');
     }
-    for (const order of orders) {
+    for (const order of plan.orders) {
       hub.send(name, order, { isAccepted: false });
       FAILPOINT: failpoint('removals.ordered');
     }
     await this.#writeConditions(name);
-    return this.#lookAgain(name, orders.length > 0);
+    return this.#lookAgain(name, plan.orders.length > 0);
   }
 
   async #writeConditions(name: string): Promise<void> {

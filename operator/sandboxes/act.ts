@@ -117,7 +117,7 @@ function tell({ events }: ActPorts, regarding: Sandbox, notes: readonly SandboxE
 /** What is left on runners is noted first: then the object may go. */
 async function removeFinalizer(ports: ActPorts, sandbox: Sandbox, { removals, events }: Decision): Promise<void> {
   for (const { runnerName, removal } of removals) {
-    await noteRemoval(ports.runners, runnerName, removal);
+    await noteRemoval(ports, runnerName, removal);
     FAILPOINT: failpoint('removals.noted');
   }
   const others = sandbox.metadata.finalizers.filter((finalizer) => finalizer !== SANDBOX_FINALIZER);

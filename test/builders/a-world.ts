@@ -48,6 +48,11 @@ export class WorldBuilder {
     return this.#with({ runners });
   }
 
+  /** The objects of all runners are gone, while those of their agents that were connected still are. */
+  withoutRunnerObjects(): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, runner: undefined, fleet: [] } });
+  }
+
   reported(copy: CopyView): WorldBuilder {
     return this.#with({ copy });
   }
@@ -100,9 +105,9 @@ export class WorldBuilder {
         epoch: one.epoch,
         contentVersion: one.contentVersion,
         isAbsent: absent.includes(one.epoch),
-        isKnown: view !== undefined,
-        isReachable: view?.agent?.storeID === one.storeID,
-        isElsewhere: view?.storeID !== undefined && view.storeID !== one.storeID,
+        isKnown: view !== undefined && rest.fleet === undefined,
+        isReachable: view?.agent?.isComplete === true && view.agent.storeID === one.storeID,
+        isElsewhere: rest.fleet === undefined && view?.storeID !== undefined && view.storeID !== one.storeID,
       };
     });
     return structuredClone({
