@@ -18,7 +18,7 @@ describe('a thousand sandboxes', () => {
       aSandbox(name, {
         image: world.image,
         desiredState,
-        resources: { limits: { cpu: '50m', memory: '32Mi' } },
+        resources: { limits: { cpu: '50m', memory: '32Mi', disk: '64Mi' } },
         terminationGracePeriodSeconds: 2,
       });
     await world.user.create(manifest('first', 'Started'));
