@@ -9,8 +9,10 @@ import type { Elector, KubeTransport } from '../kube/types.ts';
 import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
+import { failpoint } from './failpoints.ts';
 import { Hub } from './hub/controller.ts';
 import type { AgentAuthenticator } from './hub/stream.ts';
+import { defaultDeadlines, type Deadlines } from './lifecycle/deadlines.ts';
 import { Relays } from './relay/controller.ts';
 import { RelayServing } from './relay/serving.server.ts';
 import type { PeerDialer } from './relay/stream.ts';
@@ -18,7 +20,7 @@ import { readRunner, readSandbox, runnerResource, sandboxResource } from './reso
 import { RunnerController, RunnerLeases } from './runners/controller.ts';
 import { Claims, Fleet } from './runners/gather.ts';
 import { claimOf } from './sandboxes/claims.ts';
-import { SandboxController, countByState, patienceMs, sandboxIndexes } from './sandboxes/controller.ts';
+import { SandboxController, countByState, sandboxIndexes } from './sandboxes/controller.ts';
 import { UnclaimedController } from './unclaimed/controller.ts';
 
 export interface OperatorOptions {
@@ -41,9 +43,17 @@ export interface OperatorOptions {
   readonly peers?: { readonly addresses: readonly string[]; readonly dialer: PeerDialer };
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
+  /** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines. Default 30,000 ms. */
+  readonly patienceMs?: number;
+  /** How long each state of a Sandbox may last. */
+  readonly deadlines?: Deadlines;
   /** Times of the election; the defaults are those of the elector. */
-  readonly election?: Pick<ElectorOptions, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>;
+  readonly election?: ElectionTimes;
 }
+
+export type ElectionTimes = Pick<ElectorOptions, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>;
+
+const patienceMs = 30_000;
 
 /** The name of the Lease that the leader holds. */
 export const electionName = 'berth-operator';
@@ -134,6 +144,7 @@ export class Operator {
   async #lead(signal: AbortSignal): Promise<void> {
     const term = this.#begin(signal);
     this.#term = term;
+    FAILPOINT: failpoint('term.begun');
     await term.done;
     if (this.#term === term) this.#term = undefined;
   }
@@ -141,6 +152,7 @@ export class Operator {
   /** Everything that only a leader does, made anew for each term: nothing that was believed before counts. */
   #begin(signal: AbortSignal): Term {
     const { transport, clock, random, log, metrics } = this.#options;
+    const patientUntil = clock.monotonic() + (this.#options.patienceMs ?? patienceMs);
     const stop = new AbortController();
     const claims = new Claims();
     const unsubscribe = this.#sandboxes.subscribe({
@@ -170,13 +182,15 @@ export class Operator {
       runnerClient,
       fleet,
       workers: this.#options.workers,
+      patientUntil,
+      deadlines: this.#options.deadlines ?? defaultDeadlines,
     });
     const runners = new RunnerController({
       ...shared,
       runners: this.#runners,
       client: runnerClient,
       leases: this.#liveness,
-      patientUntil: clock.monotonic() + patienceMs,
+      patientUntil,
       changed: (runnerName) => sandboxes.runnerChanged(runnerName, 'Object'),
     });
     const unclaimed = new UnclaimedController({ ...shared, sandboxes: this.#sandboxes, sandboxClient, runners: this.#runners });

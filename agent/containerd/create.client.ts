@@ -2,6 +2,7 @@ import { BerthError } from '../../process/errors.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { Attempt, ContainerConfig, PreparedCopy, PrepareProgress } from '../copies/runtime.ts';
 import type { LocalImage, Images } from '../images/images.client.ts';
+import { failpoint } from '../failpoints.ts';
 import type { SeccompProfile } from '../security/oci.ts';
 import { resolveProcess } from '../security/process.ts';
 import { buildSpec } from '../security/spec.ts';
@@ -190,7 +191,9 @@ export class CopyCreator {
     const { key, namespace, name, config } = attempt;
     const labels = snapshotLabels(installID, { key, namespace, name, requests: config.requests, baseDigest: local.digest, ...unset });
     const request = { snapshotter, key: copyID(key), parent: local.chainID, labels };
-    return (await connection.call(SnapshotsService.prepare, request)).mounts;
+    const { mounts } = await connection.call(SnapshotsService.prepare, request);
+    FAILPOINT: failpoint('snapshot.prepared');
+    return mounts;
   }
 
   async #replaceContainer(attempt: Attempt, base: Base, mounts: readonly Mount[], place: ShimPlace): Promise<void> {
@@ -198,6 +201,7 @@ export class CopyCreator {
     const user = await this.#lookUpUser(attempt.config, base, mounts);
     // The place in a shim group cannot be updated, and the snapshot stays by a label of its own.
     await connection.call(ContainersService.delete, { id: copyID(attempt.key) }).catch(unlessNotFound);
+    FAILPOINT: failpoint('container.deleted');
     await this.#createContainer(attempt, base, user, place);
   }
 
@@ -228,6 +232,7 @@ export class CopyCreator {
       extensions: keepImage(base),
     });
     await connection.call(ContainersService.create, { container });
+    FAILPOINT: failpoint('container.created');
   }
 
   #spec({ key, name, config, secretEnv }: Attempt, base: Base, { user, home }: ResolvedUser) {
@@ -260,6 +265,7 @@ export class CopyCreator {
     });
     try {
       await connection.call(TasksService.create, request);
+      FAILPOINT: failpoint('task.created');
     } catch (error) {
       throw createError(error, config, base);
     }

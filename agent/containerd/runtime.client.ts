@@ -19,6 +19,7 @@ import type {
   StartedCopy,
 } from '../copies/runtime.ts';
 import { Images } from '../images/images.client.ts';
+import { failpoint } from '../failpoints.ts';
 import { LogFiles } from '../logs/files.client.ts';
 import type { LogLimits } from '../logs/rotation.ts';
 import { seccompProfile } from '../security/seccomp.ts';
@@ -246,11 +247,13 @@ class Runtime implements ContainerdRuntime {
     return this.#untilAnswered(never, async () => {
       await tasks.end(id, 0, never);
       // The answer, or that it is not there, is the proof.
-      await Promise.all([
+      const removals = [
         connection.call(ContainersService.delete, { id }).catch(unlessNotFound),
         connection.call(SnapshotsService.remove, { snapshotter, key: id }).catch(unlessNotFound),
         logs.remove(id),
-      ]);
+      ];
+      FAILPOINT: crashBetween(removals);
+      await Promise.all(removals);
     });
   }
 
@@ -336,6 +339,14 @@ class Runtime implements ContainerdRuntime {
       }
     }
   }
+}
+
+/** For the crash tests: each of them may be the last that was done. */
+function crashBetween([container, snapshot, log]: readonly Promise<unknown>[]): void {
+  const ignore = () => undefined;
+  container?.then(() => failpoint('copy.container-removed'), ignore);
+  snapshot?.then(() => failpoint('copy.snapshot-removed'), ignore);
+  log?.then(() => failpoint('copy.log-removed'), ignore);
 }
 
 function unlessNotFound(error: unknown): undefined {

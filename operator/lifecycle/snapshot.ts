@@ -1,5 +1,6 @@
 import type { ExitReason, Sandbox } from '../../crds/index.ts';
 import type { RunnerView } from '../assignment/runner-view.ts';
+import type { Deadlines } from './deadlines.ts';
 
 /** A moment by both clocks, in milliseconds. */
 export interface Moment {
@@ -97,6 +98,8 @@ export interface SandboxSnapshot {
   readonly now: Moment;
   /** Monotonic time before which no deadline is judged: this operator has not led long enough to know that nothing happens. */
   readonly patientUntil: number;
+  /** How long each state may last. */
+  readonly deadlines: Deadlines;
   /** Random in [0, 1): the jitter of every back-off of this decision. */
   readonly jitter: number;
   /** Hash of what spec makes of the container. */

@@ -8,6 +8,7 @@ import type { Cache, EventRecorder, WorkQueue } from '../../kube/types.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Metrics } from '../../process/metrics.ts';
+import { failpoint } from '../failpoints.ts';
 import type { Hub } from '../hub/controller.ts';
 import { conditionsOfLost, hasBecomeLost, hasConditions, runnerConditions, runnerEvents } from './conditions.ts';
 import type { Liveness } from './gather.ts';
@@ -144,8 +145,14 @@ export class RunnerController {
     const runner = runners.get(name);
     if (runner === undefined || !isLeader()) return undefined;
     const plan = planRemovals(runner, hub.facts(name));
-    if (plan.removals !== runner.status.removals) await applyRemovals({ runners: client, events }, runner, plan);
-    for (const order of plan.orders) hub.send(name, order, { isAccepted: false });
+    if (plan.removals !== runner.status.removals) {
+      await applyRemovals({ runners: client, events }, runner, plan);
+      FAILPOINT: failpoint('removals.dropped');
+    }
+    for (const order of plan.orders) {
+      hub.send(name, order, { isAccepted: false });
+      FAILPOINT: failpoint('removals.ordered');
+    }
     await this.#writeConditions(name);
     return this.#lookAgain(name, plan.orders.length > 0);
   }

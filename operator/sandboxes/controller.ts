@@ -10,6 +10,7 @@ import type { Metrics } from '../../process/metrics.ts';
 import type { Hub } from '../hub/controller.ts';
 import { copyKey } from '../hub/facts.ts';
 import { decide } from '../lifecycle/decide.ts';
+import type { Deadlines } from '../lifecycle/deadlines.ts';
 import { ASSIGNMENT_LINE } from '../log-lines.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { act, type ActPorts } from './act.ts';
@@ -34,10 +35,11 @@ export interface SandboxControllerOptions {
   readonly isLeader: () => boolean;
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
+  /** Monotonic time before which no deadline is judged. */
+  readonly patientUntil: number;
+  readonly deadlines: Deadlines;
 }
 
-/** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines, in milliseconds. */
-export const patienceMs = 30_000;
 /** Those that wait for room are looked at again this long after a change of the fleet: many changes come together. */
 const wakeMs = 100;
 
@@ -97,7 +99,8 @@ export class SandboxController {
       fleet,
       facts: (runnerName) => hub.facts(runnerName),
       sentOrder: (runnerName, uid, epoch) => hub.sentOrder(runnerName, uid, epoch),
-      patientUntil: clock.monotonic() + patienceMs,
+      patientUntil: options.patientUntil,
+      deadlines: options.deadlines,
     };
     const statusWrites = metrics.counter({
       name: 'berth_sandbox_status_writes_total',

@@ -1,5 +1,6 @@
 import type { Sandbox } from '../../crds/index.ts';
 import { deepFreeze } from '../../kube/object.ts';
+import { defaultDeadlines } from '../../operator/lifecycle/deadlines.ts';
 import type {
   CopyView,
   CredentialsView,
@@ -127,6 +128,7 @@ export class WorldBuilder {
       sandbox,
       now: { wall: testTime, monotonic: 1_000_000 },
       patientUntil: 0,
+      deadlines: defaultDeadlines,
       jitter: 0,
       configHash: copyConfigOf(sandbox.spec).hash,
       runner: fleet.find(({ name }) => name === runnerName),

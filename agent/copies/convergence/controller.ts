@@ -2,6 +2,7 @@ import { backoffDelay } from '../../../process/backoff.ts';
 import type { Clock, Random, Timer } from '../../../process/clock.ts';
 import { messageOf } from '../../../process/errors.ts';
 import type { Logger } from '../../../process/log.ts';
+import { failpoint } from '../../failpoints.ts';
 import type { Journal } from '../../journal/journal.ts';
 import type { SandboxRecord } from '../../journal/record.ts';
 import type { CopyReport, Refusal } from '../../proto/gen/berth/agent/v1/agent.ts';
@@ -103,6 +104,7 @@ export class Convergence {
     const copy = this.#memory.copy(order.key.epoch);
     if (admission.kind === 'Reject') this.#append([rejectedRecord(order, admission, clock.now())]);
     if (admission.kind === 'Accept') this.#append([acceptedRecord(order, clock.now())]);
+    FAILPOINT: failpoint('order.accepted');
     if (admission.kind === 'Accept' || admission.kind === 'Resume') {
       copy.wish = 'attempt' in order.wish ? order.wish.attempt : undefined;
       if (admission.kind === 'Accept') copy.dropAhead();
@@ -255,6 +257,7 @@ export class Convergence {
       const again = copy.isAsked;
       copy.isAsked = false;
       this.#host.publish(reportOf(view, seen, copy.activity, copy.trouble), again);
+      FAILPOINT: failpoint('copy.told');
     }
   }
 
@@ -346,6 +349,7 @@ export class Convergence {
     copy.noted = noteText(note);
     try {
       await runtime.annotate({ uid, epoch: copy.epoch }, note);
+      FAILPOINT: failpoint('copy.annotated');
       if (copy.observed !== undefined) copy.observed = { ...copy.observed, note };
     } catch (err) {
       log.debug({ uid, epoch: copy.epoch, err }, 'A container could not be annotated');
