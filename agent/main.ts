@@ -82,6 +82,7 @@ async function start(ground: Ground): Promise<void> {
     ...{ runtime, journal, clock, random, log, metrics },
     storeID: identity.storeID,
     bootID: identity.bootID,
+    unclaimedMs: settings.unclaimedAfterSeconds * 1000,
     capacity: await machineCapacity(settings),
     reserved: reservedOf(defaultRunnerSpec),
     onFailed: (err) => {
@@ -99,7 +100,7 @@ async function start(ground: Ground): Promise<void> {
   const health = await startHealthServer({
     ...listenAddressOf(settings.healthListen),
     alive: {},
-    ready: { lease: () => leaseProblem(lease.age()) },
+    ready: { lease: () => leaseProblem(lease.age(), settings) },
     metrics,
   });
   shutdown.add('health', () => health.close());
@@ -114,16 +115,20 @@ async function start(ground: Ground): Promise<void> {
 /** Says in a Lease that the agent lives. */
 function keepLease({ settings, clock, random, log, shutdown }: Ground, transport: KubeTransport): LeaseKeeper {
   const { nodeName, namespace } = settings;
-  const lease = createLeaseKeeper({ transport, namespace, name: `runner-${nodeName}`, holder: nodeName, clock, random, log });
+  const durationMs = settings.leaseSeconds * 1000;
+  const lease = createLeaseKeeper({
+    ...{ transport, namespace, clock, random, log, durationMs },
+    name: `runner-${nodeName}`,
+    holder: nodeName,
+    intervalMs: durationMs / 4,
+  });
   void lease.run(shutdown.signal);
   return lease;
 }
 
-const leaseMs = 40_000;
-
-function leaseProblem(age: number | undefined): string | undefined {
+function leaseProblem(age: number | undefined, { leaseSeconds }: AgentSettings): string | undefined {
   if (age === undefined) return 'the Lease has not been renewed yet';
-  return age > leaseMs ? `the Lease was renewed ${Math.round(age / 1000)} s ago` : undefined;
+  return age > leaseSeconds * 1000 ? `the Lease was renewed ${Math.round(age / 1000)} s ago` : undefined;
 }
 
 interface Published {
@@ -145,7 +150,8 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
       const inventory = copies.inventory();
       const states = connections.states().map(publishedState);
       const own = { storeID, incarnation, agentID, bootID, version };
-      return { identity: own, report: inventory.runner, copies: inventory.copies, taskSlots, connections: states };
+      const { runner: report, copies: known, unclaimed } = inventory;
+      return { identity: own, report, copies: known, unclaimed, taskSlots, connections: states };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -194,6 +200,7 @@ async function connectToContainerd(
         ociRuntime: settings.runtime,
         cgroups: { parent: settings.cgroupParent },
         shimGroupSize: settings.shimGroupSize,
+        logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         clock,
         logger: log,
@@ -222,6 +229,7 @@ async function openConnections(
   const serverName = operatorServerName ?? (tls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   return new Connections({
     ...{ addresses: operators, identity, copies, clock, random, log, metrics },
+    unclaimed: (said) => copies.unclaimed(said),
     dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),
     token: tokenFile ?? noToken,
   });

@@ -13,7 +13,10 @@ export const ASSIGNMENT_REASON_TEXTS = {
   RestoreRequested: { means: 'A restore was requested by spec.restore.' },
   RunnerUnschedulable: { means: 'The runner is cordoned, and a current backup allowed to move.' },
   RunnerDraining: { means: 'The runner is being drained, and a current backup allowed to move.' },
-  RunnerLost: { means: 'The Lease of the runner has expired.', todo: 'Bring the runner back.' },
+  RunnerLost: {
+    means: 'The Lease of the runner has expired and its agent is not connected. Whether the sandbox runs there is not known.',
+    todo: 'Bring the runner back. What ran there goes on, and what was to be started is started.',
+  },
   RunnerUnfit: { means: 'The runner has no room, keeps failing or no longer matches the placement, and a current backup allowed to move.' },
   LoadBalanced: { means: 'The runner had more started sandboxes than its maxStarted, and another had fewer.' },
   NoRunnerAvailable: {
@@ -70,9 +73,11 @@ export const LIFECYCLE_REASON_TEXTS = {
   },
   Signaled: { means: 'The main program was ended by a signal.' },
   ExitLost: { means: 'The main program is gone and its exit was not seen.' },
+  RunnerRebooted: {
+    means: 'The machine was booted anew while the main program ran. It did not end by itself, so that its back-off begins anew.',
+  },
   RestartBackOff: { means: 'The main program keeps ending. It is started again after a growing wait.', todo: 'Look at why it ends.' },
   DeadlineExceeded: { means: 'The step was not done by its deadline. It is tried again after a growing wait.' },
-  NotObserved: { means: 'The runner of the sandbox does not report, so that nobody knows whether it runs.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 
 /** Why a sandbox could not be created, started, stopped or removed. */
@@ -95,6 +100,18 @@ export const FAILURE_REASON_TEXTS = {
     todo: 'Create the Secret.',
   },
   ImagePullSecretInvalid: { means: 'A Secret named in spec.imagePullSecrets holds no .dockerconfigjson.', todo: 'Correct the Secret.' },
+  EnvSecretNotFound: {
+    means: 'A Secret that spec.env takes a variable from does not exist or can not be read. The sandbox waits for it.',
+    todo: 'Create the Secret, or correct spec.env.',
+  },
+  EnvSecretKeyNotFound: {
+    means: 'A Secret that spec.env takes a variable from does not have the key. The sandbox waits for it.',
+    todo: 'Add the key to the Secret, or correct spec.env.',
+  },
+  EnvSecretInvalid: {
+    means: 'A key that spec.env takes a variable from holds what no environment variable can hold. The sandbox waits for another value.',
+    todo: 'Correct the Secret.',
+  },
   ImageNotPresent: { means: 'spec.imagePullPolicy is Never and the runner does not have the image.', todo: 'Use IfNotPresent.' },
   ImageUnsuitable: {
     means: 'The image has no variant for the platform of the runner, or is not a container image.',

@@ -26,6 +26,7 @@ const OWNER = '[a-z0-9]+((_|__|-+)[a-z0-9]+)*';
 const PART = '[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*';
 const IMAGE = new RegExp(`^(${PART}|(${HOST}|${OWNER})(/${PART})+)(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$`);
 const ENV_NAME = /^[-._A-Za-z][-._A-Za-z0-9]*$/;
+const SECRET_KEY = /^[-._A-Za-z0-9]+$/;
 const NO_NUL = /^[^\x00]*$/;
 
 /** The largest id that Linux and OCI runtimes agree on. */
@@ -40,25 +41,37 @@ const YEAR = 366 * DAY;
 const argument = () => text(MAX_ARGUMENT).regex(NO_NUL, { message: 'must not contain a NUL byte' });
 const seconds = (min: number) => wholeNumber(min, YEAR);
 
-const envVarSchema = z
-  .object({
+const secretKeyRefSchema = z.object({
+  name: objectName('spec.env[].valueFrom.secretKeyRef.name').describe('Name of a Secret in the namespace of the sandbox.'),
+  key: matching(
+    SECRET_KEY,
+    253,
+    'spec.env[].valueFrom.secretKeyRef.key must be letters, digits, -, _ and ., as keys of Secrets are.',
+  ).describe('Key in the Secret.'),
+  optional: z
+    .boolean()
+    .default(false)
+    .describe('Whether the variable is left out when there is no such Secret or key. Else the sandbox waits for it.'),
+});
+
+const envVarSchema = ruled(
+  z.object({
     name: matching(ENV_NAME, 256, 'spec.env[].name must be letters, digits, _, - and ., not beginning with a digit.').describe(
       'Name of the variable.',
     ),
     value: argument().optional().describe('Value of the variable. Empty when it is not given.'),
-    valueFrom: refused(
-      'spec.env[].valueFrom',
-      z.object({
-        secretKeyRef: z
-          .object({
-            name: objectName('spec.env[].valueFrom.secretKeyRef.name').describe('Name of a Secret in the namespace of the sandbox.'),
-            key: text(253).min(1).describe('Key in the Secret.'),
-          })
-          .describe('Takes the value from a key of a Secret.'),
-      }),
-    ).describe('Where the value comes from instead. Not supported yet.'),
-  })
-  .describe('One environment variable.');
+    valueFrom: z
+      .object({ secretKeyRef: secretKeyRefSchema.describe('Takes the value from a key of a Secret, at every start of the main program.') })
+      .optional()
+      .describe('Where the value comes from instead.'),
+  }),
+  {
+    rule: '!has(self.valueFrom) || !has(self.value)',
+    check: ({ value, valueFrom }) => valueFrom === undefined || value === undefined,
+    message: 'spec.env[].valueFrom and spec.env[].value exclude each other: remove one.',
+    at: ['valueFrom'],
+  },
+).describe('One environment variable.');
 
 const DISK_LIMIT = '4Gi';
 

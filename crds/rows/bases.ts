@@ -28,7 +28,10 @@ export const sandboxBase = {
     imagePullSecrets: [{ name: 'registry' }],
     command: ['/bin/sh'],
     args: ['-c', 'sleep 1'],
-    env: [{ name: 'GREETING', value: 'hello' }, { name: 'PLACE' }],
+    env: [
+      { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 'token', key: 'value', optional: true } } },
+      { name: 'GREETING', value: 'hello' },
+    ],
     workingDir: '/work',
     securityContext: { runAsUser: 1000, runAsGroup: 1000 },
     resources: {

@@ -66,7 +66,7 @@ describe('the hub over gRPC', () => {
     stream.on('error', () => undefined);
     expect(await next(stream)).toMatchObject({ message: { $case: 'welcome', value: { version: 1, operatorName: 'operator-1' } } });
     expect(tokens).toEqual(['good']);
-    stream.write({ message: { $case: 'inventory', value: { seq: 1, copies: [], runner: aRunnerReport, last: true } } });
+    stream.write({ message: { $case: 'inventory', value: { seq: 1, copies: [], runner: aRunnerReport, last: true, tick: 1 } } });
     await until(() => hub.facts('r1')?.isComplete === true);
     const order = {
       uid: 'u',
@@ -80,7 +80,7 @@ describe('the hub over gRPC', () => {
       contentVersion: 0,
       graceSeconds: 4,
     } as const;
-    hub.send('r1', { ...order, source: undefined, config: undefined, credentials: [] }, { isAccepted: false });
+    hub.send('r1', { ...order, source: undefined, config: undefined, credentials: [], secretEnv: [] }, { isAccepted: false });
     expect(await next(stream)).toMatchObject({ message: { $case: 'order', value: order } });
     stream.end();
     await until(() => hub.facts('r1')?.isConnected === false);

@@ -86,6 +86,7 @@ interface Wanted {
   readonly namespace?: string;
   readonly source?: AttemptSource;
   readonly credentials?: Attempt['credentials'];
+  readonly secretEnv?: Attempt['secretEnv'];
   readonly config?: Partial<ContainerConfig>;
 }
 
@@ -97,6 +98,7 @@ function attempt({
   namespace = 'team',
   source = { kind: 'Image', digest: '' },
   credentials = [],
+  secretEnv = [],
   config = {},
 }: Wanted = {}): Attempt {
   const amounts = { cpuMillis: 500, memoryBytes: 64 * mebibyte, diskBytes: 0 };
@@ -106,6 +108,7 @@ function attempt({
     name: 'box',
     source,
     credentials,
+    secretEnv,
     config: {
       hash: 'hash',
       image,

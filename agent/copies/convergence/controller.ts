@@ -2,6 +2,7 @@ import { backoffDelay } from '../../../process/backoff.ts';
 import type { Clock, Random, Timer } from '../../../process/clock.ts';
 import { messageOf } from '../../../process/errors.ts';
 import type { Logger } from '../../../process/log.ts';
+import { failpoint } from '../../failpoints.ts';
 import type { Journal } from '../../journal/journal.ts';
 import type { SandboxRecord } from '../../journal/record.ts';
 import type { CopyReport, Refusal } from '../../proto/gen/berth/agent/v1/agent.ts';
@@ -103,11 +104,13 @@ export class Convergence {
     const copy = this.#memory.copy(order.key.epoch);
     if (admission.kind === 'Reject') this.#append([rejectedRecord(order, admission, clock.now())]);
     if (admission.kind === 'Accept') this.#append([acceptedRecord(order, clock.now())]);
+    FAILPOINT: failpoint('order.accepted');
     if (admission.kind === 'Accept' || admission.kind === 'Resume') {
       copy.wish = 'attempt' in order.wish ? order.wish.attempt : undefined;
       if (admission.kind === 'Accept') copy.dropAhead();
     }
     copy.isAsked = true;
+    copy.isAbandoned = false;
     if (admission.kind !== 'Repeat') this.#wantedChanged(copy);
     if (this.#actor.busyWith === copy) this.#tellSoon(copy, passingMs);
     else this.#tell(copy);
@@ -131,6 +134,15 @@ export class Convergence {
     this.#append([preparingRecord(preparation, clock.now())]);
     this.#wantedChanged();
     return undefined;
+  }
+
+  /** Exactly these epochs have been claimed by nobody for a long time. True when some are, and were not before. */
+  abandon(epochs: ReadonlySet<number>): boolean {
+    const changed = [...this.#memory.copies].filter((copy) => copy.isAbandoned !== epochs.has(copy.epoch));
+    if (changed.length === 0) return false;
+    for (const copy of changed) copy.isAbandoned = epochs.has(copy.epoch);
+    this.#wantedChanged();
+    return epochs.size > 0;
   }
 
   /** What a list of the runtime that began at `tick` has of this sandbox. Left out when an effect has been at work since. */
@@ -245,6 +257,7 @@ export class Convergence {
       const again = copy.isAsked;
       copy.isAsked = false;
       this.#host.publish(reportOf(view, seen, copy.activity, copy.trouble), again);
+      FAILPOINT: failpoint('copy.told');
     }
   }
 
@@ -336,6 +349,7 @@ export class Convergence {
     copy.noted = noteText(note);
     try {
       await runtime.annotate({ uid, epoch: copy.epoch }, note);
+      FAILPOINT: failpoint('copy.annotated');
       if (copy.observed !== undefined) copy.observed = { ...copy.observed, note };
     } catch (err) {
       log.debug({ uid, epoch: copy.epoch, err }, 'A container could not be annotated');
