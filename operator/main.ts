@@ -67,6 +67,7 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
     version: VERSION,
     authenticator: isUnasked ? noAuthentication : tokenAuthenticator(review),
     peerAuthenticator: isUnasked ? noAuthentication : peerAuthenticator(review),
+    watchesNodes: !isUnasked,
     peers: { addresses: peers, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
     workers: config.workers,
   });
