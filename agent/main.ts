@@ -28,7 +28,7 @@ import type { AgentIdentity } from './connections/handshake.ts';
 import { noToken, TokenFile } from './connections/token.client.ts';
 import { createContainerdRuntime } from './containerd/runtime.client.ts';
 import type { ContainerdRuntime } from './containerd/runtime.client.ts';
-import { ContainerdError } from './containerd/containerd-error.ts';
+import { ContainerdError, isAmbiguous } from './containerd/containerd-error.ts';
 import { CopyController } from './copies/controller.ts';
 import { FileJournal } from './journal/file.client.ts';
 import { lockDirectory } from './journal/lock.client.ts';
@@ -81,6 +81,7 @@ async function start(ground: Ground): Promise<void> {
     ...{ runtime, journal, clock, random, log, metrics },
     storeID: identity.storeID,
     bootID: identity.bootID,
+    unclaimedMs: settings.unclaimedAfterSeconds * 1000,
     capacity: await machineCapacity(settings),
     reserved: reservedOf(defaultRunnerSpec),
     onFailed: (err) => {
@@ -148,7 +149,8 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
       const inventory = copies.inventory();
       const states = connections.states().map(publishedState);
       const own = { storeID, incarnation, agentID, bootID, version };
-      return { identity: own, report: inventory.runner, copies: inventory.copies, taskSlots, connections: states };
+      const { runner: report, copies: known, unclaimed } = inventory;
+      return { identity: own, report, copies: known, unclaimed, taskSlots, connections: states };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -179,7 +181,7 @@ async function openStore({ settings, clock, log, shutdown }: Ground) {
   return { journal, identity };
 }
 
-/** Waits for a containerd that is away. One that cannot be used ends the agent. */
+/** Waits for a containerd that is away or that answers with an error. One that cannot be used ends the agent. */
 async function connectToContainerd(
   { settings, clock, random, log, shutdown }: Ground,
   identity: AgentIdentity,
@@ -197,6 +199,7 @@ async function connectToContainerd(
         ociRuntime: settings.runtime,
         cgroups: { parent: settings.cgroupParent },
         shimGroupSize: settings.shimGroupSize,
+        logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         clock,
         logger: log,
@@ -204,7 +207,8 @@ async function connectToContainerd(
     } catch (err) {
       if (!(err instanceof ContainerdError) || isAborted(shutdown.signal)) throw err;
       const inMs = backoffDelay(containerdBackoff, failures, random);
-      log.warn({ err, address: settings.containerdAddress, failures, inMs }, 'containerd does not answer, trying again');
+      const about = { err, address: settings.containerdAddress, said: err.said, failures, inMs };
+      log.warn(about, isAmbiguous(err) ? 'containerd does not answer, trying again' : 'containerd answers with an error, trying again');
       await sleep(clock, inMs, shutdown.signal);
     }
   }
@@ -224,6 +228,7 @@ async function openConnections(
   const serverName = operatorServerName ?? (tls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   return new Connections({
     ...{ addresses: operators, identity, copies, clock, random, log, metrics },
+    unclaimed: (said) => copies.unclaimed(said),
     dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),
     token: tokenFile ?? noToken,
   });

@@ -57,6 +57,21 @@ export const agentSettings = z.object({
   capacityMemory: amount.describe('Memory for sandboxes and task slots. Default: all of the machine.'),
   capacityDisk: amount.describe('Disk for sandboxes. Default: nine tenths of the disk of the state directory.'),
   capacityPids: amount.describe('Processes of all sandboxes together. Default: not limited.'),
+  sandboxLogMaxSize: amount.default('10Mi').describe('A sandbox log that is larger is rotated. Looked at every ten seconds.'),
+  sandboxLogMaxFiles: z.coerce
+    .number()
+    .int()
+    .min(2)
+    .max(100)
+    .default(5)
+    .describe('Files of one sandbox log at most, the one that is written to included.'),
+  unclaimedAfterSeconds: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(604_800)
+    .default(600)
+    .describe('Seconds after which a copy that no Sandbox claims is stopped. It is kept.'),
   logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
   shimGroupSize: z.coerce.number().int().min(1).max(100).default(10).describe('Sandboxes that share one shim process; 1: none do.'),
   runtime: z.enum(['auto', 'crun', 'runc']).default('auto').describe('OCI runtime. auto: crun when it passes a probe, else runc.'),

@@ -54,7 +54,8 @@ class Stage {
 
   async runner(name: string): Promise<void> {
     const nodes = { group: '', version: 'v1', plural: 'nodes', kind: 'Node', namespaced: false };
-    await this.api.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name } });
+    const isKnown = this.api.objects(nodes).some(({ metadata }) => metadata.name === name);
+    if (!isKnown) await this.api.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name } });
     const manifest = runnerManifestSchema.parse({ apiVersion: 'berth.dev/v1alpha1', kind: 'Runner', metadata: { name } });
     await this.api.create(runnerResource, { ...manifest, status: { storeID: `store-${name}`, bootID: `boot-${name}` } } as Manifest);
     const lease = newLease({ namespace: 'berth-system', name: `runner-${name}`, holder: name, durationMs: 40_000, nowMs: 0 });
@@ -264,6 +265,20 @@ describe('an operator', () => {
     expect(stage.runnerObject('r1').status.removals).toEqual([]);
   });
 
+  it('leaves a sandbox alone whose Runner object is deleted while its agent is connected', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    await stage.create('box');
+    await stage.api.delete(runnerResource, { name: 'r1' });
+    await stage.clock.run(60_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', order: 1, contentVersion: 1 });
+    await stage.api.delete(leases, { namespace: 'berth-system', name: 'runner-r1' });
+    await stage.runner('r1');
+    await stage.change('box', { desiredState: 'Stopped' });
+    await stage.clock.run(1_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Stopped', reason: 'Stopped', order: 2 });
+    expect(agent.orders).toMatchObject([{ wanted: Wanted.WANTED_RUNNING }, { wanted: Wanted.WANTED_STOPPED }]);
+  });
+
   it('keeps Ready and Schedulable of runners', async () => {
     const agent = await stage.agent('r1');
     const conditions = () => stage.runnerObject('r1').status.conditions.map(({ type, status, reason }) => [type, status, reason]);
@@ -471,6 +486,37 @@ describe('an operator', () => {
     await stage.clock.run(3_000);
     expect(stage.sandbox('box').status.state).toBe('Started');
     expect(agent.orders[0]?.credentials).toEqual([{ host: 'registry.test:5000', username: 'me', password: 'hush' }]);
+    expect(JSON.stringify([stage.lines, stage.api.objects(sandboxResource), stage.api.objects(events)])).not.toContain('hush');
+  });
+
+  it('waits for a Secret that the environment comes from, reads it at every start, and tells nothing of it', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const env = [
+      { name: 'GREETING', value: 'hello' },
+      { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 'mine', key: 'token', optional: false } } },
+    ];
+    await stage.create('box', { env });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Pending', reason: 'EnvSecretNotFound' });
+    expect(stage.statusWrites('box')).toEqual(['Pending']);
+    const secrets = { group: '', version: 'v1', plural: 'secrets', kind: 'Secret', namespaced: true };
+    const data = (value: string) => ({ data: { token: Buffer.from(value).toString('base64') } });
+    const metadata = { name: 'mine', namespace: 'default' };
+    await stage.api.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata, ...data('hush-1') });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status.state).toBe('Started');
+    await stage.api.patch(secrets, metadata, { type: 'merge', body: data('hush-2') });
+    await stage.change('box', { restartID: '1' });
+    await stage.clock.run(3_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', restartID: '1' });
+    await stage.api.delete(secrets, metadata);
+    await stage.change('box', { restartID: '2' });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Pending', reason: 'EnvSecretNotFound' });
+    const started = agent.orders.filter(({ wanted }) => wanted === Wanted.WANTED_RUNNING);
+    expect(started.map(({ config, secretEnv }) => [config?.env, secretEnv])).toEqual(
+      ['hush-1', 'hush-2'].map((value) => [[{ name: 'GREETING', value: 'hello' }], [{ name: 'TOKEN', value }]]),
+    );
     expect(JSON.stringify([stage.lines, stage.api.objects(sandboxResource), stage.api.objects(events)])).not.toContain('hush');
   });
 

@@ -11,8 +11,10 @@ import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
 import type { NodeView } from './assignment/fencing.ts';
+import { failpoint } from './failpoints.ts';
 import { Hub } from './hub/controller.ts';
 import type { AgentAuthenticator } from './hub/stream.ts';
+import { defaultDeadlines, type Deadlines } from './lifecycle/deadlines.ts';
 import { Relays } from './relay/controller.ts';
 import { RelayServing } from './relay/serving.server.ts';
 import type { PeerDialer } from './relay/stream.ts';
@@ -20,7 +22,7 @@ import { nodeResource, readNode, readRunner, readSandbox, runnerResource, sandbo
 import { RunnerController, RunnerLeases } from './runners/controller.ts';
 import { Claims, Fleet } from './runners/gather.ts';
 import { claimOf } from './sandboxes/claims.ts';
-import { SandboxController, countByState, patienceMs, sandboxIndexes } from './sandboxes/controller.ts';
+import { SandboxController, countByState, sandboxIndexes } from './sandboxes/controller.ts';
 import { UnclaimedController } from './unclaimed/controller.ts';
 
 export interface OperatorOptions {
@@ -45,9 +47,17 @@ export interface OperatorOptions {
   readonly watchesNodes?: boolean;
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
+  /** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines. Default 30,000 ms. */
+  readonly patienceMs?: number;
+  /** How long each state of a Sandbox may last. */
+  readonly deadlines?: Deadlines;
   /** Times of the election; the defaults are those of the elector. */
-  readonly election?: Pick<ElectorOptions, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>;
+  readonly election?: ElectionTimes;
 }
+
+export type ElectionTimes = Pick<ElectorOptions, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>;
+
+const patienceMs = 30_000;
 
 /** The name of the Lease that the leader holds. */
 export const electionName = 'berth-operator';
@@ -95,6 +105,7 @@ export class Operator {
     this.#elector = createElector({
       ...shared,
       ...options.election,
+      leases: this.#leases,
       namespace,
       name: electionName,
       identity: options.identity,
@@ -105,10 +116,13 @@ export class Operator {
 
   /** Runs until the signal is aborted: hub and caches at once, the election as soon as the caches know the world. */
   async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#options;
+    const began = clock.monotonic();
     const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
     const running = caches.map((cache) => cache.run(signal));
     try {
       await Promise.all(caches.map((cache) => cache.whenSynced(signal)));
+      log.info({ ms: Math.round(clock.monotonic() - began) }, 'Caches synced');
     } catch (error) {
       if (!signal.aborted) throw error;
     }
@@ -144,6 +158,7 @@ export class Operator {
   async #lead(signal: AbortSignal): Promise<void> {
     const term = this.#begin(signal);
     this.#term = term;
+    FAILPOINT: failpoint('term.begun');
     await term.done;
     if (this.#term === term) this.#term = undefined;
   }
@@ -151,6 +166,7 @@ export class Operator {
   /** Everything that only a leader does, made anew for each term: nothing that was believed before counts. */
   #begin(signal: AbortSignal): Term {
     const { transport, clock, random, log, metrics } = this.#options;
+    const patientUntil = clock.monotonic() + (this.#options.patienceMs ?? patienceMs);
     const stop = new AbortController();
     const claims = new Claims();
     const unsubscribe = this.#sandboxes.subscribe({
@@ -186,6 +202,8 @@ export class Operator {
       runnerClient,
       fleet,
       workers: this.#options.workers,
+      patientUntil,
+      deadlines: this.#options.deadlines ?? defaultDeadlines,
     });
     const runners = new RunnerController({
       ...shared,
@@ -193,7 +211,7 @@ export class Operator {
       client: runnerClient,
       leases: this.#liveness,
       fleet,
-      patientUntil: clock.monotonic() + patienceMs,
+      patientUntil,
       changed: (runnerName) => sandboxes.runnerChanged(runnerName, 'Object'),
     });
     const nodeChanged = ({ metadata }: NodeTaints) => runners.leaseChanged(metadata.name);

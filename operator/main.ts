@@ -12,9 +12,10 @@ import { createMetrics } from '../process/metrics.ts';
 import { createShutdown } from '../process/shutdown.ts';
 import { systemClock, type AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
-import { Operator } from './controller.ts';
+import { Operator, type ElectionTimes } from './controller.ts';
 import { isLoopback, startHubServer } from './hub/hub.server.ts';
 import { noAuthentication, peerAuthenticator, tokenAuthenticator } from './hub/token-review.client.ts';
+import type { Deadlines } from './lifecycle/deadlines.ts';
 import { grpcPeerDialer, requireSecurePeers } from './relay/relay.client.ts';
 import { operatorSettings } from './settings.ts';
 import { VERSION } from './version.ts';
@@ -35,7 +36,9 @@ async function main(): Promise<void> {
   }
 }
 
-async function start(config: z.output<typeof operatorSettings>, clock: AnchoredClock, log: Logger): Promise<void> {
+type Settings = z.output<typeof operatorSettings>;
+
+async function start(config: Settings, clock: AnchoredClock, log: Logger): Promise<void> {
   const random = Math.random;
   const metrics = createMetrics();
   const shutdown = createShutdown({ clock, log });
@@ -70,6 +73,9 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
     watchesNodes: !isUnasked,
     peers: { addresses: peers, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
     workers: config.workers,
+    deadlines: deadlinesOf(config),
+    patienceMs: config.patienceSeconds * 1000,
+    election: electionTimes(config.leaseSeconds * 1000),
   });
 
   const health = await startHealthServer({
@@ -103,6 +109,21 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
     { version: VERSION, pod: podName, listen: `${hub.host}:${hub.port}`, health: `${health.host}:${health.port}` },
     'Operator started',
   );
+}
+
+function deadlinesOf(config: Settings): Deadlines {
+  return {
+    creatingQuiet: config.creatingSeconds * 1000,
+    creatingTotal: config.creatingTotalSeconds * 1000,
+    starting: config.startingSeconds * 1000,
+    stopping: config.stoppingSeconds * 1000,
+    deleting: config.deletingSeconds * 1000,
+  };
+}
+
+/** In the proportions that Kubernetes' own controllers have: 15, 10 and 2 s. */
+function electionTimes(leaseDurationMs: number): ElectionTimes {
+  return { leaseDurationMs, renewDeadlineMs: (leaseDurationMs * 2) / 3, retryPeriodMs: (leaseDurationMs * 2) / 15 };
 }
 
 function parseAddress(setting: string, text: string): { readonly host: string; readonly port: number } {

@@ -3,6 +3,7 @@ import { listOf } from '../process/config.ts';
 import { logLevels } from '../process/log.ts';
 
 const address = z.string().regex(/^(\[[^\]]+\]|[^:,]+):\d{1,5}$/, { message: 'each must be host:port, such as 10.0.0.5:3001' });
+const seconds = (standard: number) => z.coerce.number().int().min(1).max(86_400).default(standard);
 
 /** The settings of the operator: variables BERTH_…, or flags. */
 export const operatorSettings = z.object({
@@ -41,5 +42,20 @@ export const operatorSettings = z.object({
   healthListen: z.string().default('0.0.0.0:8080').describe('Address of /healthz, /readyz and /metrics.'),
   logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
   audience: z.string().min(1).default('berth-operator').describe("Audience that the agents' tokens must have."),
+  leaseSeconds: z.coerce
+    .number()
+    .int()
+    .min(3)
+    .max(600)
+    .default(15)
+    .describe('How long the others leave the lead to an operator that does not renew its Lease. It gives up after two thirds of it.'),
+  creatingSeconds: seconds(300).describe('How long a sandbox may be Creating or Restoring without a byte moved.'),
+  creatingTotalSeconds: seconds(3600).describe('How long a sandbox may be Creating or Restoring in all.'),
+  startingSeconds: seconds(60).describe('How long a sandbox may be Starting.'),
+  stoppingSeconds: seconds(30).describe('How long a sandbox may be Stopping beyond its grace period.'),
+  deletingSeconds: seconds(120).describe(
+    'How long a deleted Sandbox waits for its runner. What is left there is removed when the runner is back.',
+  ),
+  patienceSeconds: seconds(30).describe('How long after it began to lead an operator judges none of these.'),
   workers: z.coerce.number().int().min(1).max(256).default(16).describe('Sandboxes worked on at the same time.'),
 });

@@ -24,6 +24,7 @@ export function decideStart(situation: Situation): Outcome {
     endedByItself, // S4
     backingOff,
     credentialsMissing,
+    environmentMissing,
     firstPlacement, // D4
     runnerAway,
     runnerFenced,
@@ -111,6 +112,16 @@ function backingOff({ world, settled: { status } }: Situation): Outcome | undefi
 function credentialsMissing({ world: { credentials }, settled: { status } }: Situation): Outcome | undefined {
   if (status.contentVersion > 0 || credentials.kind === 'Ready') return undefined;
   return { kind: 'Fail', reason: credentials.reason, message: credentials.message, retry: 'BackOff' };
+}
+
+/** Nobody says when a Secret comes: it is looked for again after this long, and up to as much again. */
+const secretsMs = 5_000;
+
+/** Every start needs the Secrets that its environment comes from: it waits for them, and goes on when they are there. */
+function environmentMissing({ world: { environment, jitter } }: Situation): Outcome | undefined {
+  if (environment.kind === 'Ready') return undefined;
+  const { reason, message } = environment;
+  return { kind: 'Wait', reason, message, lookAgainMs: secretsMs * (1 + jitter) };
 }
 
 /** D4: no content yet. */

@@ -43,6 +43,9 @@ export interface AgentInstance {
   readonly agentID: string;
 }
 
+/** Streams that may wait for their Welcome at once: enough for a large fleet that comes back in one moment. */
+const mostStrangers = 1024;
+
 /**
  * The streams of all agents to this operator pod, and what the agents say. Knows no gRPC: `hub.server.ts` feeds it. Decides nothing: it keeps
  * the newest facts of each runner, tells listeners what changed, and sends what it is given.
@@ -54,6 +57,8 @@ export class Hub {
   readonly #listeners = new Set<FleetListener>();
   readonly #taps = new Map<string, Set<AgentTap>>();
   readonly #sessions = new Set<Session>();
+  /** Those that nobody has welcomed yet, the oldest first. */
+  readonly #strangers = new Set<Session>();
   readonly #connections: Gauge;
   readonly #relayed: Gauge;
   readonly #ended: Counter;
@@ -96,6 +101,8 @@ export class Hub {
       ended: (one, reason) => this.#end(one, reason),
     });
     this.#sessions.add(session);
+    this.#strangers.add(session);
+    if (this.#strangers.size > mostStrangers) this.#turnAway(session);
     if (this.#closed) session.end('Unavailable', 'This operator pod is shutting down.');
     return session;
   }
@@ -178,6 +185,12 @@ export class Hub {
     for (const session of [...this.#sessions]) session.end('Unavailable', 'This operator pod is shutting down.');
   }
 
+  /** One stream too many waits: one that has said nothing goes first, since an agent begins with its Hello. */
+  #turnAway(newest: Session): void {
+    const silent = [...this.#strangers].find(({ isSilent }) => isSilent);
+    (silent ?? newest).end('ResourceExhausted', `More than ${mostStrangers} streams wait for their Welcome: try again later.`);
+  }
+
   /** A new stream of a runner: it replaces an older one, unless it comes from an older start of the agent, or only through another pod. */
   #replace(session: Session, hello: Hello): boolean {
     const { runnerName } = hello;
@@ -192,6 +205,7 @@ export class Hub {
       session.end('Aborted', `The agent of runner "${runnerName}" is reached already.`);
       return false;
     }
+    this.#strangers.delete(session);
     this.#streams.set(runnerName, session);
     this.#facts.set(runnerName, factsOf(hello, before));
     old?.end('Aborted', 'A newer stream of this agent has replaced this one.');
@@ -229,6 +243,7 @@ export class Hub {
 
   #end(session: Session, reason: string): void {
     if (!this.#sessions.delete(session)) return;
+    this.#strangers.delete(session);
     this.#ended.inc({ reason });
     const runnerName = session.hello?.runnerName;
     if (runnerName === undefined || this.#streams.get(runnerName) !== session) return;

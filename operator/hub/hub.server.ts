@@ -38,11 +38,14 @@ const statusOf: Readonly<Record<StreamEnd, status>> = {
   PermissionDenied: status.PERMISSION_DENIED,
   Aborted: status.ABORTED,
   InvalidArgument: status.INVALID_ARGUMENT,
+  ResourceExhausted: status.RESOURCE_EXHAUSTED,
   Unavailable: status.UNAVAILABLE,
 };
 
 /** An inventory part of a few thousand copies fits; more is not sent in one message. */
 const longestMessage = 16 * 1024 * 1024;
+/** An agent has one stream on a connection of its own; the others are room for a stream that replaces it. */
+const streamsPerConnection = 8;
 /** A connection that does not finish its TLS handshake is dropped. */
 const handshakeMs = 10_000;
 
@@ -60,6 +63,7 @@ export async function startHubServer(options: HubServerOptions): Promise<HubServ
   }
   const grpc = new Server({
     'grpc.max_receive_message_length': longestMessage,
+    'grpc.max_concurrent_streams': streamsPerConnection,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
     'grpc.http2.min_ping_interval_without_data_ms': 5_000,

@@ -7,6 +7,8 @@ import { copyKey, emptyInbox, takeInventory, takeRefusal, takeReport, type Inbox
 import { PROTOCOL_VERSION, shakeHands } from './handshake.ts';
 import type { AgentIdentity, AgentStream, Authentication, StreamEnd, StreamReceiver } from './stream.ts';
 
+/** How long a stream may take from its beginning to the Welcome. */
+const greetingMs = 10_000;
 /** How long an order waits for its acceptance before it is sent again on the same stream. */
 const resendMs = 10_000;
 
@@ -36,6 +38,7 @@ export class Session implements StreamReceiver {
   /** What a relay told so far, while that is older than what is known. */
   #behind: RunnerFacts | undefined;
   #nodeName: string | undefined;
+  /** Until the Welcome, the end of the wait for it; then that of the token. */
   #expiry: Timer | undefined;
   #state: 'Opened' | 'Checking' | 'Welcome' | 'Ended' = 'Opened';
 
@@ -44,6 +47,12 @@ export class Session implements StreamReceiver {
     this.via = via;
     this.#options = options;
     this.#owner = owner;
+    this.#expiry = options.clock.after(greetingMs, () => this.#giveUp());
+  }
+
+  /** It has not begun with its Hello yet. */
+  get isSilent(): boolean {
+    return this.#state === 'Opened';
   }
 
   received({ message }: AgentMessage): void {
@@ -90,6 +99,11 @@ export class Session implements StreamReceiver {
     this.#options.log.debug({ runner: this.hello?.runnerName, uid, epoch, order: number }, 'Order sent');
     this.stream.send({ message: { $case: 'order', value: order } });
     return true;
+  }
+
+  #giveUp(): void {
+    if (this.isSilent) this.end('InvalidArgument', `There was no Hello within ${greetingMs / 1000} s.`);
+    else this.end('Unavailable', `The token could not be checked within ${greetingMs / 1000} s.`);
   }
 
   async #greet(hello: Hello): Promise<void> {

@@ -60,6 +60,23 @@ describe('a sandbox that should run', () => {
       want: { state: 'Error', reason: 'ImagePullSecretNotFound', order: 0, runnerName: undefined },
     },
     {
+      when: 'D4: a Secret that its environment comes from is missing: it waits before anything is assigned',
+      given: aWorld(aSandbox()).environment({ kind: 'Missing', reason: 'EnvSecretNotFound', message: 'There is no Secret "s".' }),
+      want: { state: 'Pending', reason: 'EnvSecretNotFound', order: 0, runnerName: undefined },
+    },
+    {
+      when: 'D13: a Secret that its environment comes from is missing: it waits with its files',
+      given: aWorld(onR1.stopped()).environment({ kind: 'Missing', reason: 'EnvSecretKeyNotFound', message: 'It has no key "k".' }),
+      want: { state: 'Pending', reason: 'EnvSecretKeyNotFound', contentVersion: 1, runnerName: 'r1' },
+    },
+    {
+      when: 'it runs, and the Secret that its environment came from is gone: it runs on',
+      given: aWorld(onR1.started())
+        .reported(aCopy('Running'))
+        .environment({ kind: 'Missing', reason: 'EnvSecretNotFound', message: 'There is no Secret "s".' }),
+      want: { state: 'Started', order: 1, contentVersion: 1 },
+    },
+    {
       when: 'D1: the runner prepares it',
       given: aWorld(onR1.creating()).reported(aCopy('Preparing')),
       want: { writes: false, state: 'Creating' },
@@ -118,6 +135,28 @@ describe('a sandbox that should run', () => {
       when: 'D6: the object of its runner is gone',
       given: aWorld(onR1.stopped()).runners(aRunner('r2')),
       want: { state: 'Error', reason: 'ContentMissing', runnerName: 'r1', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone while the agent, which has the very disk, says that it runs',
+      given: aWorld(onR1.started()).reported(aCopy('Running')).withoutRunnerObjects(),
+      want: { state: 'Started', order: 1, contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent has another disk',
+      given: aWorld(onR1.started()).runners(aRunner('r1').wiped()).withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent has not told all that it has',
+      given: aWorld(onR1.started())
+        .runners(aRunner('r1').agent({ isComplete: false }))
+        .withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent does not have the copy',
+      given: aWorld(onR1.started()).withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
     },
     {
       when: 'D6: its runner came back with another disk',
@@ -433,6 +472,14 @@ describe('S4: the main process ended', () => {
       also: { exitCode: 255, finishTime: at(0) },
     },
     {
+      when: 'the machine was booted anew: started again soon, whatever went before',
+      given: aWorld(running.status({ transition: { startTime: at(-5_000), attempts: 7 } })).reported(
+        exit('RunnerRebooted', { exit: anExit('RunnerRebooted', { finishTimeMs: 0 }) }),
+      ),
+      want: { state: 'Stopped', reason: 'RestartBackOff' },
+      also: { exitReason: 'RunnerRebooted', transition: { startTime: at(0), attempts: 1, retryTime: at(1_000) } },
+    },
+    {
       when: 'the wait is not over',
       given: aWorld(
         onR1.ended('Error', 'RestartBackOff').status({ transition: { startTime: at(-1_000), attempts: 1, retryTime: at(500) } }),
@@ -659,7 +706,8 @@ describe('D0: the object is deleted', () => {
     const { finalizer, removals, status } = decide(world.snapshot());
     return { finalizer, removals, state: status.state, order: status.order };
   };
-  const note = { uid: 'uid-box', namespace: 'default', name: 'box', epoch: 1, storeID: 'store-r1', startTime: at(0) };
+  const note = { uid: 'uid-box', namespace: 'default', name: 'box', epoch: 1, storeID: 'store-r1', graceSeconds: 10, startTime: at(0) };
+  const patient = onR1.order(3).spec({ terminationGracePeriodSeconds: 600 });
   it.each([
     { when: 'nothing was ever placed', given: aWorld(aSandbox().deleting()), want: { finalizer: 'Remove', removals: [] } },
     {
@@ -695,6 +743,16 @@ describe('D0: the object is deleted', () => {
       want: { finalizer: 'Remove', removals: [{ runnerName: 'r1', removal: { ...note, order: 3 } }] },
     },
     {
+      when: 'its grace period is longer than the deadline: waited for, while the runner is at it',
+      given: aWorld(patient.deletingSince(-629_000)).reported(aCopy('Stopping', { order: 3 })),
+      want: { finalizer: 'Keep', state: 'Deleting', removals: [] },
+    },
+    {
+      when: 'its grace period is over and it is still there: noted with that grace',
+      given: aWorld(patient.deletingSince(-630_000)).reported(aCopy('Stopping', { order: 3 })),
+      want: { finalizer: 'Remove', removals: [{ runnerName: 'r1', removal: { ...note, order: 4, graceSeconds: 600 } }] },
+    },
+    {
       when: 'the runner has another disk now: noted at once',
       given: aWorld(onR1.stopped().deleting()).runners(aRunner('r1').wiped()),
       want: { finalizer: 'Remove', removals: [{ runnerName: 'r1', removal: { ...note, order: 3 } }] },
@@ -705,6 +763,16 @@ describe('D0: the object is deleted', () => {
       want: { finalizer: 'Remove', removals: [] },
     },
   ])('$when', ({ given, want }) => expect(decided(given)).toMatchObject(want));
+
+  const late = onR1.order(2).deletingSince(-120_000);
+  it.each([
+    { when: 'is away', runner: aRunner('r1').disconnected(), want: /^The copy on r1 is removed when the runner is back\.$/ },
+    { when: 'is connected', runner: aRunner('r1'), want: /^The runner r1 is connected and has not removed the copy in time/ },
+    { when: 'has another disk', runner: aRunner('r1').wiped(), want: /^The copy on a disk that the runner r1 has no more/ },
+  ])('says why a copy is left on a runner that $when', ({ runner, want }) => {
+    const { events } = decide(aWorld(late).runners(runner).snapshot());
+    expect(events).toMatchObject([{ type: 'Warning', reason: 'RemovalPending', note: expect.stringMatching(want) }]);
+  });
 });
 
 describe('what else a decision says', () => {

@@ -1,5 +1,6 @@
 import type { ExitReason, Sandbox } from '../../crds/index.ts';
 import type { RunnerView } from '../assignment/runner-view.ts';
+import type { Deadlines } from './deadlines.ts';
 
 /** A moment by both clocks, in milliseconds. */
 export interface Moment {
@@ -79,6 +80,15 @@ export interface MissingCredentials {
   readonly message: string;
 }
 
+/** Whether there is a value for every environment variable that comes from a Secret. */
+export type EnvironmentView = { readonly kind: 'Ready' } | MissingEnvironment;
+
+export interface MissingEnvironment {
+  readonly kind: 'Missing';
+  readonly reason: 'EnvSecretNotFound' | 'EnvSecretKeyNotFound' | 'EnvSecretInvalid';
+  readonly message: string;
+}
+
 /**
  * Everything that a decision about one sandbox may look at. Frozen; the runner of the sandbox (R0) is read once, so that a later rule can not
  * see what an earlier one has just changed.
@@ -88,6 +98,8 @@ export interface SandboxSnapshot {
   readonly now: Moment;
   /** Monotonic time before which no deadline is judged: this operator has not led long enough to know that nothing happens. */
   readonly patientUntil: number;
+  /** How long each state may last. */
+  readonly deadlines: Deadlines;
   /** Random in [0, 1): the jitter of every back-off of this decision. */
   readonly jitter: number;
   /** Hash of what spec makes of the container. */
@@ -103,4 +115,5 @@ export interface SandboxSnapshot {
   /** The assigned copy, then every release. */
   readonly remains: readonly RemainsView[];
   readonly credentials: CredentialsView;
+  readonly environment: EnvironmentView;
 }

@@ -8,6 +8,7 @@ import type { Cache, EventRecorder, WorkQueue } from '../../kube/types.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Gauge, Metrics } from '../../process/metrics.ts';
+import { failpoint } from '../failpoints.ts';
 import type { Hub } from '../hub/controller.ts';
 import { conditionsOfLost, hasBecomeLost, hasConditions, runnerConditions, runnerEvents } from './conditions.ts';
 import type { Fleet, Liveness } from './gather.ts';
@@ -150,15 +151,21 @@ export class RunnerController {
   }
 
   async #reconcile(name: string): Promise<ReconcileResult | undefined> {
-    const { runners, client, hub, isLeader } = this.#options;
+    const { runners, client, hub, events, isLeader } = this.#options;
     const runner = runners.get(name);
     if (runner === undefined || !isLeader()) return undefined;
-    const { removals, orders } = planRemovals(runner, hub.facts(name));
-    if (removals !== runner.status.removals) await applyRemovals(client, runner, removals);
-    for (const order of orders) hub.send(name, order, { isAccepted: false });
+    const plan = planRemovals(runner, hub.facts(name));
+    if (plan.removals !== runner.status.removals) {
+      await applyRemovals({ runners: client, events }, runner, plan);
+      FAILPOINT: failpoint('removals.dropped');
+    }
+    for (const order of plan.orders) {
+      hub.send(name, order, { isAccepted: false });
+      FAILPOINT: failpoint('removals.ordered');
+    }
     await this.#writeConditions(name);
     this.#watchSuspension();
-    return this.#lookAgain(name, orders.length > 0);
+    return this.#lookAgain(name, plan.orders.length > 0);
   }
 
   async #writeConditions(name: string): Promise<void> {

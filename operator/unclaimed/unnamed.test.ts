@@ -13,7 +13,7 @@ const runner = (...removals: readonly Removal[]) =>
     status: { removals },
   });
 const removal: Removal = {
-  ...{ uid: 'uid-box', epoch: 1, namespace: 'default', name: 'box', storeID: 'store-r1', order: 3 },
+  ...{ uid: 'uid-box', epoch: 1, namespace: 'default', name: 'box', storeID: 'store-r1', order: 3, graceSeconds: 0 },
   startTime: '2026-01-01T00:00:00Z',
 };
 

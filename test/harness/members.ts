@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { choosePort, type Foundation } from './foundation.ts';
 import { ensureNode, issueToken, operatorAudience, systemNamespace, writeSecretFile } from './identity.ts';
 import { kubeconfig } from './kubeconfig.ts';
-import { bundles } from './manifests.ts';
+import { bundlesOf } from './manifests.ts';
 import { Operator } from './operator.ts';
 import { Runner } from './runner.ts';
 
@@ -27,6 +27,7 @@ export async function makeOperator(foundation: Foundation, name: string, operato
   return new Operator({
     name,
     ledger,
+    bundle: bundlesOf(settings).operator,
     port: await choosePort(foundation, name),
     healthPort: await choosePort(foundation, `${name}.health`, name),
     env: () => ({
@@ -57,7 +58,9 @@ export async function makeRunner(foundation: Foundation, name: string, operators
     ledger,
     tools,
     agentHealthPort: await choosePort(foundation, `${name}.agent`),
-    agent: () => ({ bundle: bundles.agent, env: agentEnv(foundation, name, operators()) }),
+    hasNetwork: foundation.settings.networks,
+    diskBytes: foundation.settings.diskBytes,
+    agent: () => ({ bundle: bundlesOf(foundation.settings).agent, env: agentEnv(foundation, name, operators()) }),
   });
 }
 

@@ -279,7 +279,7 @@ export interface CopyReport {
 
 export interface Exit {
   code: number;
-  /** Why: Completed, Error, OOMKilled, Signaled, Lost (it ended and nobody saw how). */
+  /** Why: Completed, Error, OOMKilled, Signaled, Lost (it ended and nobody saw how), RunnerRebooted (the machine was booted anew). */
   reason: string;
   signal: number;
   finishTimeMs: number;
@@ -341,6 +341,11 @@ export interface Order {
   graceSeconds: number;
   /** Not part of the order's content: tokens may be renewed between two deliveries. */
   credentials: RegistryCredential[];
+  /**
+   * Values of the environment variables that come from Secrets; they replace those of the image. Not part of the order's content either: a
+   * Secret may change between two deliveries, and nothing that is stored may tell of its value.
+   */
+  secretEnv: EnvironmentVariable[];
 }
 
 /**
@@ -358,11 +363,12 @@ export interface Preparation {
   config: CopyConfig | undefined;
   ttlSeconds: number;
   credentials: RegistryCredential[];
+  secretEnv: EnvironmentVariable[];
 }
 
 /** The container-relevant part of a Sandbox's spec with every default applied. */
 export interface CopyConfig {
-  /** Hash of everything below; status.assignment.configHash. */
+  /** Hash of everything below, and of which Secrets further variables come from; status.assignment.configHash. */
   hash: string;
   image: string;
   /** Always, IfNotPresent or Never. */
@@ -384,8 +390,9 @@ export interface EnvironmentVariable {
   value: string;
 }
 
-/** For pulls of images of one registry host. */
+/** For pulls of images of one registry, or of the part of it that a path names. */
 export interface RegistryCredential {
+  /** As the Secret says it: host and port, with a path or without, or a URL. */
   host: string;
   username: string;
   password: string;
@@ -2167,6 +2174,7 @@ function createBaseOrder(): Order {
     config: undefined,
     graceSeconds: 0,
     credentials: [],
+    secretEnv: [],
   };
 }
 
@@ -2210,6 +2218,9 @@ export const Order: MessageFns<Order> = {
     }
     for (const v of message.credentials) {
       RegistryCredential.encode(v!, writer.uint32(106).fork()).join();
+    }
+    for (const v of message.secretEnv) {
+      EnvironmentVariable.encode(v!, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -2331,6 +2342,14 @@ export const Order: MessageFns<Order> = {
             message.credentials.push(RegistryCredential.decode(reader, reader.uint32()));
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.secretEnv.push(EnvironmentVariable.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2365,6 +2384,7 @@ export const Order: MessageFns<Order> = {
       : undefined;
     message.graceSeconds = object.graceSeconds ?? 0;
     message.credentials = object.credentials?.map((e) => RegistryCredential.fromPartial(e)) || [];
+    message.secretEnv = object.secretEnv?.map((e) => EnvironmentVariable.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2381,6 +2401,7 @@ function createBasePreparation(): Preparation {
     config: undefined,
     ttlSeconds: 0,
     credentials: [],
+    secretEnv: [],
   };
 }
 
@@ -2415,6 +2436,9 @@ export const Preparation: MessageFns<Preparation> = {
     }
     for (const v of message.credentials) {
       RegistryCredential.encode(v!, writer.uint32(82).fork()).join();
+    }
+    for (const v of message.secretEnv) {
+      EnvironmentVariable.encode(v!, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -2512,6 +2536,14 @@ export const Preparation: MessageFns<Preparation> = {
             message.credentials.push(RegistryCredential.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.secretEnv.push(EnvironmentVariable.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2543,6 +2575,7 @@ export const Preparation: MessageFns<Preparation> = {
       : undefined;
     message.ttlSeconds = object.ttlSeconds ?? 0;
     message.credentials = object.credentials?.map((e) => RegistryCredential.fromPartial(e)) || [];
+    message.secretEnv = object.secretEnv?.map((e) => EnvironmentVariable.fromPartial(e)) || [];
     return message;
   },
 };
