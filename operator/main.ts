@@ -71,6 +71,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     version: VERSION,
     authenticator: isUnasked ? noAuthentication : tokenAuthenticator(review),
     peerAuthenticator: isUnasked ? noAuthentication : peerAuthenticator(review),
+    watchesNodes: !isUnasked,
     peers: { addresses: peers, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
     workers: config.workers,
     deadlines: deadlinesOf(config),
