@@ -195,6 +195,12 @@ async function connectToContainerd(
         ociRuntime: settings.runtime,
         cgroups: { parent: settings.cgroupParent },
         shimGroupSize: settings.shimGroupSize,
+        imageCollection: {
+          highPercent: settings.imageGcHighThresholdPercent,
+          lowPercent: settings.imageGcLowThresholdPercent,
+          minimumAgeMs: settings.imageMinimumAgeSeconds * 1000,
+        },
+        diskWatchMs: settings.diskCheckSeconds * 1000,
         logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         clock,

@@ -68,6 +68,10 @@ export const LIFECYCLE_REASON_TEXTS = {
     todo: 'Raise spec.resources.limits.memory.',
   },
   Signaled: { means: 'The main program was ended by a signal.' },
+  DiskLimitExceeded: {
+    means: 'The main program was ended because the sandbox went beyond its disk limit. Its files are kept.',
+    todo: 'Raise spec.resources.limits.disk, or have the program remove files when it starts.',
+  },
   ExitLost: { means: 'The main program is gone and its exit was not seen.' },
   RunnerRebooted: {
     means: 'The machine was booted anew while the main program ran. It did not end by itself, so that its back-off begins anew.',

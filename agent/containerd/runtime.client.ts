@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, statfs, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { LABELS } from '../../crds/names.ts';
@@ -18,9 +18,11 @@ import type {
   RuntimeEvent,
   StartedCopy,
 } from '../copies/runtime.ts';
+import { type ImageCollection, ImageCollector } from '../images/collector.client.ts';
 import { Images } from '../images/images.client.ts';
 import { LogFiles } from '../logs/files.client.ts';
 import type { LogLimits } from '../logs/rotation.ts';
+import { DiskWatch, type Overrun } from '../disk/watch.client.ts';
 import { seccompProfile } from '../security/seccomp.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
 import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
@@ -52,6 +54,10 @@ export interface ContainerdRuntimeOptions {
   readonly stateDir: string;
   /** How much of a sandbox's log is kept. Default 5 files of 10 MiB. */
   readonly logLimits?: LogLimits;
+  /** How often it is measured what sandboxes have written, in milliseconds. Default 10,000; less often where that takes long. */
+  readonly diskWatchMs?: number;
+  /** When unused images are removed. Default above 85 percent of the disk of `stateDir`, down to 80, two minutes after their last use. */
+  readonly imageCollection?: ImageCollection;
   /** Where the OCI runtime keeps its state: on a tmpfs, one for each containerd. Default /run/berth/oci. */
   readonly runtimeRoot?: string;
   /** Default: crun when it passes a probe, else runc. */
@@ -76,6 +82,8 @@ export interface ContainerdRuntime extends CopyRuntime {
   readonly connection: ContainerdConnection;
   readonly ociRuntime: OciRuntime;
   readonly containerdVersion: string;
+  /** Removes images that nothing stands on if the disk is that full; returns their names. Happens by itself every minute. */
+  collectImages(): Promise<readonly string[]>;
   /** Ends the connection; what runs goes on. */
   close(): Promise<void>;
 }
@@ -83,6 +91,7 @@ export interface ContainerdRuntime extends CopyRuntime {
 /** How long containerd may be away before a call gives up. */
 const awayMs = 30_000;
 const retryMs = 200;
+const defaultImageCollection: ImageCollection = { highPercent: 85, lowPercent: 80, minimumAgeMs: 120_000 };
 const defaultLogLimits: LogLimits = { maxBytes: 10 * 2 ** 20, maxFiles: 5 };
 
 /**
@@ -114,6 +123,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
         registryConfigDir: options.registryConfigDir ?? '',
       },
     });
+    const imagesRemoved = new Listeners<undefined>();
+    const overruns = new Listeners<Overrun>();
     const groups = new ShimGroups({ connection, size: options.shimGroupSize ?? 10, logger });
     const tasks = new Tasks({ connection, cgroups, groups, clock });
     const wanted = options.ociRuntime ?? 'auto';
@@ -139,14 +150,65 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       concurrentCreates: options.concurrentCreates ?? 2 * availableParallelism(),
     });
     logs.start();
+    const collector = new ImageCollector({
+      ...{ connection, images, snapshotter, clock, logger },
+      collection: options.imageCollection ?? defaultImageCollection,
+      usedPercent: () => usedPercent(stateDir),
+      onRemoved: () => imagesRemoved.emit(undefined),
+    });
+    collector.start();
+    const disk = new DiskWatch({
+      ...{ connection, installID, snapshotter, clock, logger },
+      onOverrun: (overrun) => overruns.emit(overrun),
+      everyMs: options.diskWatchMs ?? 10_000,
+    });
+    disk.start();
     return new Runtime({
-      ...{ connection, images, tasks, groups, cgroups, creator, installID, snapshotter, logs, clock, logger, containerdVersion },
+      ...{
+        connection,
+        images,
+        tasks,
+        groups,
+        cgroups,
+        creator,
+        installID,
+        snapshotter,
+        logs,
+        collector,
+        imagesRemoved,
+        disk,
+        overruns,
+        clock,
+        logger,
+        containerdVersion,
+      },
       ociRuntime: runtime,
     });
   } catch (error) {
     connection.close();
     throw error;
   }
+}
+
+/** Whoever wants to know that something has happened. */
+class Listeners<T> {
+  readonly #listeners = new Set<(what: T) => void>();
+
+  emit(what: T): void {
+    for (const listener of this.#listeners) listener(what);
+  }
+
+  listen(listener: (what: T) => void, signal: AbortSignal): void {
+    this.#listeners.add(listener);
+    signal.addEventListener('abort', () => this.#listeners.delete(listener), { once: true });
+  }
+}
+
+/** How much of the file system is used, as `df` counts: what only root may use counts as used. */
+async function usedPercent(path: string): Promise<number> {
+  const { blocks, bfree, bavail } = await statfs(path);
+  const used = blocks - bfree;
+  return (used * 100) / Math.max(1, used + bavail);
 }
 
 async function restoreGroups(connection: ContainerdConnection, groups: ShimGroups, installID: string): Promise<void> {
@@ -169,6 +231,10 @@ interface RuntimeParts {
   readonly installID: string;
   readonly snapshotter: string;
   readonly logs: LogFiles;
+  readonly collector: ImageCollector;
+  readonly imagesRemoved: Listeners<undefined>;
+  readonly disk: DiskWatch;
+  readonly overruns: Listeners<Overrun>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly containerdVersion: string;
@@ -271,7 +337,9 @@ class Runtime implements ContainerdRuntime {
   }
 
   subscribe(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void {
-    const { connection, clock, logger } = this.#parts;
+    const { connection, clock, logger, imagesRemoved, overruns } = this.#parts;
+    overruns.listen((overrun) => listener({ kind: 'DiskLimitExceeded', ...overrun }), signal);
+    imagesRemoved.listen(() => listener({ kind: 'ImagesChanged' }), signal);
     const onEvent = (event: ContainerdEvent) => {
       this.#translate(event).then(
         (translated) => {
@@ -284,8 +352,14 @@ class Runtime implements ContainerdRuntime {
     void followEvents({ connection, clock, logger }, onEvent, signal);
   }
 
+  collectImages(): Promise<readonly string[]> {
+    return this.#parts.collector.collect();
+  }
+
   async close(): Promise<void> {
     this.#parts.logs.stop();
+    this.#parts.collector.stop();
+    this.#parts.disk.stop();
     await this.#parts.groups.settled();
     this.connection.close();
   }
