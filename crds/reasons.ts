@@ -145,6 +145,21 @@ export const RUNNER_REASON_TEXTS = {
   ConnectionLost: { means: 'The connection to the operator pod ended. It is tried again with a growing wait.' },
   ConnectionRefused: { means: 'The operator pod refused the connection. The message says why.' },
   Unknown: { means: 'The agent does not report, so that its connections are not known.' },
+  SufficientDisk: { means: 'There is room on the disk with the sandboxes.' },
+  DiskAlmostFull: {
+    means: 'Less than a tenth of the disk with the sandboxes, or of its inodes a twentieth, is free.',
+    todo: 'Delete sandboxes, lower their disk limits, or enlarge the disk.',
+  },
+  SufficientMemory: { means: 'There is memory.' },
+  MemoryAlmostFull: {
+    means: 'Less than a twentieth of the memory of the machine is available.',
+    todo: 'Stop sandboxes there, or set BERTH_CAPACITY_MEMORY of its agent lower.',
+  },
+  SufficientPIDs: { means: 'Processes can be started.' },
+  PIDsAlmostUsed: {
+    means: 'Less than a tenth of the process numbers of the machine is free.',
+    todo: 'Stop sandboxes there, or set BERTH_CAPACITY_PIDS of its agent.',
+  },
   UnclaimedCopy: { means: 'A copy on the runner belongs to no Sandbox. It is kept and listed.', todo: 'Adopt or discard it.' },
   StoreChanged: { means: 'The runner came back with another disk under the same name.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;

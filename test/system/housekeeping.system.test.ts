@@ -29,6 +29,7 @@ describe('the housekeeping of an agent with a real containerd', () => {
       BERTH_UNCLAIMED_AFTER_SECONDS: '5',
       BERTH_SANDBOX_LOG_MAX_SIZE: '64Ki',
       BERTH_SANDBOX_LOG_MAX_FILES: '3',
+      BERTH_DISK_CHECK_SECONDS: '1',
     };
     world = await World.start({ operators: 0, agentEnv });
     const name = `berth-operator.${systemNamespace}.svc`;
@@ -136,6 +137,31 @@ describe('the housekeeping of an agent with a real containerd', () => {
       exit: { code: 137, reason: 'Signaled', ordered: false },
     });
     await remove(uid, 2);
+  });
+
+  it('ends a sandbox that writes more than its disk limit, keeps its files, and goes on with them under a larger one', async () => {
+    const [uid, modest] = [randomUUID(), randomUUID()];
+    const limits = { ...amounts, cpuMillis: 500, diskBytes: 8 * 2 ** 20 };
+    run(modest, 1, 1, { command: after('head -c 4194304 /dev/zero > /fits'), limits });
+    run(uid, 1, 1, { command: after('echo kept > /kept; head -c 16777216 /dev/zero > /too-much'), limits });
+    const ended = await told(uid, CopyState.COPY_STATE_STOPPED);
+    expect(ended).toMatchObject({ contentVersion: 1, reason: 'DiskLimitExceeded', exit: { reason: 'DiskLimitExceeded', ordered: false } });
+    expect(last(modest)?.state).toBe(CopyState.COPY_STATE_RUNNING);
+    run(uid, 2, 2, { hash: 'larger', command: after('cat /kept'), limits: { ...limits, diskBytes: 64 * 2 ** 20 } });
+    await told(uid, CopyState.COPY_STATE_RUNNING);
+    await eventually('it sees its file', () =>
+      Promise.resolve(readFileSync(join(runner.agentStateDir, 'logs', `${uid}-1.log`), 'utf8').includes('kept') ? true : undefined),
+    );
+    await neverWithin(4_000, () => Promise.resolve(last(uid)?.state === CopyState.COPY_STATE_RUNNING ? undefined : 'it was ended again'));
+    for (const one of [uid, modest]) await remove(one, 3);
+  });
+
+  it('says how full the machine is', async () => {
+    const { status } = await world.user.runner(runner.name);
+    expect(status.usage).toMatchObject({ memory: expect.stringMatching(/^\d/) as unknown, disk: expect.stringMatching(/^\d/) as unknown });
+    expect(status.usage?.pids).toBeGreaterThan(0);
+    const pressures = status.conditions.filter(({ type }) => type.endsWith('Pressure')).map(({ type }) => type);
+    expect(pressures).toEqual(['DiskPressure', 'MemoryPressure', 'PIDPressure']);
   });
 
   it('rotates the log of a sandbox that writes all the time, through its own death, without a line lost', async () => {
