@@ -46,6 +46,13 @@ export const agentSettings = z.object({
     .refine(isAddress, { message: 'must be host:port' })
     .default('0.0.0.0:8080')
     .describe('Address of /healthz, /readyz and /metrics.'),
+  leaseSeconds: z.coerce
+    .number()
+    .int()
+    .min(4)
+    .max(3600)
+    .default(40)
+    .describe('How long operators believe in the agent without a sign of life. It gives one every quarter of that.'),
   installId: z.string().min(1).max(63).default('berth').describe('The installation whose sandboxes this agent hosts.'),
   plainHttpRegistries: listOf(address).default([]).describe('Registries that speak plain http, as host:port, separated by commas.'),
   capacityCpu: amount.describe('Processor cores for sandboxes and task slots. Default: all of the machine.'),

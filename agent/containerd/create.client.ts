@@ -2,6 +2,7 @@ import { BerthError } from '../../process/errors.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { Attempt, ContainerConfig, PreparedCopy, PrepareProgress } from '../copies/runtime.ts';
 import type { LocalImage, Images } from '../images/images.client.ts';
+import { failpoint } from '../failpoints.ts';
 import type { SeccompProfile } from '../security/oci.ts';
 import { resolveProcess } from '../security/process.ts';
 import { buildSpec } from '../security/spec.ts';
@@ -23,6 +24,7 @@ import { isShimGone, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
 import { type ShimGroups, type ShimPlace, shimRuntime } from './shim-groups.client.ts';
 import type { Tasks } from './tasks.client.ts';
+import type { DiskWatch } from '../disk/watch.client.ts';
 import type { LogFiles } from '../logs/files.client.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
@@ -40,6 +42,7 @@ export interface CreatorOptions {
   readonly seccomp: SeccompProfile;
   readonly hostsFile: string;
   readonly logs: LogFiles;
+  readonly disk: DiskWatch;
   /** How many tasks are created at once. */
   readonly concurrentCreates: number;
 }
@@ -193,7 +196,9 @@ export class CopyCreator {
     const { key, namespace, name, config } = attempt;
     const labels = snapshotLabels(installID, { key, namespace, name, requests: config.requests, baseDigest: local.digest, ...unset });
     const request = { snapshotter, key: copyID(key), parent: local.chainID, labels };
-    return (await connection.call(SnapshotsService.prepare, request)).mounts;
+    const { mounts } = await connection.call(SnapshotsService.prepare, request);
+    FAILPOINT: failpoint('snapshot.prepared');
+    return mounts;
   }
 
   async #replaceContainer(attempt: Attempt, base: Base, mounts: readonly Mount[], place: ShimPlace): Promise<void> {
@@ -201,6 +206,7 @@ export class CopyCreator {
     const user = await this.#lookUpUser(attempt.config, base, mounts);
     // The place in a shim group cannot be updated, and the snapshot stays by a label of its own.
     await connection.call(ContainersService.delete, { id: copyID(attempt.key) }).catch(unlessNotFound);
+    FAILPOINT: failpoint('container.deleted');
     await this.#createContainer(attempt, base, user, place);
   }
 
@@ -232,6 +238,8 @@ export class CopyCreator {
       extensions: keepImage(base),
     });
     await connection.call(ContainersService.create, { container });
+    this.#options.disk.limit(key, config.limits.diskBytes);
+    FAILPOINT: failpoint('container.created');
   }
 
   #spec({ key, name, config, secretEnv }: Attempt, base: Base, { user, home }: ResolvedUser) {
@@ -264,6 +272,7 @@ export class CopyCreator {
     });
     try {
       await connection.call(TasksService.create, request);
+      FAILPOINT: failpoint('task.created');
     } catch (error) {
       throw createError(error, config, base);
     }

@@ -1,4 +1,4 @@
-import { mkdir, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { LABELS } from '../../crds/names.ts';
@@ -18,19 +18,18 @@ import type {
   RuntimeEvent,
   StartedCopy,
 } from '../copies/runtime.ts';
-import { type ImageCollection, ImageCollector } from '../images/collector.client.ts';
 import { Images } from '../images/images.client.ts';
-import { LogFiles } from '../logs/files.client.ts';
-import type { LogLimits } from '../logs/rotation.ts';
-import { DiskWatch, type Overrun } from '../disk/watch.client.ts';
+import { failpoint } from '../failpoints.ts';
 import { seccompProfile } from '../security/seccomp.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
 import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
 import { ContainerdError, isAmbiguous, isNotFound, status } from './containerd-error.ts';
+import { listContainers } from './containers.client.ts';
 import { CopyCreator } from './create.client.ts';
 import { type ContainerdEvent, followEvents } from './events.client.ts';
 import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
 import { Status } from './gen/types/task/task.ts';
+import { Housekeeping, type HousekeepingSettings, logDirectoryIn } from './housekeeping.client.ts';
 import { copiesOf } from './inventory.ts';
 import { copyID, noteLabels, parseCopyID, parseCopyLabels } from './labels.ts';
 import { chooseRuntime } from './probe.client.ts';
@@ -41,7 +40,7 @@ import { Tasks } from './tasks.client.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
-export interface ContainerdRuntimeOptions {
+export interface ContainerdRuntimeOptions extends HousekeepingSettings {
   /** Absolute path of containerd's socket. */
   readonly address: string;
   /** The containerd namespace, for this installation alone. Default `berth`. */
@@ -52,12 +51,6 @@ export interface ContainerdRuntimeOptions {
   readonly bootID: string;
   /** For logs and what the runtime itself needs. containerd must see it under the same path. */
   readonly stateDir: string;
-  /** How much of a sandbox's log is kept. Default 5 files of 10 MiB. */
-  readonly logLimits?: LogLimits;
-  /** How often it is measured what sandboxes have written, in milliseconds. Default 10,000; less often where that takes long. */
-  readonly diskWatchMs?: number;
-  /** When unused images are removed. Default above 85 percent of the disk of `stateDir`, down to 80, two minutes after their last use. */
-  readonly imageCollection?: ImageCollection;
   /** Where the OCI runtime keeps its state: on a tmpfs, one for each containerd. Default /run/berth/oci. */
   readonly runtimeRoot?: string;
   /** Default: crun when it passes a probe, else runc. */
@@ -91,8 +84,6 @@ export interface ContainerdRuntime extends CopyRuntime {
 /** How long containerd may be away before a call gives up. */
 const awayMs = 30_000;
 const retryMs = 200;
-const defaultImageCollection: ImageCollection = { highPercent: 85, lowPercent: 80, minimumAgeMs: 120_000 };
-const defaultLogLimits: LogLimits = { maxBytes: 10 * 2 ** 20, maxFiles: 5 };
 
 /**
  * Connects to containerd, checks that it can be used, takes over what is there and chooses the OCI runtime.
@@ -104,9 +95,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
   try {
     const labels = { [LABELS.installID]: installID, [LABELS.storeID]: options.storeID };
     const containerdVersion = await openNamespace(connection, labels);
-    const [logDirectory, hostsFile] = [join(stateDir, 'logs'), join(stateDir, 'hosts')];
-    await mkdir(logDirectory, { recursive: true, mode: 0o700 });
-    const logs = new LogFiles({ directory: logDirectory, limits: options.logLimits ?? defaultLogLimits, clock, logger });
+    const hostsFile = join(stateDir, 'hosts');
+    await mkdir(logDirectoryIn(stateDir), { recursive: true, mode: 0o700 });
     await writeFile(hostsFile, '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n', { mode: 0o644 });
     const cgroups = new Cgroups(options.cgroups ?? {});
     const seccomp = seccompProfile(process.arch);
@@ -123,8 +113,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
         registryConfigDir: options.registryConfigDir ?? '',
       },
     });
-    const imagesRemoved = new Listeners<undefined>();
-    const overruns = new Listeners<Overrun>();
+    const housekeeping = new Housekeeping({ ...options, connection, images, snapshotter, clock, logger });
+    const { logs, disk } = housekeeping;
     const groups = new ShimGroups({ connection, size: options.shimGroupSize ?? 10, logger });
     const tasks = new Tasks({ connection, cgroups, groups, clock });
     const wanted = options.ociRuntime ?? 'auto';
@@ -145,24 +135,11 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       restoreGroups(connection, groups, installID),
     ]);
     const creator = new CopyCreator({
-      ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile, logs },
+      ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile, logs, disk },
       bootID: options.bootID,
       concurrentCreates: options.concurrentCreates ?? 2 * availableParallelism(),
     });
-    logs.start();
-    const collector = new ImageCollector({
-      ...{ connection, images, snapshotter, clock, logger },
-      collection: options.imageCollection ?? defaultImageCollection,
-      usedPercent: () => usedPercent(stateDir),
-      onRemoved: () => imagesRemoved.emit(undefined),
-    });
-    collector.start();
-    const disk = new DiskWatch({
-      ...{ connection, installID, snapshotter, clock, logger },
-      onOverrun: (overrun) => overruns.emit(overrun),
-      everyMs: options.diskWatchMs ?? 10_000,
-    });
-    disk.start();
+    housekeeping.start();
     return new Runtime({
       ...{
         connection,
@@ -173,11 +150,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
         creator,
         installID,
         snapshotter,
-        logs,
-        collector,
-        imagesRemoved,
-        disk,
-        overruns,
+        housekeeping,
         clock,
         logger,
         containerdVersion,
@@ -190,32 +163,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
   }
 }
 
-/** Whoever wants to know that something has happened. */
-class Listeners<T> {
-  readonly #listeners = new Set<(what: T) => void>();
-
-  emit(what: T): void {
-    for (const listener of this.#listeners) listener(what);
-  }
-
-  listen(listener: (what: T) => void, signal: AbortSignal): void {
-    this.#listeners.add(listener);
-    signal.addEventListener('abort', () => this.#listeners.delete(listener), { once: true });
-  }
-}
-
-/** How much of the file system is used, as `df` counts: what only root may use counts as used. */
-async function usedPercent(path: string): Promise<number> {
-  const { blocks, bfree, bavail } = await statfs(path);
-  const used = blocks - bfree;
-  return (used * 100) / Math.max(1, used + bavail);
-}
-
 async function restoreGroups(connection: ContainerdConnection, groups: ShimGroups, installID: string): Promise<void> {
-  const [{ containers }, { tasks }] = await Promise.all([
-    connection.call(ContainersService.list, { filters: [] }),
-    connection.call(TasksService.list, { filter: '' }),
-  ]);
+  const [containers, { tasks }] = await Promise.all([listContainers(connection, []), connection.call(TasksService.list, { filter: '' })]);
   const running = new Set(tasks.map((task) => task.id));
   const members = containers.filter(({ id }) => running.has(id));
   await groups.restore(members.map(({ id, labels }) => ({ id, group: parseCopyLabels(installID, labels)?.shimGroup ?? '' })));
@@ -230,11 +179,7 @@ interface RuntimeParts {
   readonly creator: CopyCreator;
   readonly installID: string;
   readonly snapshotter: string;
-  readonly logs: LogFiles;
-  readonly collector: ImageCollector;
-  readonly imagesRemoved: Listeners<undefined>;
-  readonly disk: DiskWatch;
-  readonly overruns: Listeners<Overrun>;
+  readonly housekeeping: Housekeeping;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly containerdVersion: string;
@@ -257,10 +202,10 @@ class Runtime implements ContainerdRuntime {
   }
 
   async list(): Promise<readonly RuntimeCopy[]> {
-    const { connection, installID, snapshotter } = this.#parts;
+    const { connection, installID, snapshotter, housekeeping } = this.#parts;
     const filters = [`labels."${LABELS.installID}"=="${installID}"`];
     // Containers first: a copy whose container is there has its snapshot, or will have it by the next answer.
-    const { containers } = await connection.call(ContainersService.list, { filters });
+    const containers = await listContainers(connection, filters);
     const [{ tasks }, snapshots] = await Promise.all([
       connection.call(TasksService.list, { filter: '' }),
       connection.collect(SnapshotsService.list, { snapshotter, filters }),
@@ -270,6 +215,10 @@ class Runtime implements ContainerdRuntime {
       await Promise.all(stopped.map(async (task) => [task.id, await this.#parts.tasks.exitOf(task.id, task)] as const)),
     );
     const copies = copiesOf(installID, { containers, tasks, snapshots: snapshots.flatMap((answer) => answer.info), exits });
+    for (const { labels } of containers) {
+      const copy = parseCopyLabels(installID, labels);
+      if (copy !== undefined) housekeeping.disk.limit(copy.key, copy.diskLimitBytes);
+    }
     for (const { key, task } of copies) if (task.state === 'Running') this.#started.set(copyID(key), task.startTimeMs);
     return copies;
   }
@@ -307,18 +256,21 @@ class Runtime implements ContainerdRuntime {
   }
 
   remove(key: CopyKey): Promise<void> {
-    const { connection, tasks, snapshotter, logs } = this.#parts;
+    const { connection, tasks, snapshotter, housekeeping } = this.#parts;
     const id = copyID(key);
     const never = new AbortController().signal;
     this.#started.delete(id);
+    housekeeping.disk.forget(key);
     return this.#untilAnswered(never, async () => {
       await tasks.end(id, 0, never);
       // The answer, or that it is not there, is the proof.
-      await Promise.all([
+      const removals = [
         connection.call(ContainersService.delete, { id }).catch(unlessNotFound),
         connection.call(SnapshotsService.remove, { snapshotter, key: id }).catch(unlessNotFound),
-        logs.remove(id),
-      ]);
+        housekeeping.logs.remove(id),
+      ];
+      FAILPOINT: crashBetween(removals);
+      await Promise.all(removals);
     });
   }
 
@@ -337,9 +289,8 @@ class Runtime implements ContainerdRuntime {
   }
 
   subscribe(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void {
-    const { connection, clock, logger, imagesRemoved, overruns } = this.#parts;
-    overruns.listen((overrun) => listener({ kind: 'DiskLimitExceeded', ...overrun }), signal);
-    imagesRemoved.listen(() => listener({ kind: 'ImagesChanged' }), signal);
+    const { connection, clock, logger, housekeeping } = this.#parts;
+    housekeeping.subscribe(listener, signal);
     const onEvent = (event: ContainerdEvent) => {
       this.#translate(event).then(
         (translated) => {
@@ -353,13 +304,11 @@ class Runtime implements ContainerdRuntime {
   }
 
   collectImages(): Promise<readonly string[]> {
-    return this.#parts.collector.collect();
+    return this.#parts.housekeeping.collector.collect();
   }
 
   async close(): Promise<void> {
-    this.#parts.logs.stop();
-    this.#parts.collector.stop();
-    this.#parts.disk.stop();
+    this.#parts.housekeeping.stop();
     await this.#parts.groups.settled();
     this.connection.close();
   }
@@ -412,6 +361,14 @@ class Runtime implements ContainerdRuntime {
       }
     }
   }
+}
+
+/** For the crash tests: each of them may be the last that was done. */
+function crashBetween([container, snapshot, log]: readonly Promise<unknown>[]): void {
+  const ignore = () => undefined;
+  container?.then(() => failpoint('copy.container-removed'), ignore);
+  snapshot?.then(() => failpoint('copy.snapshot-removed'), ignore);
+  log?.then(() => failpoint('copy.log-removed'), ignore);
 }
 
 function unlessNotFound(error: unknown): undefined {

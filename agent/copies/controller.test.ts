@@ -436,7 +436,7 @@ describe('copies of a runner', () => {
     it('is left alone and listed when nobody claims it', async () => {
       const first = await AnAgent.started();
       first.controller.deliver(anOrder());
-      await first.rest();
+      await first.rest(1_000);
       const agent = await AnAgent.started({ machine: first.machine });
       await agent.rest(3_600_000);
       expect(agent.controller.inventory().copies).toMatchObject([{ uid: 'u1', order: 0, contentVersion: 1 }]);

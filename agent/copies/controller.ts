@@ -76,6 +76,8 @@ export class CopyController {
   #runner: RunnerReport;
   #images: readonly string[] = [];
   #imagesTimer: Timer | undefined;
+  /** Set while many copies may change in one turn: the runner is told once, at its end. */
+  #isObserving = false;
   #tick = 0;
   #told = 0;
   /** The list that has not begun yet, and the one that is under way. */
@@ -239,6 +241,7 @@ export class CopyController {
   }
 
   #tellRunner(): void {
+    if (this.#isObserving) return;
     const report = this.#runnerReport();
     if (isSameRunner(this.#runner, report)) return;
     this.#runner = report;
@@ -302,7 +305,13 @@ export class CopyController {
   #observe(copies: readonly RuntimeCopy[], tick: number): void {
     const byUid = Map.groupBy(copies, ({ key }) => key.uid);
     for (const uid of byUid.keys()) this.#convergence(uid);
-    for (const [uid, convergence] of this.#convergences) convergence.observe(byUid.get(uid) ?? [], tick);
+    this.#isObserving = true;
+    try {
+      for (const [uid, convergence] of this.#convergences) convergence.observe(byUid.get(uid) ?? [], tick);
+    } finally {
+      this.#isObserving = false;
+    }
+    this.#tellRunner();
   }
 
   #relistLater(): void {

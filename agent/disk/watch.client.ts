@@ -1,15 +1,13 @@
 import { Status } from '../containerd/gen/types/task/task.ts';
 import type { ContainerdConnection } from '../containerd/connection.client.ts';
 import { isNotFound } from '../containerd/containerd-error.ts';
-import { ContainersService } from '../containerd/gen/services/containers/v1/containers.ts';
 import { SnapshotsService } from '../containerd/gen/services/snapshots/v1/snapshots.ts';
 import { TasksService } from '../containerd/gen/services/tasks/v1/tasks.ts';
-import { copyID, parseCopyLabels } from '../containerd/labels.ts';
+import { copyID } from '../containerd/labels.ts';
 import type { CopyKey } from '../copies/runtime.ts';
 import type { Clock, Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
-import { LABELS } from '../../crds/names.ts';
 
 /** A copy that has written more than it may. */
 export interface Overrun {
@@ -20,7 +18,6 @@ export interface Overrun {
 
 export interface DiskWatchOptions {
   readonly connection: ContainerdConnection;
-  readonly installID: string;
   readonly snapshotter: string;
   readonly onOverrun: (overrun: Overrun) => void;
   readonly clock: Clock;
@@ -35,11 +32,24 @@ const restFactor = 9;
 /** Measures what running copies have written, again and again, by what the snapshotter says of their own layer. */
 export class DiskWatch {
   readonly #options: DiskWatchOptions;
+  /** By container id. Known from what this process made and from what it found. */
+  readonly #limits = new Map<string, Pick<Overrun, 'key' | 'limitBytes'>>();
   #timer: Timer | undefined;
   #hasEnded = false;
 
   constructor(options: DiskWatchOptions) {
     this.#options = options;
+  }
+
+  /** The copy may write so much from now on; 0: as much as there is. */
+  limit(key: CopyKey, limitBytes: number): void {
+    if (limitBytes === 0) this.#limits.delete(copyID(key));
+    else this.#limits.set(copyID(key), { key, limitBytes });
+  }
+
+  /** The copy is removed. */
+  forget(key: CopyKey): void {
+    this.#limits.delete(copyID(key));
   }
 
   start(afterMs = this.#options.everyMs): void {
@@ -61,17 +71,14 @@ export class DiskWatch {
 
   /** Measures every running copy that has a limit once. */
   async look(): Promise<void> {
-    const { connection, installID, onOverrun } = this.#options;
+    const { connection, onOverrun } = this.#options;
+    if (this.#limits.size === 0) return;
     const { tasks } = await connection.call(TasksService.list, { filter: '' });
-    const running = new Set(tasks.filter((task) => task.status === Status.RUNNING).map(({ id }) => id));
-    if (running.size === 0) return;
-    const filters = [`labels."${LABELS.installID}"=="${installID}"`];
-    const { containers } = await connection.call(ContainersService.list, { filters });
-    for (const { id, labels } of containers) {
-      const copy = parseCopyLabels(installID, labels);
-      if (this.#hasEnded || copy === undefined || copyID(copy.key) !== id || copy.diskLimitBytes === 0 || !running.has(id)) continue;
+    for (const { id, status } of tasks) {
+      const limit = status === Status.RUNNING ? this.#limits.get(id) : undefined;
+      if (this.#hasEnded || limit === undefined) continue;
       const usedBytes = await this.#usage(id);
-      if (usedBytes > copy.diskLimitBytes) onOverrun({ key: copy.key, usedBytes, limitBytes: copy.diskLimitBytes });
+      if (usedBytes > limit.limitBytes) onOverrun({ ...limit, usedBytes });
     }
   }
 

@@ -1,6 +1,6 @@
 import type { ContainerdConnection } from '../containerd/connection.client.ts';
 import { isNotFound } from '../containerd/containerd-error.ts';
-import { ContainersService } from '../containerd/gen/services/containers/v1/containers.ts';
+import { listContainers } from '../containerd/containers.client.ts';
 import { LeasesService } from '../containerd/gen/services/leases/v1/leases.ts';
 import { Kind, SnapshotsService } from '../containerd/gen/services/snapshots/v1/snapshots.ts';
 import { LABELS } from '../../crds/names.ts';
@@ -101,7 +101,7 @@ export class ImageCollector {
     const { connection, snapshotter } = this.#options;
     const { leases } = await connection.call(LeasesService.list, { filters: [] });
     const leased = await Promise.all(leases.map((lease) => this.#resourcesOf(lease.id)));
-    const { containers } = await connection.call(ContainersService.list, { filters: [] });
+    const containers = await listContainers(connection, []);
     const snapshots = (await connection.collect(SnapshotsService.list, { snapshotter, filters: [] })).flatMap(({ info }) => info);
     const labelled = [...containers, ...snapshots].map(({ labels }) => labels[LABELS.baseDigest] ?? '');
     return {

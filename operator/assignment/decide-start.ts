@@ -137,7 +137,11 @@ function runnerAway({ world: { runner }, settled: { status } }: Situation): Outc
   const name = status.runnerName ?? '';
   return runner?.isReady === true
     ? { kind: 'Wait', reason: 'RunnerNotConnected', message: `The runner ${name}, which has the files, is not connected to the operator.` }
-    : { kind: 'Wait', reason: 'RunnerLost', message: `The runner ${name}, which has the files, is not ready.` };
+    : {
+        kind: 'Wait',
+        reason: 'RunnerLost',
+        message: `The runner ${name}, which has the files, is lost. It is waited for: there is no current backup.`,
+      };
 }
 
 /** D11, as far as it stays: it does not fit where it lies. */

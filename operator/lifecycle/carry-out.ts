@@ -139,8 +139,9 @@ function asBackingOff({ world, settled: { status } }: Situation, { retryMs }: Ou
 }
 
 /** The entry into a state that ends by a deadline. */
-export function transitionTo(state: SandboxStatus['state'], { now, sandbox }: SandboxSnapshot, attempts: number): Transition {
-  const deadline = deadlineOf(state, now.wall, sandbox.spec.terminationGracePeriodSeconds);
+export function transitionTo(state: SandboxStatus['state'], world: SandboxSnapshot, attempts: number): Transition {
+  const { now } = world;
+  const deadline = deadlineOf(world, state, now.wall);
   return { startTime: pastTime(now.wall), ...(deadline !== undefined && { deadlineTime: dueTime(deadline) }), attempts };
 }
 

@@ -10,6 +10,7 @@ import type { Metrics } from '../../process/metrics.ts';
 import type { Hub } from '../hub/controller.ts';
 import { copyKey } from '../hub/facts.ts';
 import { decide } from '../lifecycle/decide.ts';
+import type { Deadlines } from '../lifecycle/deadlines.ts';
 import { ASSIGNMENT_LINE } from '../log-lines.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { act, type ActPorts } from './act.ts';
@@ -34,18 +35,24 @@ export interface SandboxControllerOptions {
   readonly isLeader: () => boolean;
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
+  /** Monotonic time before which no deadline is judged. */
+  readonly patientUntil: number;
+  readonly deadlines: Deadlines;
 }
 
-/** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines, in milliseconds. */
-export const patienceMs = 30_000;
 /** Those that wait for room are looked at again this long after a change of the fleet: many changes come together. */
 const wakeMs = 100;
 
 /** Names of the indexes that the sandbox cache must have. */
 export const sandboxIndexes = {
   uid: ({ metadata }: Sandbox) => [metadata.uid],
-  runner: ({ status }: Sandbox) => [...new Set([status.runnerName ?? [], ...status.releases.map(({ runnerName }) => runnerName)].flat())],
+  runner: namedRunners,
 } as const;
+
+/** Where the sandbox lies, or something of it may. */
+function namedRunners({ status }: Sandbox): readonly string[] {
+  return [...new Set([status.runnerName ?? [], ...status.releases.map(({ runnerName }) => runnerName)].flat())];
+}
 
 /** Keeps the metric that says how many sandboxes are in each state. */
 export function countByState(sandboxes: Cache<Sandbox>, metrics: Metrics): void {
@@ -92,7 +99,8 @@ export class SandboxController {
       fleet,
       facts: (runnerName) => hub.facts(runnerName),
       sentOrder: (runnerName, uid, epoch) => hub.sentOrder(runnerName, uid, epoch),
-      patientUntil: clock.monotonic() + patienceMs,
+      patientUntil: options.patientUntil,
+      deadlines: options.deadlines,
     };
     const statusWrites = metrics.counter({
       name: 'berth_sandbox_status_writes_total',
@@ -163,6 +171,10 @@ export class SandboxController {
     // Read after the wait: the decision is made of what is newest, and of one moment.
     const sandbox = this.#options.sandboxes.get(key);
     if (sandbox === undefined || !this.#options.isLeader()) return undefined;
+    if (namedRunners(sandbox).some((name) => this.#options.fleet.isUnreadable(name))) {
+      log.warn({ runners: namedRunners(sandbox) }, 'Sandbox left alone: its Runner can not be read');
+      return undefined;
+    }
     const config = copyConfigOf(sandbox.spec);
     const world = gather(this.#sources, sandbox, config.hash, secrets);
     const decision = decide(world);

@@ -3,6 +3,7 @@ import { keyOf } from '../../kube/object.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { RunnerView } from '../assignment/runner-view.ts';
 import { copyKey, type RunnerFacts } from '../hub/facts.ts';
+import type { Deadlines } from '../lifecycle/deadlines.ts';
 import type { CredentialsView, EnvironmentView, RemainsView, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import type { Fleet } from '../runners/gather.ts';
 import type { SecretEnvironment } from './secret-environment.ts';
@@ -16,6 +17,7 @@ export interface GatherSources {
   readonly sentOrder: (runnerName: string, uid: string, epoch: number) => number;
   /** Monotonic time before which no deadline is judged. */
   readonly patientUntil: number;
+  readonly deadlines: Deadlines;
 }
 
 /** What the Secrets that a sandbox names hold. Only ever sent to agents. */
@@ -26,7 +28,7 @@ export interface SandboxSecrets {
 
 /** Reads the world once for a decision about one sandbox. */
 export function gather(sources: GatherSources, sandbox: Sandbox, configHash: string, secrets: SandboxSecrets): SandboxSnapshot {
-  const { clock, random, fleet, facts, sentOrder, patientUntil } = sources;
+  const { clock, random, fleet, facts, sentOrder, patientUntil, deadlines } = sources;
   const { metadata, status } = sandbox;
   const now = { wall: clock.now(), monotonic: clock.monotonic() };
   const views = fleet.views(keyOf(sandbox), now.monotonic);
@@ -39,6 +41,7 @@ export function gather(sources: GatherSources, sandbox: Sandbox, configHash: str
     sandbox,
     now,
     patientUntil,
+    deadlines,
     jitter: random(),
     configHash,
     runner: views.find(({ name }) => name === runnerName),

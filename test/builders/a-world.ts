@@ -1,5 +1,6 @@
 import type { Sandbox } from '../../crds/index.ts';
 import { deepFreeze } from '../../kube/object.ts';
+import { defaultDeadlines } from '../../operator/lifecycle/deadlines.ts';
 import type {
   CopyView,
   CredentialsView,
@@ -16,6 +17,8 @@ import { testTime, type SandboxBuilder } from './a-sandbox.ts';
 /** What a report says unless the test says otherwise. */
 export function aCopy(state: CopyView['state'], copy: Partial<CopyView> = {}): CopyView {
   return {
+    namespace: 'default',
+    name: 'box',
     order: 1,
     contentVersion: state === 'Running' || state === 'Stopped' || state === 'Stopping' ? 1 : 0,
     state,
@@ -53,6 +56,11 @@ export class WorldBuilder {
 
   runners(...runners: readonly RunnerViewBuilder[]): WorldBuilder {
     return this.#with({ runners });
+  }
+
+  /** The objects of all runners are gone, while those of their agents that were connected still are. */
+  withoutRunnerObjects(): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, runner: undefined, fleet: [] } });
   }
 
   reported(copy: CopyView): WorldBuilder {
@@ -111,15 +119,16 @@ export class WorldBuilder {
         epoch: one.epoch,
         contentVersion: one.contentVersion,
         isAbsent: absent.includes(one.epoch),
-        isKnown: view !== undefined,
-        isReachable: view?.agent?.storeID === one.storeID,
-        isElsewhere: view?.storeID !== undefined && view.storeID !== one.storeID,
+        isKnown: view !== undefined && rest.fleet === undefined,
+        isReachable: view?.agent?.isComplete === true && view.agent.storeID === one.storeID,
+        isElsewhere: rest.fleet === undefined && view?.storeID !== undefined && view.storeID !== one.storeID,
       };
     });
     return structuredClone({
       sandbox,
       now: { wall: testTime, monotonic: 1_000_000 },
       patientUntil: 0,
+      deadlines: defaultDeadlines,
       jitter: 0,
       configHash: copyConfigOf(sandbox.spec).hash,
       runner: fleet.find(({ name }) => name === runnerName),

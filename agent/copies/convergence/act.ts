@@ -2,6 +2,7 @@ import { backoffDelay } from '../../../process/backoff.ts';
 import type { Clock, Random } from '../../../process/clock.ts';
 import { messageOf } from '../../../process/errors.ts';
 import type { Logger } from '../../../process/log.ts';
+import { failpoint } from '../../failpoints.ts';
 import type { SandboxRecord } from '../../journal/record.ts';
 import { AttemptError } from '../attempt-error.ts';
 import { copyStep, nextStep } from '../next-step.ts';
@@ -205,7 +206,9 @@ export class StepActor {
       copy.hasOverrun = false;
       copy.activity = { kind: 'Starting' };
       this.#host.tellSoon(copy, passingMs);
+      FAILPOINT: failpoint('task.starting');
       const { startTimeMs } = await runtime.start(this.#key(copy));
+      FAILPOINT: failpoint('task.started');
       copy.setTask({ state: 'Running', startTimeMs });
       if (copy.sawExit) this.#host.listFirst();
     });
@@ -217,6 +220,7 @@ export class StepActor {
     copy.activity = taskOf(copy).state === 'Created' ? copy.activity : { kind: 'Stopping' };
     this.#host.tellSoon(copy, passingMs);
     const exit = await runtime.stop(this.#key(copy), graceSeconds, signal);
+    FAILPOINT: failpoint('copy.stopped');
     const before = memory.viewOf(copy);
     const { started = 0, exit: known } = before.entry ?? {};
     if (started > 0 && known === undefined) {
@@ -235,6 +239,7 @@ export class StepActor {
   async #remove(copy: Copy): Promise<void> {
     copy.activity = { kind: 'Removing' };
     await this.#host.runtime.remove(this.#key(copy));
+    FAILPOINT: failpoint('copy.removed');
     copy.observed = undefined;
     copy.isRemoved = true;
     this.#host.imagesChanged();

@@ -390,8 +390,9 @@ export interface EnvironmentVariable {
   value: string;
 }
 
-/** For pulls of images of one registry host. */
+/** For pulls of images of one registry, or of the part of it that a path names. */
 export interface RegistryCredential {
+  /** As the Secret says it: host and port, with a path or without, or a URL. */
   host: string;
   username: string;
   password: string;
