@@ -35,6 +35,7 @@ import { CopyController } from './copies/controller.ts';
 import { FileJournal } from './journal/file.client.ts';
 import { lockDirectory } from './journal/lock.client.ts';
 import { bootID, limitProcesses, machineCapacity } from './runner/machine.client.ts';
+import { MachineWatch } from './runner/machine-watch.client.ts';
 import { RunnerPublisher } from './runner/controller.ts';
 import { defaultRunnerSpec, publishedState, reservedOf } from './runner/own-runner.ts';
 import { agentSettings } from './settings.ts';
@@ -143,6 +144,7 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
   const { identity, transport, copies, connections } = published;
   const { storeID, incarnation, agentID, bootID, version } = identity;
   let { taskSlots } = defaultRunnerSpec;
+  const machine = new MachineWatch({ directory: settings.stateDir, onChange: () => publisher.conditionsChanged(), clock, log });
   const publisher = new RunnerPublisher({
     ...{ transport, clock, random, log },
     name: settings.nodeName,
@@ -151,7 +153,7 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
       const states = connections.states().map(publishedState);
       const own = { storeID, incarnation, agentID, bootID, version };
       const { runner: report, copies: known, unclaimed } = inventory;
-      return { identity: own, report, copies: known, unclaimed, taskSlots, connections: states };
+      return { identity: own, report, copies: known, unclaimed, machine: machine.report(), taskSlots, connections: states };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -161,7 +163,9 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
   });
   const numbersChanged = () => publisher.numbersChanged();
   copies.attach({ copyChanged: numbersChanged, runnerChanged: numbersChanged, relisted: numbersChanged });
-  connections.onChange(() => publisher.connectionsChanged());
+  connections.onChange(() => publisher.conditionsChanged());
+  machine.start();
+  shutdown.signal.addEventListener('abort', () => machine.stop(), { once: true });
   await publisher.run(shutdown.signal);
 }
 
@@ -200,6 +204,12 @@ async function connectToContainerd(
         ociRuntime: settings.runtime,
         cgroups: { parent: settings.cgroupParent },
         shimGroupSize: settings.shimGroupSize,
+        imageCollection: {
+          highPercent: settings.imageGcHighThresholdPercent,
+          lowPercent: settings.imageGcLowThresholdPercent,
+          minimumAgeMs: settings.imageMinimumAgeSeconds * 1000,
+        },
+        diskWatchMs: settings.diskCheckSeconds * 1000,
         logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         clock,
