@@ -105,7 +105,7 @@ export class Walk {
     };
     switch (operation) {
       case 'create':
-        return this.#create(name, restartID);
+        return this.#create(name);
       case 'delete':
         await this.#insist(() => this.#world.cluster.api.call('DELETE', one), [200, 202], name);
         return;
@@ -114,17 +114,9 @@ export class Walk {
     }
   }
 
-  /** The one before of the same name may still be on its way out, and the answer to an earlier try may be lost. */
-  async #create(name: string, mark: string): Promise<void> {
-    const manifest = remembering(name, this.#world.image);
-    const body = { ...manifest, metadata: { ...manifest.metadata, annotations: { walk: mark } } };
-    await eventually(`${name} can be created`, async () => {
-      const answer = await this.#insist(() => this.#world.cluster.api.call('POST', path, body), [201, 409]);
-      if (answer.status === 201) return true;
-      const { body: there } = await this.#insist(() => this.#world.cluster.api.call('GET', `${path}/${name}`), [200], name);
-      const { annotations } = (there.metadata ?? {}) as { annotations?: Record<string, string> };
-      return annotations?.walk === mark ? true : undefined;
-    });
+  /** The answer to an earlier try may be lost: then it is there already. */
+  async #create(name: string): Promise<void> {
+    await this.#insist(() => this.#world.cluster.api.call('POST', path, remembering(name, this.#world.image)), [201, 409]);
   }
 
   /** Until there is an answer of these, or that `absent` is not there: the API server may be down, or not serve sandboxes yet, which is a 404 too. */
