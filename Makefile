@@ -3,7 +3,7 @@ SHELL := /bin/bash
 NODE := hack/node
 BIN := node_modules/.bin
 export NODE_NO_WARNINGS := 1
-SEEDS ?= 1000
+SEEDS ?= 100
 .DEFAULT_GOAL := help
 .PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system simulate bench-start clean
 
@@ -55,8 +55,8 @@ test-unit: node_modules/.installed ## Unit tests (needs nothing but Node; FILES=
 test-system: build ## System tests on a real API server, containerd and registry (root; FILES=… to choose)
 	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects system --runInBand
 
-simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one]
-	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one] [SMALL=1] [DEFECT=name]
+	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(if $(SMALL),--small) $(if $(DEFECT),--defect $(DEFECT))
 
 bench-start: build ## Time from POST to Started beside the same calls made to containerd directly (root)
 	$(NODE) test/bench/start.ts
