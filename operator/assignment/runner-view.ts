@@ -46,6 +46,11 @@ export interface RunnerView {
   readonly failures: FailureView;
 }
 
+/** D7: its Lease has expired and no agent of it is connected. What ran there may still run. */
+export function isLost(runner: RunnerView | undefined): boolean {
+  return runner?.isReady !== true && runner?.agent === undefined;
+}
+
 /** What is set aside for task slots and never given to sandboxes. */
 export function slotAmounts(spec: Pick<RunnerSpec, 'taskSlots' | 'taskSlotResources'>): ResourceAmounts {
   const slot = amountsOf({ ...spec.taskSlotResources, disk: 0 });
