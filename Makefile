@@ -3,9 +3,10 @@ SHELL := /bin/bash
 NODE := hack/node
 BIN := node_modules/.bin
 export NODE_NO_WARNINGS := 1
-SEEDS ?= 1000
+SEEDS ?= 100
+WORKERS ?= 2
 .DEFAULT_GOAL := help
-.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system simulate bench-start bench-failover bench-scale clean
+.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system walk simulate bench-start bench-failover bench-scale clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,10 +54,13 @@ test-unit: node_modules/.installed ## Unit tests (needs nothing but Node; FILES=
 	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects unit
 
 test-system: build ## System tests on a real API server, containerd and registry (root; FILES=… to choose)
-	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects system --runInBand
+	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects system --maxWorkers=$(WORKERS)
 
-simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one]
-	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+walk: build ## Users and faults at random on real parts, at the end nothing stuck, twice or left (root): [SEED=s to repeat one]
+	$(if $(SEED),BERTH_WALK_SEED=$(SEED)) $(NODE) --experimental-vm-modules $(BIN)/jest random-walk --selectProjects system --runInBand
+
+simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one] [SMALL=1] [DEFECT=name]
+	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(if $(SMALL),--small) $(if $(DEFECT),--defect $(DEFECT))
 
 bench-start: build ## Time from POST to Started beside the same calls made to containerd directly (root)
 	$(NODE) test/bench/start.ts

@@ -24,25 +24,64 @@ const zonesOf = (imports) =>
         message: `${folder}/ imports only: ${allowed.join(', ') || 'nothing of the project'} (docs/adr/0001).`,
       })),
   );
-const zones = zonesOf(imports);
-/** Tests may use the builders besides. */
+/** Test doubles stand beside what they stand in for; only tests and other doubles may import them. */
+const doubles = ['**/fake-*.ts', '**/memory-*.ts', '**/a-*.ts', '**/an-*.ts'];
+const zones = [
+  ...zonesOf(imports),
+  ...Object.keys(imports).flatMap((target) =>
+    doubles.map((from) => ({
+      target: `./${target}`,
+      from: `./${from}`,
+      message: 'A test double; only tests may import it (docs/adr/0001).',
+    })),
+  ),
+];
+/** Tests may use doubles, and the builders besides. */
 const testZones = zonesOf(Object.fromEntries(Object.entries(imports).map(([folder, allowed]) => [folder, [...allowed, 'test/builders']])));
 
 /** The shells: the only files of agent/ and operator/ that may have a clock, I/O or state. */
 const shells = ['gather', 'act', 'controller', 'main', '*.client', '*.server'];
-const impure = [
-  'node:*',
-  'fs',
-  'net',
-  'http',
-  'https',
-  'child_process',
-  'undici',
-  '@grpc/grpc-js',
-  '@kubernetes/client-node',
-  'uuid',
-  'pino',
+const shellFile = String.raw`(^|/)(gather|act|controller|main|[^/]+\.(client|server))\.ts$`;
+/**
+ * What a pure file may import of the packages and of the folders that have I/O. The lists say what is allowed, because whatever is added later
+ * has to be thought about; types may come from anywhere that the folder may import.
+ */
+const pure = {
+  packages: ['zod'],
+  process: ['address', 'errors', 'backoff', 'digest', 'config', 'log'],
+  kube: ['conditions', 'diff', 'object', 'time'],
+};
+const notPure = (regex, message, more = {}) => ({ regex, message, allowTypeImports: true, ...more });
+const pureImports = [
+  notPure(
+    `^(?![./])(?!(${pure.packages.join('|')})$)`,
+    `A pure file imports no package but ${pure.packages.join(', ')}; put it in a shell.`,
+  ),
+  notPure(shellFile, 'A pure file imports no shell: take what it gives as a value.'),
+  ...['process', 'kube'].map((folder) =>
+    notPure(`/${folder}/(?!(${pure[folder].join('|')})\\.ts$)`, `A pure file imports of ${folder}/ only ${pure[folder].join(', ')}.`),
+  ),
+  notPure('/process/config\\.ts$', 'This reads the environment; put it in a shell.', { importNamePattern: '^(?!listOf$)' }),
+  notPure('/process/log\\.ts$', 'A pure file logs nothing; put it in a shell.', { importNamePattern: '^(?!logLevels$)' }),
 ];
+const impureGlobals = [
+  'process',
+  'globalThis',
+  'global',
+  'performance',
+  'setTimeout',
+  'setInterval',
+  'setImmediate',
+  'queueMicrotask',
+  'fetch',
+  'WebSocket',
+  'EventSource',
+  'crypto',
+  'navigator',
+  'require',
+];
+/** It is seen neither by the import rules nor by a reader of the imports. */
+const importType = { selector: 'TSImportType', message: "Import the type at the top of the file: import type { … } from '…'." };
 
 export default tseslint.config(
   { ignores: ['node_modules/', 'dist/', '.local/', '**/gen/**', 'third_party/', 'coverage/'] },
@@ -62,33 +101,39 @@ export default tseslint.config(
       eqeqeq: 'error',
       complexity: ['error', 15],
       'max-depth': ['error', 3],
+      'no-restricted-syntax': ['error', importType],
     },
   },
   {
     files: ['operator/**/*.ts', 'agent/**/*.ts', 'crds/**/*.ts'],
-    ignores: ['**/*.test.ts', 'agent/proto/gen/**', ...shells.map((name) => `**/${name}.ts`)],
+    ignores: ['**/*.test.ts', ...doubles, 'agent/proto/gen/**', ...shells.map((name) => `**/${name}.ts`)],
     rules: {
       'functional/no-let': 'error',
       'functional/immutable-data': ['error', { ignoreClasses: true, ignoreImmediateMutation: true }],
       '@typescript-eslint/no-non-null-assertion': 'error',
       'no-param-reassign': ['error', { props: true }],
-      'no-restricted-globals': ['error', 'process', 'performance', 'setTimeout', 'setInterval', 'setImmediate', 'fetch', 'crypto'],
+      'no-restricted-globals': ['error', ...impureGlobals],
       'no-restricted-properties': [
         'error',
         { object: 'Date', property: 'now', message: 'A pure file takes the time as a value.' },
         { object: 'Math', property: 'random', message: 'A pure file takes randomness as a value.' },
+        { object: 'AbortSignal', property: 'timeout', message: 'A pure file waits for nothing.' },
       ],
       'no-restricted-syntax': [
         'error',
+        importType,
         { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: 'A pure file takes the time as a value.' },
+        { selector: "CallExpression[callee.name='Date']", message: 'A pure file takes the time as a value.' },
+        { selector: 'ImportExpression', message: 'A pure file loads nothing.' },
       ],
-      '@typescript-eslint/no-restricted-imports': [
-        'error',
-        { patterns: [{ group: impure, message: 'A pure file has no I/O; put it in a shell.', allowTypeImports: true }] },
-      ],
+      '@typescript-eslint/no-restricted-imports': ['error', { patterns: pureImports }],
     },
   },
-  { files: ['**/*.test.ts'], ignores: ['test/**', 'hack/**'], rules: { 'import-x/no-restricted-paths': ['error', { zones: testZones }] } },
+  {
+    files: ['**/*.test.ts', ...doubles],
+    ignores: ['test/**', 'hack/**'],
+    rules: { 'import-x/no-restricted-paths': ['error', { zones: testZones }] },
+  },
   { files: ['**/*.test.ts', 'test/**', 'hack/**'], rules: { 'no-console': 'off', '@typescript-eslint/no-floating-promises': 'error' } },
   { files: ['*.mjs'], ...tseslint.configs.disableTypeChecked },
 );

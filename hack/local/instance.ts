@@ -1,5 +1,5 @@
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { defaultDataDir, defaultStateDir, readLedger } from '../../test/harness/ledger.ts';
 import { cacheDirectory } from '../toolchain/cache.ts';
 import { BerthError } from '../../process/errors.ts';
@@ -12,6 +12,9 @@ export const lockFile = join(cacheDirectory(), 'local.lock');
 
 /** Where the administrator's kubeconfig is put in the clone. */
 export const kubeconfigFile = join(import.meta.dirname, '..', '..', '.local', 'kubeconfig');
+
+/** What the quick start puts on PATH: has kubectl when the machine has none that is new enough. */
+export const binDirectory = join(dirname(kubeconfigFile), 'bin');
 
 /** Set to use another block of ports than the one from 3000. */
 export const portVariable = 'BERTH_PORT_BASE';

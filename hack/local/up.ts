@@ -1,5 +1,6 @@
-import { chown, copyFile, mkdir } from 'node:fs/promises';
-import { delimiter, dirname } from 'node:path';
+import { existsSync } from 'node:fs';
+import { chown, constants, copyFile, mkdir, rm } from 'node:fs/promises';
+import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../../process/errors.ts';
 import { Cluster } from '../../test/harness/cluster.ts';
@@ -7,9 +8,10 @@ import { demoImage } from '../../test/harness/images.ts';
 import { main } from '../fail.ts';
 import { withLock } from '../lock.ts';
 import { elapsed, toStderr } from '../progress.ts';
-import { displayPath, kubeconfigFile, local, localPorts, lockFile, portVariable, requireRoot } from './instance.ts';
+import { binDirectory, displayPath, kubeconfigFile, local, localPorts, lockFile, portVariable, requireRoot } from './instance.ts';
 
 const demo = { name: 'demo', image: 'demo:1', path: '/apis/berth.dev/v1alpha1/namespaces/default/sandboxes/demo' } as const;
+const ownKubectl = join(binDirectory, 'kubectl');
 const yearSeconds = 365 * 24 * 3600;
 
 /** `make up`: a local Berth that stays. Repeating it repairs what is missing and replaces what is older than the clone. */
@@ -20,7 +22,7 @@ await main(async () => {
     const cluster = await start().catch((error: unknown) => {
       throw withWayOut(error);
     });
-    await writeKubeconfig(cluster.kubeconfig);
+    await writeForUser(cluster);
     const image = await cluster.pushImage(demo.image, await demoImage());
     toStderr(`image: ${image}`);
     await ensureDemo(cluster, image);
@@ -53,14 +55,23 @@ function withWayOut(error: unknown): unknown {
   return new BerthError(error.code, `${summary}. If it stays so, "make down" and then "make up" starts afresh.`, { cause: error });
 }
 
-/** The kubeconfig belongs to the person who called sudo. */
-async function writeKubeconfig(source: string): Promise<void> {
-  const directory = dirname(kubeconfigFile);
-  await mkdir(directory, { recursive: true });
-  await copyFile(source, kubeconfigFile);
+/** What the quick start names lies in the clone and belongs to the person who called sudo: the kubeconfig, and kubectl where PATH has none. */
+async function writeForUser(cluster: Cluster): Promise<void> {
+  await mkdir(binDirectory, { recursive: true });
+  await copyFile(cluster.kubeconfig, kubeconfigFile);
+  if (!isOnPath(cluster.tools.kubectl)) {
+    // A copy: the cache of root is not open to others.
+    await rm(ownKubectl, { force: true });
+    await copyFile(cluster.tools.kubectl, ownKubectl, constants.COPYFILE_FICLONE);
+  }
   const { SUDO_UID: uid, SUDO_GID: gid } = process.env;
   if (uid === undefined || gid === undefined) return;
-  for (const path of [directory, kubeconfigFile]) await chown(path, Number(uid), Number(gid));
+  for (const path of [dirname(kubeconfigFile), kubeconfigFile, binDirectory, ownKubectl])
+    if (existsSync(path)) await chown(path, Number(uid), Number(gid));
+}
+
+function isOnPath(program: string): boolean {
+  return (process.env.PATH ?? '').split(delimiter).includes(dirname(program));
 }
 
 interface DemoStatus {
@@ -70,28 +81,37 @@ interface DemoStatus {
   readonly runnerName?: string;
 }
 
-/** The demo sandbox is made once; afterwards it is the user's and left as it is. */
+/** The demo sandbox is made once and waited for; afterwards it is the user's: its state is told, whatever it is. */
 async function ensureDemo(cluster: Cluster, image: string): Promise<void> {
   const existing = await cluster.api.call('GET', demo.path);
-  if (existing.status === 404) {
-    const sandbox = {
-      apiVersion: 'berth.dev/v1alpha1',
-      kind: 'Sandbox',
-      metadata: { name: demo.name, namespace: 'default' },
-      spec: { image },
-    };
-    await cluster.api.ok('POST', demo.path.replace(/\/demo$/, ''), sandbox);
+  if (existing.status !== 404) {
+    toStderr(`sandbox ${demo.name}: ${stateOf(await demoStatus(cluster))} (made by an earlier run, left as it is)`);
+    return;
   }
+  await cluster.api.ok('POST', demo.path.replace(/\/demo$/, ''), {
+    apiVersion: 'berth.dev/v1alpha1',
+    kind: 'Sandbox',
+    metadata: { name: demo.name, namespace: 'default' },
+    spec: { image },
+  });
   const begin = performance.now();
   for (let seen = ''; ;) {
-    const { spec, status } = (await cluster.api.ok('GET', demo.path)) as { spec?: { desiredState?: string }; status?: DemoStatus };
-    const state = status?.state ?? 'Pending';
-    if (state !== seen) toStderr(`sandbox ${demo.name}: ${[state, status?.runnerName].filter((word) => word !== undefined).join(' on ')}`);
+    const status = await demoStatus(cluster);
+    const state = stateOf(status);
+    if (state !== seen) toStderr(`sandbox ${demo.name}: ${state}`);
     seen = state;
-    if (state === (spec?.desiredState ?? 'Started')) return;
+    if (status?.state === 'Started') return;
     if (performance.now() - begin > 180_000) throw notStarted(status, cluster);
     await delay(50);
   }
+}
+
+async function demoStatus(cluster: Cluster): Promise<DemoStatus | undefined> {
+  return ((await cluster.api.ok('GET', demo.path)) as { status?: DemoStatus }).status;
+}
+
+function stateOf(status: DemoStatus | undefined): string {
+  return [status?.state ?? 'Pending', status?.runnerName].filter((word) => word !== undefined && word !== '').join(' on ');
 }
 
 function notStarted(status: DemoStatus | undefined, cluster: Cluster): BerthError {
@@ -103,12 +123,10 @@ function notStarted(status: DemoStatus | undefined, cluster: Cluster): BerthErro
 }
 
 function nextSteps(cluster: Cluster, image: string): string {
-  const kubectlDirectory = dirname(cluster.tools.kubectl);
-  const onPath = (process.env.PATH ?? '').split(delimiter).includes(kubectlDirectory);
   return `
 Berth runs here. Try:
 
-  export KUBECONFIG=${kubeconfigFile}${onPath ? '' : `\n  export PATH=$PATH:${kubectlDirectory}`}
+  export KUBECONFIG=${kubeconfigFile}${isOnPath(cluster.tools.kubectl) ? '' : `\n  export PATH=${binDirectory}:$PATH`}
   kubectl get sandboxes,runners
   kubectl describe sandbox ${demo.name}
   kubectl patch sandbox ${demo.name} --type merge -p '{"spec":{"desiredState":"Stopped"}}'

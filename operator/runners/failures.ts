@@ -47,12 +47,10 @@ export function afterSuccess(history: FailureHistory, runnerName: string): Failu
   return history.has(runnerName) ? new Map([...history].filter(([name]) => name !== runnerName)) : history;
 }
 
-const unblamed: FailureView = { sandboxes: 0, until: 0 };
-
 /** What a decision sees of one runner's history. */
 export function failureView(history: FailureHistory, runnerName: string, now: number): FailureView {
   const failures = history.get(runnerName);
-  if (failures === undefined || now > Math.max(failures.until, failures.at) + forgottenMs) return unblamed;
+  if (failures === undefined || now > Math.max(failures.until, failures.at) + forgottenMs) return { sandboxes: 0, until: 0 };
   return { sandboxes: failures.uids.length, until: failures.until };
 }
 

@@ -1,9 +1,11 @@
 import type { ResourceAmounts, Runner } from '../../crds/index.ts';
 import type { Cache } from '../../kube/types.ts';
 import { NOTHING, add, subtract } from '../assignment/amounts.ts';
-import type { AgentView, FailureView, Load, RunnerView } from '../assignment/runner-view.ts';
+import type { AgentView, Load, RunnerView } from '../assignment/runner-view.ts';
 import type { RunnerFacts } from '../hub/facts.ts';
+import { fencingOf, type Fencing, type NodeView } from '../assignment/fencing.ts';
 import type { Claim } from '../sandboxes/claims.ts';
+import { suspensionOf, type FleetHealth } from './suspension.ts';
 import { afterFailure, afterSuccess, failureView, noFailures, type FailureHistory } from './failures.ts';
 
 /**
@@ -64,6 +66,8 @@ function without({ amounts, started }: Load, claim: Claim): Load {
 /** Whether runners are alive, by their Leases as this process saw them change. */
 export interface Liveness {
   isReady(runnerName: string): boolean;
+  /** Milliseconds until its Lease expires, 0 or less when it has; undefined when there is none. */
+  remaining(runnerName: string): number | undefined;
 }
 
 export interface FleetSources {
@@ -72,23 +76,13 @@ export interface FleetSources {
   readonly facts: (runnerName: string) => RunnerFacts | undefined;
   readonly liveness: Liveness;
   readonly claims: Claims;
-}
-
-/** What a view of a runner is made of, beside the object. */
-interface Ingredients {
-  readonly facts: RunnerFacts | undefined;
-  readonly isReady: boolean;
-  readonly load: Load;
-  readonly failures: FailureView;
-  /** What the agent counts for the sandbox that is decided on. */
-  readonly own: ResourceAmounts;
+  /** What Nodes say of a runner's machine. */
+  readonly nodeOf: (runnerName: string) => NodeView;
 }
 
 /** Every runner as a decision about one sandbox sees it. */
 export class Fleet {
   readonly #sources: FleetSources;
-  /** The views that all sandboxes share which are not on the runner: the next decision most often sees the same. */
-  readonly #shared = new WeakMap<Runner, Ingredients & { readonly view: RunnerView }>();
   #failures: FailureHistory = noFailures;
 
   constructor(sources: FleetSources) {
@@ -101,7 +95,32 @@ export class Fleet {
 
   /** `key` is the sandbox that is decided on; `now` is monotonic. */
   views(key: string, now: number): readonly RunnerView[] {
-    return this.#sources.runners.list().map((runner) => this.#view(runner, key, now));
+    const isSuspended = suspensionOf(this.health()).kind === 'Suspended';
+    return this.#sources.runners.list().map((runner) => this.#view(runner, key, now, isSuspended));
+  }
+
+  /** How many runners are lost. One that never had a Lease counts for nothing. */
+  health(): FleetHealth {
+    const { runners, liveness } = this.#sources;
+    const known = runners.list().filter(({ metadata: { name } }) => liveness.remaining(name) !== undefined);
+    return { known: known.length, lost: known.filter(({ metadata: { name } }) => this.isLost(name)).length };
+  }
+
+  /** Its Lease has expired and its agent is not reached. */
+  isLost(runnerName: string): boolean {
+    const { liveness, facts } = this.#sources;
+    return !liveness.isReady(runnerName) && facts(runnerName)?.isConnected !== true;
+  }
+
+  /** What asserts that nothing runs on the runner's machine. */
+  fencing(runner: Runner): Fencing | undefined {
+    return this.#fencing(runner, suspensionOf(this.health()).kind === 'Suspended');
+  }
+
+  /** There is a Runner of this name that this version can not read and never could: nothing is known of it, least of all that it is gone. */
+  isUnreadable(runnerName: string): boolean {
+    const { runners } = this.#sources;
+    return runners.get(runnerName) === undefined && runners.isUnreadable(runnerName);
   }
 
   /** A sandbox failed there by a cause that lies with the runner. */
@@ -113,45 +132,30 @@ export class Fleet {
     this.#failures = afterSuccess(this.#failures, runnerName);
   }
 
-  #view(runner: Runner, key: string, now: number): RunnerView {
+  #fencing({ metadata: { name }, spec }: Runner, isSuspended: boolean): Fencing | undefined {
+    return fencingOf(spec.fenced, this.#sources.nodeOf(name), isSuspended);
+  }
+
+  #view(runner: Runner, key: string, now: number, isSuspended: boolean): RunnerView {
+    const { metadata, spec, status } = runner;
     const { facts, liveness, claims } = this.#sources;
-    const { name } = runner.metadata;
+    const { name } = metadata;
+    const known = facts(name);
     const own = claims.of(key);
-    const isOn = own?.runnerName === name;
-    const ingredients: Ingredients = {
-      facts: facts(name),
+    const agent = known?.isConnected === true ? agentView(known, own?.runnerName === name ? own.amounts : NOTHING) : undefined;
+    return {
+      name,
+      labels: metadata.labels,
+      spec,
       isReady: liveness.isReady(name),
+      fencing: this.#fencing(runner, isSuspended),
+      storeID: agent?.storeID ?? status.storeID,
+      bootID: agent?.bootID ?? status.bootID,
+      agent,
       load: claims.load(name, key),
       failures: failureView(this.#failures, name, now),
-      own: isOn ? own.amounts : NOTHING,
     };
-    if (isOn) return viewOf(runner, ingredients);
-    const shared = this.#shared.get(runner);
-    if (shared !== undefined && isSame(shared, ingredients)) return shared.view;
-    const view = viewOf(runner, ingredients);
-    this.#shared.set(runner, { ...ingredients, view });
-    return view;
   }
-}
-
-/** All of them are values that are replaced when they change. */
-function isSame(a: Ingredients, b: Ingredients): boolean {
-  return a.facts === b.facts && a.isReady === b.isReady && a.load === b.load && a.failures === b.failures;
-}
-
-function viewOf({ metadata: { name, labels }, spec, status }: Runner, { facts, isReady, load, failures, own }: Ingredients): RunnerView {
-  const agent = facts?.isConnected === true ? agentView(facts, own) : undefined;
-  return {
-    name,
-    labels,
-    spec,
-    isReady,
-    storeID: agent?.storeID ?? status.storeID,
-    bootID: agent?.bootID ?? status.bootID,
-    agent,
-    load,
-    failures,
-  };
 }
 
 function agentView({ storeID, bootID, isComplete, capacity, allocated, images }: RunnerFacts, own: ResourceAmounts): AgentView {

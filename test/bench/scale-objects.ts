@@ -94,7 +94,7 @@ export function ordersFor(stored: StoredSandbox): readonly (readonly [runnerName
   if (!parsed.ok) throw new Error(`what was stored cannot be read: ${parsed.message}`);
   const sandbox = parsed.value;
   return ordersOf(sandbox).flatMap((order) => {
-    const message = wireOrder(sandbox, order, copyConfigOf(sandbox.spec), []);
+    const message = wireOrder(sandbox, order, copyConfigOf(sandbox.spec), { credentials: [], secretEnv: [] });
     return message === undefined ? [] : [[order.runnerName, message] as const];
   });
 }

@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import { operatorNodeOptions } from '../../process/node-options.ts';
 import { answers } from './control-plane.ts';
 import type { Ledger } from './ledger.ts';
-import { bundles } from './manifests.ts';
 import { Part } from './part.ts';
 import { readFileSync } from 'node:fs';
 
 export interface OperatorOptions {
   readonly name: string;
   readonly ledger: Ledger;
+  /** Path of the program. */
+  readonly bundle: string;
   readonly port: number;
   readonly healthPort: number;
   /** Environment besides addresses; read at every start. */
@@ -33,7 +34,7 @@ export class Operator extends Part {
       logFile: join(options.ledger.content.dataDir, 'logs', `${options.name}.log`),
       command: () => ({
         file: process.execPath,
-        args: [...operatorNodeOptions, bundles.operator],
+        args: [...operatorNodeOptions, options.bundle],
         env: {
           BERTH_POD_NAME: options.name,
           BERTH_LISTEN: address,
@@ -41,7 +42,7 @@ export class Operator extends Part {
           NODE_NO_WARNINGS: '1',
           ...options.env(),
         },
-        inputs: [bundleContent(bundles.operator)],
+        inputs: [bundleContent(options.bundle)],
       }),
       probe: () => answers(`${healthUrl}/readyz`),
     });

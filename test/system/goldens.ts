@@ -3,11 +3,11 @@ import { join } from 'node:path';
 
 const directory = join(import.meta.dirname, 'goldens');
 
-/** The committed text of this name. With UPDATE_GOLDENS=1 the given text is committed-to-be instead, for a person to review. */
+/** The committed text of this name. With BERTH_UPDATE_GOLDENS=1 the given text is committed-to-be instead, for a person to review. */
 export function golden(name: string, printed: string): string {
   const path = join(directory, `${name}.txt`);
-  if (process.env.UPDATE_GOLDENS === '1') writeFileSync(path, printed);
-  return existsSync(path) ? readFileSync(path, 'utf8') : `(there is no ${path}; make it with UPDATE_GOLDENS=1)`;
+  if (process.env.BERTH_UPDATE_GOLDENS === '1') writeFileSync(path, printed);
+  return existsSync(path) ? readFileSync(path, 'utf8') : `(there is no ${path}; make it with BERTH_UPDATE_GOLDENS=1)`;
 }
 
 /** What differs between two runs, and what is written in its place. Longer words are shortened so that columns stay readable. */

@@ -1,10 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { dirname, join } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
 import { execa } from 'execa';
 import { local, localPorts } from '../../hack/local/instance.ts';
-import { ensureTools } from '../../hack/toolchain/toolchain.ts';
 import { ledgerPath, readLedger } from '../harness/ledger.ts';
 import { processesMarked } from '../harness/processes.ts';
 import { startTimeoutMs } from './world.ts';
@@ -15,21 +15,28 @@ const quickStart = readFileSync(join(repository, 'README.md'), 'utf8')
   .find((part) => part.startsWith('Quick start'));
 const commands = [...(quickStart ?? '').matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, block = '']) => block).join('\n');
 
+const setUp = commands.match(/^export .*$/gm)?.join('\n') ?? '';
+
 /** Somebody's local Berth on this machine is not touched. */
 const occupied = existsSync(ledgerPath(local.stateDir));
 
 (occupied ? describe.skip : describe)('make up and make down', () => {
+  /** A machine whose own kubectl is too old to use, as good as none. */
+  const machine = mkdtempSync(join(tmpdir(), 'berth-make-up-'));
+  writeFileSync(join(machine, 'kubectl'), '#!/bin/sh\necho "Client Version: v1.20.0"\n[ "$1" = version ]\n', { mode: 0o755 });
   const shell = async (script: string) => {
-    const { kubectl } = await ensureTools(() => undefined, ['kubectl']);
     const { exitCode, all } = await execa('bash', ['-e', '-u', '-c', script], {
       cwd: repository,
-      env: { PATH: `${process.env.PATH ?? ''}:${dirname(kubectl)}` },
+      env: { PATH: `${machine}:${process.env.PATH ?? ''}` },
       reject: false,
       all: true,
     });
     return { exitCode, all };
   };
-  afterAll(() => shell('make down'), startTimeoutMs);
+  afterAll(async () => {
+    await shell('make down');
+    rmSync(machine, { recursive: true, force: true });
+  }, startTimeoutMs);
 
   it(
     'says which port is in use, by what, and the way out',
@@ -50,6 +57,21 @@ const occupied = existsSync(ledgerPath(local.stateDir));
       const parts = readLedger(local.stateDir)?.parts;
       expect(await shell('make up')).toMatchObject({ exitCode: 0 });
       expect(readLedger(local.stateDir)?.parts).toEqual(parts);
+    },
+    startTimeoutMs,
+  );
+
+  it(
+    "repeats with the user's own demo, whatever became of it",
+    async () => {
+      const patch = JSON.stringify({ spec: { command: ['/no-such-program'], restartID: 'broken' } });
+      expect(await shell(`${setUp}\nkubectl patch sandbox demo --type=merge -p '${patch}'`)).toMatchObject({ exitCode: 0 });
+      expect(await shell(`${setUp}\nkubectl wait sandbox/demo --for=jsonpath='{.status.state}'=Error --timeout=180s`)).toMatchObject({
+        exitCode: 0,
+      });
+      const again = await shell('make up');
+      expect(again).toMatchObject({ exitCode: 0 });
+      expect(again.all).toMatch(/^sandbox demo: \w+.* \(made by an earlier run, left as it is\)$/m);
     },
     startTimeoutMs,
   );

@@ -2,6 +2,7 @@ import { backoffDelay } from '../../../process/backoff.ts';
 import type { Clock, Random } from '../../../process/clock.ts';
 import { messageOf } from '../../../process/errors.ts';
 import type { Logger } from '../../../process/log.ts';
+import { failpoint } from '../../failpoints.ts';
 import type { SandboxRecord } from '../../journal/record.ts';
 import { AttemptError } from '../attempt-error.ts';
 import { copyStep, nextStep } from '../next-step.ts';
@@ -147,11 +148,11 @@ export class StepActor {
   async #prepare(copy: Copy, { wish }: StepOf<'Prepare'>, signal: AbortSignal): Promise<void> {
     const { memory, runtime } = this.#host;
     const { namespace = '', name = '' } = memory.entry ?? {};
-    const [{ source, config, credentials }, key] = [wish, this.#key(copy)];
+    const [{ source, config, credentials, secretEnv }, key] = [wish, this.#key(copy)];
     copy.isRemoved = false;
     copy.activity = { kind: 'Preparing', progress: undefined };
     this.#host.tellSoon(copy, passingMs);
-    const attempt = { key, namespace, name, source, config, credentials };
+    const attempt = { key, namespace, name, source, config, credentials, secretEnv };
     const { baseDigest } = await runtime.prepare(attempt, (progress) => this.#progressed(copy, progress, signal), signal);
     const note = copy.observed?.note ?? { order: 0, contentVersion: 0 };
     copy.observed = {
@@ -202,9 +203,12 @@ export class StepActor {
     await this.#carryOut(copy, step, async () => {
       copy.askedVersion = step.contentVersion;
       copy.exitHint = undefined;
+      copy.hasOverrun = false;
       copy.activity = { kind: 'Starting' };
       this.#host.tellSoon(copy, passingMs);
+      FAILPOINT: failpoint('task.starting');
       const { startTimeMs } = await runtime.start(this.#key(copy));
+      FAILPOINT: failpoint('task.started');
       copy.setTask({ state: 'Running', startTimeMs });
       if (copy.sawExit) this.#host.listFirst();
     });
@@ -216,6 +220,7 @@ export class StepActor {
     copy.activity = taskOf(copy).state === 'Created' ? copy.activity : { kind: 'Stopping' };
     this.#host.tellSoon(copy, passingMs);
     const exit = await runtime.stop(this.#key(copy), graceSeconds, signal);
+    FAILPOINT: failpoint('copy.stopped');
     const before = memory.viewOf(copy);
     const { started = 0, exit: known } = before.entry ?? {};
     if (started > 0 && known === undefined) {
@@ -226,13 +231,15 @@ export class StepActor {
   }
 
   #exited(uid: string, copy: Copy, contentVersion: number, exit: ExitStatus | undefined): void {
+    const why = copy.hasOverrun ? { ordered: false, diskLimitExceeded: true } : { ordered: true };
     const status = exit ?? { code: 255, signal: 0, oomKilled: false, finishTimeMs: this.#host.clock.now(), lost: true };
-    this.#record(copy, { kind: 'Exited', uid, epoch: copy.epoch, contentVersion, exit: { ...status, ordered: true } });
+    this.#record(copy, { kind: 'Exited', uid, epoch: copy.epoch, contentVersion, exit: { ...status, ...why } });
   }
 
   async #remove(copy: Copy): Promise<void> {
     copy.activity = { kind: 'Removing' };
     await this.#host.runtime.remove(this.#key(copy));
+    FAILPOINT: failpoint('copy.removed');
     copy.observed = undefined;
     copy.isRemoved = true;
     this.#host.imagesChanged();

@@ -62,6 +62,7 @@ export async function startFleetAgent(agent: FleetAgent, ca: Buffer, log: Logger
     addresses: agent.operators,
     identity,
     copies,
+    unclaimed: (said) => copies.unclaimed(said),
     dialer: grpcDialer({ ca: () => ca, serverName: agent.operatorServerName }),
     token: await TokenFile.open(agent.tokenFile),
   });
@@ -71,10 +72,11 @@ export async function startFleetAgent(agent: FleetAgent, ca: Buffer, log: Logger
     transport,
     name,
     facts: () => {
-      const { runner, copies: all } = copies.inventory();
+      const { runner, copies: all, unclaimed } = copies.inventory();
       const { storeID, incarnation, agentID, bootID, version } = identity;
       const own = { storeID, incarnation, agentID, bootID, version };
-      return { identity: own, report: runner, copies: all, taskSlots, connections: connections.states().map(publishedState) };
+      const states = connections.states().map(publishedState);
+      return { identity: own, report: runner, copies: all, unclaimed, machine: undefined, taskSlots, connections: states };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -84,7 +86,7 @@ export async function startFleetAgent(agent: FleetAgent, ca: Buffer, log: Logger
   });
   const numbersChanged = () => publisher.numbersChanged();
   copies.attach({ copyChanged: numbersChanged, runnerChanged: numbersChanged, relisted: numbersChanged });
-  connections.onChange(() => publisher.connectionsChanged());
+  connections.onChange(() => publisher.conditionsChanged());
   const never = new AbortController().signal;
   void publisher.run(never);
   void createLeaseKeeper({ ...ground, transport, namespace, name: `runner-${name}`, holder: name }).run(never);
