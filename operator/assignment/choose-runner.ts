@@ -20,6 +20,7 @@ export interface PlacementRequest {
 export type Unavailability =
   | 'not ready'
   | 'not connected'
+  | 'fenced'
   | 'unschedulable'
   | 'in another region'
   | 'of another class'
@@ -53,6 +54,7 @@ export function unavailability(runner: RunnerView, request: PlacementRequest): U
   if (request.excluded?.runnerName === runner.name) return request.excluded.why;
   if (!runner.isReady) return 'not ready';
   if (runner.agent?.isComplete !== true) return 'not connected';
+  if (runner.fencing !== undefined) return 'fenced';
   if (runner.spec.unschedulable) return 'unschedulable';
   const unmatched = placementMismatch(runner, request.placement);
   if (unmatched !== undefined) return unmatched;

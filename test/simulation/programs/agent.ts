@@ -75,7 +75,15 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     name: machine.name,
     facts: () => {
       const { runner, copies: all, unclaimed } = copies.inventory();
-      return { identity, report: runner, copies: all, unclaimed, taskSlots, connections: connections.states().map(publishedState) };
+      return {
+        identity,
+        report: runner,
+        copies: all,
+        unclaimed,
+        machine: undefined,
+        taskSlots,
+        connections: connections.states().map(publishedState),
+      };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -95,7 +103,7 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
   const run = () => {
     const numbersChanged = () => publisher.numbersChanged();
     copies.attach({ copyChanged: numbersChanged, runnerChanged: numbersChanged, relisted: numbersChanged });
-    connections.onChange(() => publisher.connectionsChanged());
+    connections.onChange(() => publisher.conditionsChanged());
     connections.start();
     const never = new AbortController().signal;
     void publisher.run(never);
