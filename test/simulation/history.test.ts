@@ -34,8 +34,8 @@ describe('a history', () => {
   );
 });
 
-/** Seeds tried for each defect: about three times as many as the one that needs most. */
-const mostSeeds = 90;
+/** Seeds tried for each defect: about four times as many as the one that needs most. */
+const mostSeeds = 60;
 
 describe('a defect that is put in is found', () => {
   it.each(Object.entries(defects).map(([name, { says }]) => [name as Defect, says] as const))(

@@ -1,5 +1,6 @@
 import { asRunner, asSandbox, installSchemas, runners as runnerResource, sandboxes as sandboxResource } from './models/objects.ts';
 import { ApiServer } from './models/api-client.ts';
+import type { ApiFeatures } from './models/api-client.ts';
 import { ApiStore } from './models/api-store.ts';
 import type { Change, StoredObject } from './models/api-store.ts';
 import { Machine } from './models/machine.ts';
@@ -89,7 +90,7 @@ export class World {
       () => `uid-${++this.#uids}`,
     );
     installSchemas(store);
-    this.api = new ApiServer(store, this.scheduler);
+    this.api = new ApiServer(store, this.scheduler, featuresOf(this.random.fork('features')));
     this.network = new Network(this.scheduler, this.random.fork('network'));
     this.fleet = new FleetChecks(this.violations, this.trace, (machine, copy) => this.#startedVersion(machine, copy));
     this.nodes = numbers(plan.scale.runners).map((n) => {
@@ -252,6 +253,11 @@ export class World {
     this.fleet.acknowledged(sandbox, old === undefined ? undefined : asSandbox(old));
     this.orders.acknowledged(sandbox);
   }
+}
+
+/** One fleet in two has an older API server, and lists that come in pages. */
+function featuresOf(random: Random): ApiFeatures {
+  return random.chance(0.5) ? { streams: true, mostPerPage: Infinity } : { streams: false, mostPerPage: random.between(1, 4) };
 }
 
 const stateNames: Readonly<Record<number, string>> = Object.fromEntries(

@@ -1,11 +1,13 @@
 import { describe, expect, it } from '@jest/globals';
 import { runnerSchema, sandboxSchema, sandboxStatusSchema } from '../../../crds/index.ts';
+import type { Manifest } from '../../../kube/types.ts';
 import { ApiStore } from './api-store.ts';
 import { installSchemas, runners, sandboxes } from './objects.ts';
 
 const ref = { namespace: 'n', name: 's' };
-const readSandboxAlone = sandboxSchema.safeParse;
-const readRunnerAlone = runnerSchema.safeParse;
+/** As they are before a store is made. */
+const readSandboxAlone: (raw: unknown) => unknown = sandboxSchema.safeParse.bind(sandboxSchema);
+const readRunnerAlone: (raw: unknown) => unknown = runnerSchema.safeParse.bind(runnerSchema);
 
 function aStore() {
   const store = new ApiStore(
@@ -13,8 +15,8 @@ function aStore() {
     () => 'uid-1',
   );
   installSchemas(store);
-  store.create(sandboxes, { apiVersion: 'berth.dev/v1alpha1', kind: 'Sandbox', metadata: ref, spec: { image: 'i:1' } } as never, 'user');
-  store.create(runners, { apiVersion: 'berth.dev/v1alpha1', kind: 'Runner', metadata: { name: 'r' } } as never, 'agent');
+  store.create(sandboxes, { apiVersion: 'berth.dev/v1alpha1', kind: 'Sandbox', metadata: ref, spec: { image: 'i:1' } } as Manifest, 'user');
+  store.create(runners, { apiVersion: 'berth.dev/v1alpha1', kind: 'Runner', metadata: { name: 'r' } }, 'agent');
   const write = (status: object) => store.patch(sandboxes, ref, { type: 'merge', body: { status } }, 'status', 'operator');
   return { store, write };
 }
@@ -38,13 +40,13 @@ describe('the installed schemas', () => {
       if (status !== undefined) write(status);
       const stored = store.get(sandboxes, ref);
       const alone = readSandboxAlone(structuredClone(stored));
-      expect(alone.success).toBe(true);
+      expect(alone).toMatchObject({ success: true });
       expect(sandboxSchema.safeParse(stored)).toEqual(alone);
       expect(sandboxSchema.safeParse(stored).data).toBe(sandboxSchema.safeParse(stored).data);
     }
     const runner = store.get(runners, { name: 'r' });
     expect(runnerSchema.safeParse(runner)).toEqual(readRunnerAlone(structuredClone(runner)));
-    expect(readSandboxAlone({}).success).toBe(false);
+    expect(readSandboxAlone({})).toMatchObject({ success: false });
     expect(sandboxSchema.safeParse(Object.freeze({})).success).toBe(false);
   });
 

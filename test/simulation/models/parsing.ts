@@ -1,5 +1,4 @@
 import { runnerSchema, sandboxSchema } from '../../../crds/index.ts';
-import type { z } from 'zod';
 
 /**
  * Objects of the modelled store are frozen and shared, and what the store admitted was parsed when it was written. So the schemas with which the
@@ -23,20 +22,18 @@ type ObjectSchema = typeof sandboxSchema | typeof runnerSchema;
 
 const remembering = new WeakSet<ObjectSchema>();
 
-function remember<Schema extends ObjectSchema>(schema: Schema): void {
+function remember(schema: ObjectSchema): void {
   if (remembering.has(schema)) return;
   remembering.add(schema);
-  const known = new WeakMap<object, z.ZodSafeParseResult<z.output<Schema>>>();
-  const parse = schema.safeParse as (raw: unknown) => z.ZodSafeParseResult<z.output<Schema>>;
-  const parseOnce = (raw: unknown) => {
+  const known = new WeakMap<object, unknown>();
+  const parse: (raw: unknown) => unknown = schema.safeParse.bind(schema);
+  const safeParse = (raw: unknown) => {
     if (typeof raw !== 'object' || raw === null || !Object.isFrozen(raw)) return parse(raw);
-    const before = known.get(raw);
-    if (before !== undefined) return before;
-    const result = isAdmitted(raw) ? parsedAround(schema, raw) : parse(raw);
-    known.set(raw, result as z.ZodSafeParseResult<z.output<Schema>>);
+    const result = known.get(raw) ?? (isAdmitted(raw) ? parsedAround(schema, raw) : parse(raw));
+    known.set(raw, result);
     return result;
   };
-  Object.assign(schema, { safeParse: parseOnce });
+  Object.assign(schema, { safeParse });
 }
 
 /** Only the metadata is not known yet. */

@@ -1,10 +1,12 @@
 import { Connections } from '../../../agent/connections/controller.ts';
 import type { Dialer } from '../../../agent/connections/stream.ts';
 import { noToken } from '../../../agent/connections/token.client.ts';
+import type { Journal } from '../../../agent/journal/journal.ts';
 import { CopyController } from '../../../agent/copies/controller.ts';
 import { RunnerPublisher } from '../../../agent/runner/controller.ts';
 import { defaultRunnerSpec, publishedState, reservedOf } from '../../../agent/runner/own-runner.ts';
 import { createLeaseKeeper } from '../../../kube/lease-keeper.ts';
+import { hasCode } from '../../../process/errors.ts';
 import { silentLogger } from '../../../process/log.ts';
 import type { Process } from '../engine/process.ts';
 import { RuntimeModel } from '../models/runtime.ts';
@@ -20,7 +22,11 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
   const { machine } = node;
   const { pace } = world.plan.scale;
   const runtime = new RuntimeModel(machine, process);
-  const journal = node.journal.open(machine, process);
+  const journal = journalOf(node, process);
+  if (journal === undefined) {
+    world.restartAgent(node, restartMs);
+    return;
+  }
   const shared = { clock: process, random: () => process.random.next(), log: silentLogger };
   const { storeID, incarnation } = journal.state();
   const identity = {
@@ -42,6 +48,10 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     reserved: reservedOf(defaultRunnerSpec),
     relistMs: 30_000 * pace,
     onFailed: (error) => {
+      if (hasCode(error, 'JournalFailed')) {
+        world.restartAgent(node, restartMs);
+        return;
+      }
       world.violations.add(
         'NoCrash',
         `the agent of ${machine.name} gives up: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
@@ -102,6 +112,16 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
   copies.start().then(run, () => {
     world.restartAgent(node, restartMs);
   });
+}
+
+/** Undefined when it cannot be written: the agent ends, and is started again until it can. */
+function journalOf({ journal, machine }: Node, process: Process): Journal | undefined {
+  try {
+    return journal.open(machine, process);
+  } catch (error) {
+    if (hasCode(error, 'JournalFailed')) return undefined;
+    throw error;
+  }
 }
 
 function dialerOf(world: World, { machine }: Node, process: Process, sabotage: Sabotage): Dialer {

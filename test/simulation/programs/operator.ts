@@ -34,12 +34,12 @@ export function startOperator(world: World, pod: Pod, process: Process, sabotage
     },
   });
   pod.accept = (connection) => {
-    accept(world, pod, operator, connection);
+    accept(world, pod, operator, connection, sabotage);
   };
   void operator.run(new AbortController().signal);
 }
 
-function accept(world: World, pod: Pod, { hub }: Operator, connection: Connection): void {
+function accept(world: World, pod: Pod, { hub }: Operator, connection: Connection, { heard }: Sabotage): void {
   const receiver = hub.accept({
     token: 'token',
     send: (message) => {
@@ -49,7 +49,10 @@ function accept(world: World, pod: Pod, { hub }: Operator, connection: Connectio
     end: (code, message) => connection.close('operator', `${code}: ${message}`),
   });
   connection.attachOperator({
-    message: (message) => receiver.received(message),
+    message: (message) => {
+      receiver.received(message);
+      heard?.(world, pod, connection, message);
+    },
     closed: (reason) => receiver.closed(reason),
   });
 }
