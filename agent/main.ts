@@ -8,6 +8,7 @@ import type { LeaseKeeper } from '../kube/lease-keeper.ts';
 import { createTransport } from '../kube/transport.client.ts';
 import type { KubeTransport } from '../kube/types.ts';
 import { isAborted } from '../process/abort.ts';
+import { listenAddressOf } from '../process/address.ts';
 import { backoffDelay } from '../process/backoff.ts';
 import { sleep } from '../process/clock.ts';
 import { loadConfig } from '../process/config.ts';
@@ -21,6 +22,7 @@ import type { Shutdown } from '../process/shutdown.ts';
 import { systemClock } from '../process/system-clock.ts';
 import type { AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
+import { VERSION } from '../process/version.ts';
 import { requireSecure } from './connections/address-id.ts';
 import { Connections } from './connections/controller.ts';
 import { grpcDialer } from './connections/grpc.client.ts';
@@ -38,7 +40,6 @@ import { RunnerPublisher } from './runner/controller.ts';
 import { defaultRunnerSpec, publishedState, reservedOf } from './runner/own-runner.ts';
 import { agentSettings } from './settings.ts';
 import type { AgentSettings } from './settings.ts';
-import { VERSION } from './version.ts';
 
 /** What every part of the agent stands on. */
 interface Ground {
@@ -98,7 +99,7 @@ async function start(ground: Ground): Promise<void> {
   connections.start();
   shutdown.add('connections', () => connections.stop());
   const health = await startHealthServer({
-    ...splitAddress(settings.healthListen),
+    ...listenAddressOf(settings.healthListen),
     alive: {},
     ready: { lease: () => leaseProblem(lease.age(), settings) },
     metrics,
@@ -242,11 +243,6 @@ async function openConnections(
     dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),
     token: tokenFile ?? noToken,
   });
-}
-
-function splitAddress(address: string): { readonly host: string; readonly port: number } {
-  const at = address.lastIndexOf(':');
-  return { host: address.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(address.slice(at + 1)) };
 }
 
 await main();

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { parseNanos } from '../crds/index.ts';
+import { isAddress, isListenAddress } from '../process/address.ts';
 import { listOf } from '../process/config.ts';
 import { logLevels } from '../process/log.ts';
-import { isAddress } from './connections/address-id.ts';
 
 const address = z.string().refine(isAddress, { message: 'each must be host:port, such as 10.0.0.5:3001' });
 const amount = z
@@ -43,7 +43,7 @@ export const agentSettings = z.object({
   cgroupParent: z.string().startsWith('/').default('/berth').describe('The cgroup above those of the sandboxes.'),
   healthListen: z
     .string()
-    .refine(isAddress, { message: 'must be host:port' })
+    .refine(isListenAddress, { message: 'must be host:port' })
     .default('0.0.0.0:8080')
     .describe('Address of /healthz, /readyz and /metrics.'),
   leaseSeconds: z.coerce

@@ -27,6 +27,11 @@ export const ASSIGNMENT_REASON_TEXTS = {
     means: 'The runner of the sandbox is alive but not connected to the operator.',
     todo: 'It is tried again when the agent connects.',
   },
+  RunnerFenced: {
+    means:
+      'The runner is said to be off: by spec.fenced, by the taint node.kubernetes.io/out-of-service of its Node, or because its Node is gone. Nothing is started there.',
+    todo: 'When the machine is back, set spec.fenced to false, or remove the taint.',
+  },
   InsufficientOnRunner: {
     means: 'The sandbox lies on a runner that has no room to start it, and there is no current backup to move it with.',
     todo: 'Stop another sandbox there, or lower the requests.',
@@ -146,6 +151,12 @@ export const RUNNER_REASON_TEXTS = {
   Schedulable: { means: 'Sandboxes can be placed on the runner.' },
   Cordoned: { means: 'spec.unschedulable is true.', todo: 'Set it to false to place sandboxes again.' },
   Draining: { means: 'The runner is being drained.' },
+  Fenced: { means: 'The machine of the runner is said to be off: by spec.fenced, by its Node, or because the Node is gone.' },
+  RecoverySuspended: {
+    means: 'Too many runners were lost at once to believe that their machines are off because their Nodes say so.',
+    todo: 'Look at the network and at the API server. It is lifted by itself.',
+  },
+  RecoveryResumed: { means: 'So few runners are lost that their Nodes are believed again.' },
   NotReady: { means: 'The runner is not ready.' },
   NotConnected: { means: 'The agent is not connected to the operator.' },
   Connected: { means: 'The agent is connected to the operator pod.' },

@@ -50,9 +50,12 @@ export const runnerSpecSchema = z
       })
       .prefault({})
       .describe('What is set aside for each task slot and not given to sandboxes.'),
-    fenced: refused('spec.fenced', z.boolean()).describe(
-      'The administrator asserts that the machine is off or was restarted. Not supported yet.',
-    ),
+    fenced: z
+      .boolean()
+      .default(false)
+      .describe(
+        'The administrator asserts that the machine is off or was restarted: nothing runs on it any more. Nothing is started there until it is false again.',
+      ),
   })
   .describe('Settings of the administrator.');
 

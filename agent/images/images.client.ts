@@ -86,6 +86,8 @@ export class Images {
   readonly #pulls = new KeyedLock();
   readonly #holds = new Holds();
   readonly #removing = new Set<string>();
+  /** Names that somebody else gave and that are no references: said once each. */
+  readonly #unreadable = new Set<string>();
 
   constructor(options: ImagesOptions) {
     this.#options = { stallMs: 300_000, deadlineMs: 3_600_000, ...options };
@@ -97,7 +99,21 @@ export class Images {
     const { images } = await connection.call(ImagesService.list, { filters: [] });
     const names = new Set(images.map(({ name }) => name));
     for (const name of this.#known.keys()) if (!names.has(name)) this.#known.delete(name);
-    for (const image of images) if (!this.#removing.has(image.name)) this.#remember(image);
+    for (const image of images) if (!this.#removing.has(image.name) && this.#isReadable(image)) this.#remember(image);
+  }
+
+  /** Whether the record's name is a reference. Other tools may name images as they like; no sandbox can ask for those. */
+  #isReadable({ name }: Image): boolean {
+    try {
+      parseReference(name);
+      return true;
+    } catch (error) {
+      if (!(error instanceof AttemptError)) throw error;
+      if (!this.#unreadable.has(name))
+        this.#options.logger.warn({ image: name, said: error.message }, "An image's name is no reference: it is left alone");
+      this.#unreadable.add(name);
+      return false;
+    }
   }
 
   /** The names of the images that are present, from containerd. */
@@ -218,10 +234,20 @@ export class Images {
     const matching: KnownImage[] = [];
     for (const known of this.#known.values()) {
       if (known.reference.host !== reference.host || known.reference.repository !== reference.repository) continue;
-      const isIt = known.record.target?.digest === reference.digest || (await this.#local(known)).digest === reference.digest;
+      const isIt = known.record.target?.digest === reference.digest || (await this.#digestOf(known)) === reference.digest;
       if (isIt) matching.push(known);
     }
     return matching;
+  }
+
+  /** Undefined for an image that cannot be used here, which must not stand in the way of another one of its repository. */
+  async #digestOf(known: KnownImage): Promise<string | undefined> {
+    try {
+      return (await this.#local(known)).digest;
+    } catch (error) {
+      if (error instanceof AttemptError) return undefined;
+      throw error;
+    }
   }
 
   async #refusal(reference: ImageReference, { image }: ImageRequest): Promise<AttemptError> {

@@ -94,6 +94,7 @@ export const runnerBase = {
     unschedulable: true,
     region: 'eu-1',
     runnerClassName: 'standard',
+    fenced: false,
     maxStarted: 50,
     taskSlots: 8,
     taskSlotResources: { cpu: '200m', memory: '256Mi' },

@@ -29,7 +29,7 @@ export const runnerRows: readonly Row[] = [
   row('spec.taskSlotResources', [{}, ABSENT], ['small', 1]),
   row('spec.taskSlotResources.cpu', ['0', '100m', 1, ABSENT], ['-1', '1025', 'one']),
   row('spec.taskSlotResources.memory', ['0', '128Mi', 1024, ABSENT], ['-1', '17Ti', '128MB']),
-  refusedRow('spec.fenced', true),
+  row('spec.fenced', [true, false, ABSENT], ['true', 1]),
   row('status', [{}, { startedSandboxes: 1 }], ['Ready', 1]),
   identityRow('status.storeID', 'optional'),
   counterRow('status.incarnation', 'optional'),

@@ -18,6 +18,7 @@ const restartMs = 1_000;
 /** An agent as its main.ts makes it, on the ports of the simulation. */
 export function startAgent(world: World, node: Node, process: Process, sabotage: Sabotage): void {
   const { machine } = node;
+  const { pace } = world.plan.scale;
   const runtime = new RuntimeModel(machine, process);
   const journal = node.journal.open(machine, process);
   const shared = { clock: process, random: () => process.random.next(), log: silentLogger };
@@ -39,6 +40,7 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     bootID: machine.bootID,
     capacity: machine.capacity,
     reserved: reservedOf(defaultRunnerSpec),
+    relistMs: 30_000 * pace,
     onFailed: (error) => {
       world.violations.add(
         'NoCrash',
@@ -85,6 +87,8 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     namespace: operatorNamespace,
     name: `runner-${machine.name}`,
     holder: machine.name,
+    durationMs: 40_000 * pace,
+    intervalMs: 10_000 * pace,
   });
   const run = () => {
     const numbersChanged = () => publisher.numbersChanged();
