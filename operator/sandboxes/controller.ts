@@ -17,7 +17,7 @@ import type { Fleet } from '../runners/gather.ts';
 import { act, type ActPorts } from './act.ts';
 import { copyConfigOf } from './copy-config.ts';
 import { gather, type GatherSources, type SandboxSecrets } from './gather.ts';
-import { secretReferences } from './secret-environment.ts';
+import { secretReferences, type SecretEnvironment } from './secret-environment.ts';
 import { readSecretEnvironment } from './secret-environment.client.ts';
 import { PullSecrets } from './secrets.client.ts';
 
@@ -202,14 +202,19 @@ export class SandboxController {
     const sandbox = this.#options.sandboxes.get(key);
     const [credentials, environment] = await Promise.all([
       sandbox !== undefined && needsCredentials(sandbox) ? this.#secrets.credentialsOf(sandbox) : noCredentials,
-      sandbox !== undefined && this.#needsEnvironment(sandbox) ? readSecretEnvironment(this.#options.transport, sandbox) : noEnvironment,
+      this.#environmentOf(sandbox),
     ]);
     return { credentials, environment };
   }
 
+  async #environmentOf(sandbox: Sandbox | undefined): Promise<SecretEnvironment> {
+    if (sandbox === undefined || secretReferences(sandbox.spec).length === 0) return { kind: 'Ready', variables: [] };
+    return this.#mayStart(sandbox) ? readSecretEnvironment(this.#options.transport, sandbox) : { kind: 'NotRead' };
+  }
+
   /** All but what runs as ordered may be started next. */
-  #needsEnvironment({ metadata, spec, status }: Sandbox): boolean {
-    if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started' || secretReferences(spec).length === 0) return false;
+  #mayStart({ metadata, spec, status }: Sandbox): boolean {
+    if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started') return false;
     const { state, order, runnerName = '', assignment } = status;
     const copy = this.#options.hub.facts(runnerName)?.copies.get(copyKey(metadata.uid, assignment?.epoch ?? 0));
     return state !== 'Started' || copy?.state !== 'Running' || copy.order < order;
@@ -217,7 +222,6 @@ export class SandboxController {
 }
 
 const noCredentials = { kind: 'Ready', credentials: [] } as const;
-const noEnvironment = { kind: 'Ready', variables: [] } as const;
 
 function needsCredentials({ metadata, spec, status }: Sandbox): boolean {
   if ((spec.imagePullSecrets ?? []).length === 0 || metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started')
