@@ -77,6 +77,10 @@ export const LIFECYCLE_REASON_TEXTS = {
     todo: 'Raise spec.resources.limits.memory.',
   },
   Signaled: { means: 'The main program was ended by a signal.' },
+  DiskLimitExceeded: {
+    means: 'The main program was ended because the sandbox went beyond its disk limit. Its files are kept.',
+    todo: 'Raise spec.resources.limits.disk, or have the program remove files when it starts.',
+  },
   ExitLost: { means: 'The main program is gone and its exit was not seen.' },
   RunnerRebooted: {
     means: 'The machine was booted anew while the main program ran. It did not end by itself, so that its back-off begins anew.',
@@ -159,6 +163,21 @@ export const RUNNER_REASON_TEXTS = {
   ConnectionLost: { means: 'The connection to the operator pod ended. It is tried again with a growing wait.' },
   ConnectionRefused: { means: 'The operator pod refused the connection. The message says why.' },
   Unknown: { means: 'The agent does not report, so that its connections are not known.' },
+  SufficientDisk: { means: 'There is room on the disk with the sandboxes.' },
+  DiskAlmostFull: {
+    means: 'Less than a tenth of the disk with the sandboxes, or of its inodes a twentieth, is free.',
+    todo: 'Delete sandboxes, lower their disk limits, or enlarge the disk.',
+  },
+  SufficientMemory: { means: 'There is memory.' },
+  MemoryAlmostFull: {
+    means: 'Less than a twentieth of the memory of the machine is available.',
+    todo: 'Stop sandboxes there, or set BERTH_CAPACITY_MEMORY of its agent lower.',
+  },
+  SufficientPIDs: { means: 'Processes can be started.' },
+  PIDsAlmostUsed: {
+    means: 'Less than a tenth of the process numbers of the machine is free.',
+    todo: 'Stop sandboxes there, or set BERTH_CAPACITY_PIDS of its agent.',
+  },
   UnclaimedCopy: { means: 'A copy on the runner belongs to no Sandbox. It is kept and listed.', todo: 'Adopt or discard it.' },
   RemovalsForgotten: {
     means:

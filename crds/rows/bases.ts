@@ -107,6 +107,7 @@ export const runnerBase = {
     version: '0.1.0',
     capacity: amounts,
     allocated: amounts,
+    usage: { memory: '4Gi', disk: '20Gi', pids: 500 },
     startedSandboxes: 2,
     tasks: { slots: 8, used: 1, queued: 0, summary: '1/8' },
     connections: { connected: 3, known: 3, summary: '3/3' },

@@ -101,7 +101,7 @@ function compare(left: Rank, right: Rank): number {
 function describe(judged: readonly { readonly why: Unavailability | undefined }[]): string {
   if (judged.length === 0) return 'There are no runners.';
   const counts = [...Map.groupBy(judged, ({ why }) => why ?? 'not connected')].map(([why, some]) => ({ why, count: some.length }));
-  const told = counts.toSorted((a, b) => a.why.localeCompare(b.why)).map(({ why, count }) => `${count} ${why}`);
+  const told = counts.toSorted((a, b) => (a.why < b.why ? -1 : 1)).map(({ why, count }) => `${count} ${why}`);
   return `0 of ${judged.length} runners fit: ${told.join(', ')}.`;
 }
 

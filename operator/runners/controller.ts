@@ -10,6 +10,7 @@ import type { Logger } from '../../process/log.ts';
 import type { Gauge, Metrics } from '../../process/metrics.ts';
 import { failpoint } from '../failpoints.ts';
 import type { Hub } from '../hub/controller.ts';
+import { resendMs } from '../lifecycle/decide.ts';
 import { conditionsOfLost, hasBecomeLost, hasConditions, runnerConditions, runnerEvents } from './conditions.ts';
 import type { Fleet, Liveness } from './gather.ts';
 import { applyRemovals } from './removals.client.ts';
@@ -228,8 +229,6 @@ export class RunnerController {
     return times.length === 0 ? undefined : { requeueAfterMs: Math.min(...times) + 1 };
   }
 }
-
-const resendMs = 10_000;
 
 /** What a decision looks at has changed: not the numbers that an agent writes every few seconds. */
 function isOfInterest(runner: Runner, old: Runner): boolean {

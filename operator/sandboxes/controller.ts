@@ -1,3 +1,4 @@
+import type { CopyConfig } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Runner, Sandbox } from '../../crds/index.ts';
 import { createController, type Controller, type ReconcileContext, type ReconcileResult } from '../../kube/controller.ts';
 import type { Client } from '../../kube/client.ts';
@@ -87,6 +88,7 @@ export class SandboxController {
   readonly #ports: Omit<ActPorts, 'log'>;
   /** Keys of those that wait for room on some runner. */
   readonly #waiting = new Set<string>();
+  readonly #configs = new WeakMap<Sandbox['spec'], CopyConfig>();
 
   constructor(options: SandboxControllerOptions) {
     const { transport, clock, random, log, metrics, hub, fleet } = options;
@@ -175,7 +177,7 @@ export class SandboxController {
       log.warn({ runners: namedRunners(sandbox) }, 'Sandbox left alone: its Runner can not be read');
       return undefined;
     }
-    const config = copyConfigOf(sandbox.spec);
+    const config = this.#configOf(sandbox.spec);
     const world = gather(this.#sources, sandbox, config.hash, secrets);
     const decision = decide(world);
     if (decision.assignment !== undefined) log.debug({ ...decision.assignment }, ASSIGNMENT_LINE);
@@ -184,6 +186,15 @@ export class SandboxController {
     await act({ ...this.#ports, log }, world, decision, { config, secrets });
     if (hasLeftRoom(decision.status, sandbox.status)) this.#wake();
     return decision.lookAgainMs === undefined ? undefined : { requeueAfterMs: decision.lookAgainMs };
+  }
+
+  /** Objects of the cache never change, and are looked at many times. */
+  #configOf(spec: Sandbox['spec']): CopyConfig {
+    const known = this.#configs.get(spec);
+    if (known !== undefined) return known;
+    const config = copyConfigOf(spec);
+    this.#configs.set(spec, config);
+    return config;
   }
 
   /** Secrets are read only when something may have to be pulled or started. */

@@ -62,6 +62,7 @@ describe(`a walk of users and faults (repeat it with: make walk SEED=${seed})`, 
       await witness.stop();
     }
     expect([...witness.twice]).toEqual([]);
+    expect(walk.ended).toEqual([]);
     for (const [index, runner] of runners.entries()) {
       const last: { left: readonly string[] } = { left: [] };
       const look = async () => {
