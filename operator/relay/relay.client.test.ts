@@ -45,7 +45,9 @@ describe('relays over gRPC', () => {
     const closed: string[] = [];
     const dialer = grpcPeerDialer({ ca: () => undefined, serverName: undefined, tokenFile, clock });
     const stream = dialer.dial(`127.0.0.1:${server.port}`, {
-      received: ({ message }) => void (message !== undefined && heard.push(message)),
+      received: ({ message }) => {
+        if (message !== undefined) heard.push(message);
+      },
       closed: (reason) => void closed.push(reason),
     });
     stream.send({ message: { $case: 'hello', value: { minVersion: 1, maxVersion: 1, operatorName: 'pod-1', operatorVersion: '1' } } });

@@ -122,7 +122,11 @@ export class RunnerController {
           this.#queue.add(runner.metadata.name);
           if (isOfInterest(runner, old)) changed(runner.metadata.name);
         },
-        deleted: ({ metadata }) => changed(metadata.name),
+        deleted: ({ metadata }) => {
+          changed(metadata.name);
+          // There are fewer of them now.
+          this.#watchSuspension();
+        },
       }),
       hub.subscribe({
         copiesChanged: (runnerName) => this.#removalsMayGo(runnerName),
