@@ -146,10 +146,14 @@ export class CopyCreator {
     await tasks.end(id, 0, signal);
     await this.#creating.run(signal, async () => {
       const content = mounts ?? (local === undefined ? [] : await this.#prepareSnapshot(attempt, local));
-      const kept = { group: labels?.shimGroup ?? '', sandbox: record?.sandbox ?? '' };
+      // Where the record that is there now goes; a place that turns out to be gone is tried and left for another.
+      let recorded: ShimPlace | undefined =
+        isCurrent && record !== undefined ? { group: labels.shimGroup, sandbox: record.sandbox } : undefined;
       await groups.join(id, async (place) => {
-        const reuse = isCurrent && record !== undefined && kept.group === place.group && kept.sandbox === place.sandbox;
-        if (!reuse) await this.#replaceContainer(attempt, base, content, place);
+        if (recorded?.group !== place.group || recorded.sandbox !== place.sandbox) {
+          await this.#replaceContainer(attempt, base, content, place);
+          recorded = place;
+        }
         signal.throwIfAborted();
         await this.#createTask(attempt, base, content, onProgress);
       });
