@@ -8,6 +8,7 @@ import type { LeaseKeeper } from '../kube/lease-keeper.ts';
 import { createTransport } from '../kube/transport.client.ts';
 import type { KubeTransport } from '../kube/types.ts';
 import { isAborted } from '../process/abort.ts';
+import { listenAddressOf } from '../process/address.ts';
 import { backoffDelay } from '../process/backoff.ts';
 import { sleep } from '../process/clock.ts';
 import { loadConfig } from '../process/config.ts';
@@ -21,6 +22,7 @@ import type { Shutdown } from '../process/shutdown.ts';
 import { systemClock } from '../process/system-clock.ts';
 import type { AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
+import { VERSION } from '../process/version.ts';
 import { requireSecure } from './connections/address-id.ts';
 import { Connections } from './connections/controller.ts';
 import { grpcDialer } from './connections/grpc.client.ts';
@@ -33,11 +35,11 @@ import { CopyController } from './copies/controller.ts';
 import { FileJournal } from './journal/file.client.ts';
 import { lockDirectory } from './journal/lock.client.ts';
 import { bootID, limitProcesses, machineCapacity } from './runner/machine.client.ts';
+import { MachineWatch } from './runner/machine-watch.client.ts';
 import { RunnerPublisher } from './runner/controller.ts';
 import { defaultRunnerSpec, publishedState, reservedOf } from './runner/own-runner.ts';
 import { agentSettings } from './settings.ts';
 import type { AgentSettings } from './settings.ts';
-import { VERSION } from './version.ts';
 
 /** What every part of the agent stands on. */
 interface Ground {
@@ -81,6 +83,7 @@ async function start(ground: Ground): Promise<void> {
     ...{ runtime, journal, clock, random, log, metrics },
     storeID: identity.storeID,
     bootID: identity.bootID,
+    unclaimedMs: settings.unclaimedAfterSeconds * 1000,
     capacity: await machineCapacity(settings),
     reserved: reservedOf(defaultRunnerSpec),
     onFailed: (err) => {
@@ -96,9 +99,9 @@ async function start(ground: Ground): Promise<void> {
   connections.start();
   shutdown.add('connections', () => connections.stop());
   const health = await startHealthServer({
-    ...splitAddress(settings.healthListen),
+    ...listenAddressOf(settings.healthListen),
     alive: {},
-    ready: { lease: () => leaseProblem(lease.age()) },
+    ready: { lease: () => leaseProblem(lease.age(), settings) },
     metrics,
   });
   shutdown.add('health', () => health.close());
@@ -113,16 +116,20 @@ async function start(ground: Ground): Promise<void> {
 /** Says in a Lease that the agent lives. */
 function keepLease({ settings, clock, random, log, shutdown }: Ground, transport: KubeTransport): LeaseKeeper {
   const { nodeName, namespace } = settings;
-  const lease = createLeaseKeeper({ transport, namespace, name: `runner-${nodeName}`, holder: nodeName, clock, random, log });
+  const durationMs = settings.leaseSeconds * 1000;
+  const lease = createLeaseKeeper({
+    ...{ transport, namespace, clock, random, log, durationMs },
+    name: `runner-${nodeName}`,
+    holder: nodeName,
+    intervalMs: durationMs / 4,
+  });
   void lease.run(shutdown.signal);
   return lease;
 }
 
-const leaseMs = 40_000;
-
-function leaseProblem(age: number | undefined): string | undefined {
+function leaseProblem(age: number | undefined, { leaseSeconds }: AgentSettings): string | undefined {
   if (age === undefined) return 'the Lease has not been renewed yet';
-  return age > leaseMs ? `the Lease was renewed ${Math.round(age / 1000)} s ago` : undefined;
+  return age > leaseSeconds * 1000 ? `the Lease was renewed ${Math.round(age / 1000)} s ago` : undefined;
 }
 
 interface Published {
@@ -137,6 +144,7 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
   const { identity, transport, copies, connections } = published;
   const { storeID, incarnation, agentID, bootID, version } = identity;
   let { taskSlots } = defaultRunnerSpec;
+  const machine = new MachineWatch({ directory: settings.stateDir, onChange: () => publisher.conditionsChanged(), clock, log });
   const publisher = new RunnerPublisher({
     ...{ transport, clock, random, log },
     name: settings.nodeName,
@@ -144,7 +152,8 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
       const inventory = copies.inventory();
       const states = connections.states().map(publishedState);
       const own = { storeID, incarnation, agentID, bootID, version };
-      return { identity: own, report: inventory.runner, copies: inventory.copies, taskSlots, connections: states };
+      const { runner: report, copies: known, unclaimed } = inventory;
+      return { identity: own, report, copies: known, unclaimed, machine: machine.report(), taskSlots, connections: states };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -154,7 +163,9 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
   });
   const numbersChanged = () => publisher.numbersChanged();
   copies.attach({ copyChanged: numbersChanged, runnerChanged: numbersChanged, relisted: numbersChanged });
-  connections.onChange(() => publisher.connectionsChanged());
+  connections.onChange(() => publisher.conditionsChanged());
+  machine.start();
+  shutdown.signal.addEventListener('abort', () => machine.stop(), { once: true });
   await publisher.run(shutdown.signal);
 }
 
@@ -193,6 +204,13 @@ async function connectToContainerd(
         ociRuntime: settings.runtime,
         cgroups: { parent: settings.cgroupParent },
         shimGroupSize: settings.shimGroupSize,
+        imageCollection: {
+          highPercent: settings.imageGcHighThresholdPercent,
+          lowPercent: settings.imageGcLowThresholdPercent,
+          minimumAgeMs: settings.imageMinimumAgeSeconds * 1000,
+        },
+        diskWatchMs: settings.diskCheckSeconds * 1000,
+        logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         clock,
         logger: log,
@@ -221,14 +239,10 @@ async function openConnections(
   const serverName = operatorServerName ?? (tls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   return new Connections({
     ...{ addresses: operators, identity, copies, clock, random, log, metrics },
+    unclaimed: (said) => copies.unclaimed(said),
     dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),
     token: tokenFile ?? noToken,
   });
-}
-
-function splitAddress(address: string): { readonly host: string; readonly port: number } {
-  const at = address.lastIndexOf(':');
-  return { host: address.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(address.slice(at + 1)) };
 }
 
 await main();

@@ -13,7 +13,10 @@ export const ASSIGNMENT_REASON_TEXTS = {
   RestoreRequested: { means: 'A restore was requested by spec.restore.' },
   RunnerUnschedulable: { means: 'The runner is cordoned, and a current backup allowed to move.' },
   RunnerDraining: { means: 'The runner is being drained, and a current backup allowed to move.' },
-  RunnerLost: { means: 'The Lease of the runner has expired.', todo: 'Bring the runner back.' },
+  RunnerLost: {
+    means: 'The Lease of the runner has expired and its agent is not connected. Whether the sandbox runs there is not known.',
+    todo: 'Bring the runner back. What ran there goes on, and what was to be started is started.',
+  },
   RunnerUnfit: { means: 'The runner has no room, keeps failing or no longer matches the placement, and a current backup allowed to move.' },
   LoadBalanced: { means: 'The runner had more started sandboxes than its maxStarted, and another had fewer.' },
   NoRunnerAvailable: {
@@ -23,6 +26,11 @@ export const ASSIGNMENT_REASON_TEXTS = {
   RunnerNotConnected: {
     means: 'The runner of the sandbox is alive but not connected to the operator.',
     todo: 'It is tried again when the agent connects.',
+  },
+  RunnerFenced: {
+    means:
+      'The runner is said to be off: by spec.fenced, by the taint node.kubernetes.io/out-of-service of its Node, or because its Node is gone. Nothing is started there.',
+    todo: 'When the machine is back, set spec.fenced to false, or remove the taint.',
   },
   InsufficientOnRunner: {
     means: 'The sandbox lies on a runner that has no room to start it, and there is no current backup to move it with.',
@@ -69,10 +77,16 @@ export const LIFECYCLE_REASON_TEXTS = {
     todo: 'Raise spec.resources.limits.memory.',
   },
   Signaled: { means: 'The main program was ended by a signal.' },
+  DiskLimitExceeded: {
+    means: 'The main program was ended because the sandbox went beyond its disk limit. Its files are kept.',
+    todo: 'Raise spec.resources.limits.disk, or have the program remove files when it starts.',
+  },
   ExitLost: { means: 'The main program is gone and its exit was not seen.' },
+  RunnerRebooted: {
+    means: 'The machine was booted anew while the main program ran. It did not end by itself, so that its back-off begins anew.',
+  },
   RestartBackOff: { means: 'The main program keeps ending. It is started again after a growing wait.', todo: 'Look at why it ends.' },
   DeadlineExceeded: { means: 'The step was not done by its deadline. It is tried again after a growing wait.' },
-  NotObserved: { means: 'The runner of the sandbox does not report, so that nobody knows whether it runs.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 
 /** Why a sandbox could not be created, started, stopped or removed. */
@@ -95,6 +109,18 @@ export const FAILURE_REASON_TEXTS = {
     todo: 'Create the Secret.',
   },
   ImagePullSecretInvalid: { means: 'A Secret named in spec.imagePullSecrets holds no .dockerconfigjson.', todo: 'Correct the Secret.' },
+  EnvSecretNotFound: {
+    means: 'A Secret that spec.env takes a variable from does not exist or can not be read. The sandbox waits for it.',
+    todo: 'Create the Secret, or correct spec.env.',
+  },
+  EnvSecretKeyNotFound: {
+    means: 'A Secret that spec.env takes a variable from does not have the key. The sandbox waits for it.',
+    todo: 'Add the key to the Secret, or correct spec.env.',
+  },
+  EnvSecretInvalid: {
+    means: 'A key that spec.env takes a variable from holds what no environment variable can hold. The sandbox waits for another value.',
+    todo: 'Correct the Secret.',
+  },
   ImageNotPresent: { means: 'spec.imagePullPolicy is Never and the runner does not have the image.', todo: 'Use IfNotPresent.' },
   ImageUnsuitable: {
     means: 'The image has no variant for the platform of the runner, or is not a container image.',
@@ -125,12 +151,33 @@ export const RUNNER_REASON_TEXTS = {
   Schedulable: { means: 'Sandboxes can be placed on the runner.' },
   Cordoned: { means: 'spec.unschedulable is true.', todo: 'Set it to false to place sandboxes again.' },
   Draining: { means: 'The runner is being drained.' },
+  Fenced: { means: 'The machine of the runner is said to be off: by spec.fenced, by its Node, or because the Node is gone.' },
+  RecoverySuspended: {
+    means: 'Too many runners were lost at once to believe that their machines are off because their Nodes say so.',
+    todo: 'Look at the network and at the API server. It is lifted by itself.',
+  },
+  RecoveryResumed: { means: 'So few runners are lost that their Nodes are believed again.' },
   NotReady: { means: 'The runner is not ready.' },
   NotConnected: { means: 'The agent is not connected to the operator.' },
   Connected: { means: 'The agent is connected to the operator pod.' },
   ConnectionLost: { means: 'The connection to the operator pod ended. It is tried again with a growing wait.' },
   ConnectionRefused: { means: 'The operator pod refused the connection. The message says why.' },
   Unknown: { means: 'The agent does not report, so that its connections are not known.' },
+  SufficientDisk: { means: 'There is room on the disk with the sandboxes.' },
+  DiskAlmostFull: {
+    means: 'Less than a tenth of the disk with the sandboxes, or of its inodes a twentieth, is free.',
+    todo: 'Delete sandboxes, lower their disk limits, or enlarge the disk.',
+  },
+  SufficientMemory: { means: 'There is memory.' },
+  MemoryAlmostFull: {
+    means: 'Less than a twentieth of the memory of the machine is available.',
+    todo: 'Stop sandboxes there, or set BERTH_CAPACITY_MEMORY of its agent lower.',
+  },
+  SufficientPIDs: { means: 'Processes can be started.' },
+  PIDsAlmostUsed: {
+    means: 'Less than a tenth of the process numbers of the machine is free.',
+    todo: 'Stop sandboxes there, or set BERTH_CAPACITY_PIDS of its agent.',
+  },
   UnclaimedCopy: { means: 'A copy on the runner belongs to no Sandbox. It is kept and listed.', todo: 'Adopt or discard it.' },
   RemovalsForgotten: {
     means:

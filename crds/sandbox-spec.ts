@@ -26,6 +26,7 @@ const OWNER = '[a-z0-9]+((_|__|-+)[a-z0-9]+)*';
 const PART = '[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*';
 const IMAGE = new RegExp(`^(${PART}|(${HOST}|${OWNER})(/${PART})+)(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$`);
 const ENV_NAME = /^[-._A-Za-z][-._A-Za-z0-9]*$/;
+const SECRET_KEY = /^[-._A-Za-z0-9]+$/;
 const NO_NUL = /^[^\x00]*$/;
 
 /** The largest id that Linux and OCI runtimes agree on. */
@@ -40,27 +41,37 @@ const YEAR = 366 * DAY;
 const argument = () => text(MAX_ARGUMENT).regex(NO_NUL, { message: 'must not contain a NUL byte' });
 const seconds = (min: number) => wholeNumber(min, YEAR);
 
-const envVarSchema = z
-  .object({
+const secretKeyRefSchema = z.object({
+  name: objectName('spec.env[].valueFrom.secretKeyRef.name').describe('Name of a Secret in the namespace of the sandbox.'),
+  key: matching(
+    SECRET_KEY,
+    253,
+    'spec.env[].valueFrom.secretKeyRef.key must be letters, digits, -, _ and ., as keys of Secrets are.',
+  ).describe('Key in the Secret.'),
+  optional: z
+    .boolean()
+    .default(false)
+    .describe('Whether the variable is left out when there is no such Secret or key. Else the sandbox waits for it.'),
+});
+
+const envVarSchema = ruled(
+  z.object({
     name: matching(ENV_NAME, 256, 'spec.env[].name must be letters, digits, _, - and ., not beginning with a digit.').describe(
       'Name of the variable.',
     ),
     value: argument().optional().describe('Value of the variable. Empty when it is not given.'),
-    valueFrom: refused(
-      'spec.env[].valueFrom',
-      z.object({
-        secretKeyRef: z
-          .object({
-            name: objectName('spec.env[].valueFrom.secretKeyRef.name').describe('Name of a Secret in the namespace of the sandbox.'),
-            key: text(253).min(1).describe('Key in the Secret.'),
-          })
-          .describe('Takes the value from a key of a Secret.'),
-      }),
-    ).describe('Where the value comes from instead. Not supported yet.'),
-  })
-  .describe('One environment variable.');
-
-const DISK_LIMIT = '4Gi';
+    valueFrom: z
+      .object({ secretKeyRef: secretKeyRefSchema.describe('Takes the value from a key of a Secret, at every start of the main program.') })
+      .optional()
+      .describe('Where the value comes from instead.'),
+  }),
+  {
+    rule: '!has(self.valueFrom) || !has(self.value)',
+    check: ({ value, valueFrom }) => valueFrom === undefined || value === undefined,
+    message: 'spec.env[].valueFrom and spec.env[].value exclude each other: remove one.',
+    at: ['valueFrom'],
+  },
+).describe('One environment variable.');
 
 const requestsSchema = z.object({
   cpu: quantity('spec.resources.requests.cpu', '0', '1024', '500m')
@@ -77,13 +88,9 @@ const limitsSchema = z.object({
   memory: quantity('spec.resources.limits.memory', '8Mi', '16Ti', '512Mi')
     .default('512Mi')
     .describe('Memory that the sandbox may use. Beyond it processes are killed (OOMKilled).'),
-  disk: ruled(quantity('spec.resources.limits.disk', '0', '64Ti', '4Gi'), {
-    rule: `isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('${DISK_LIMIT}')) == 0`,
-    check: (value) => parseNanos(value) === parseNanos(DISK_LIMIT),
-    message: `spec.resources.limits.disk is not supported by this version of Berth with any value but ${DISK_LIMIT}: remove it.`,
-  })
-    .default(DISK_LIMIT)
-    .describe('Disk space that the sandbox may use. Not enforced yet, so only the default is accepted.'),
+  disk: quantity('spec.resources.limits.disk', '1Mi', '64Ti', '4Gi')
+    .default('4Gi')
+    .describe('Disk space that the sandbox may take with what it writes. Beyond it the main program is ended (DiskLimitExceeded).'),
   pids: wholeNumber(16, 4_194_304).default(512).describe('Processes and threads that the sandbox may have at once.'),
 });
 

@@ -37,6 +37,7 @@ class Stage {
       identity: 'operator-1_a',
       version: 'test',
       authenticator: noAuthentication,
+      watchesNodes: true,
     });
   }
 
@@ -52,6 +53,9 @@ class Stage {
   }
 
   async runner(name: string): Promise<void> {
+    const nodes = { group: '', version: 'v1', plural: 'nodes', kind: 'Node', namespaced: false };
+    const isKnown = this.api.objects(nodes).some(({ metadata }) => metadata.name === name);
+    if (!isKnown) await this.api.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name } });
     const manifest = runnerManifestSchema.parse({ apiVersion: 'berth.dev/v1alpha1', kind: 'Runner', metadata: { name } });
     await this.api.create(runnerResource, { ...manifest, status: { storeID: `store-${name}`, bootID: `boot-${name}` } } as Manifest);
     const lease = newLease({ namespace: 'berth-system', name: `runner-${name}`, holder: name, durationMs: 40_000, nowMs: 0 });
@@ -290,6 +294,182 @@ describe('an operator', () => {
     expect(conditions()[0]).toEqual(['Ready', 'Unknown', 'LeaseExpired']);
   });
 
+  it('says of a lost runner and of what was started there that nobody knows, does nothing about it, and takes it back when the agent is back', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    await stage.runner('r2');
+    obedient(await stage.agent('r2'));
+    const renew = (name: string, nowMs: number) =>
+      stage.api.patch(
+        leases,
+        { namespace: 'berth-system', name: `runner-${name}` },
+        { type: 'merge', body: { spec: newLease({ namespace: '', name: '', holder: name, durationMs: 40_000, nowMs }).spec } },
+      );
+    await stage.api.patch(runnerResource, { name: 'r2' }, { type: 'merge', body: { spec: { unschedulable: true } } });
+    const { metadata } = await stage.create('box');
+    await stage.api.patch(runnerResource, { name: 'r2' }, { type: 'merge', body: { spec: { unschedulable: false } } });
+    const ready = () => stage.sandbox('box').status.conditions.find(({ type }) => type === 'Ready');
+    const before = stage.sandbox('box').status;
+    agent.drop();
+    await stage.clock.run(32_000);
+    const connected = { type: 'connection.berth.dev/10-0-0-1-3001', status: 'True', reason: 'Connected', message: 'm' };
+    const conditions = [...stage.runnerObject('r1').status.conditions, { ...connected, lastTransitionTime: '2026-01-01T00:00:00Z' }];
+    await stage.api.patch(runnerResource, { name: 'r1' }, { type: 'merge', body: { status: { conditions } } }, { subresource: 'status' });
+    await renew('r2', 1);
+    await stage.clock.run(9_000);
+    const runnerConditions = () => stage.runnerObject('r1').status.conditions.map(({ type, status, reason }) => [type, status, reason]);
+    expect(runnerConditions()).toEqual(
+      expect.arrayContaining([
+        ['Ready', 'Unknown', 'LeaseExpired'],
+        ['connection.berth.dev/10-0-0-1-3001', 'Unknown', 'Unknown'],
+      ]),
+    );
+    expect(ready()).toMatchObject({ status: 'Unknown', reason: 'RunnerLost' });
+    expect(stage.eventReasons()).toEqual(expect.arrayContaining(['LeaseExpired', 'RunnerLost']));
+    await renew('r2', 2);
+    await stage.clock.run(600_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', runnerName: 'r1', order: before.order, contentVersion: 1 });
+    const writes = stage.statusWrites('box').length;
+
+    const back = obedient(new ScriptedAgent('r1').dial(stage.operator.hub));
+    await renew('r1', 3);
+    await stage.clock.run(1);
+    back.inventory(aReport(metadata.uid, 1, { order: before.order, contentVersion: 1, state: CopyState.COPY_STATE_RUNNING }));
+    await stage.clock.run(500);
+    expect(ready()).toMatchObject({ status: 'True', reason: 'Started' });
+    expect([back.orders, stage.statusWrites('box').length - writes]).toEqual([[], 1]);
+  });
+
+  describe('the deadline of a sandbox whose image is being pulled', () => {
+    const pulling = (uid: string, bytes: number) =>
+      aReport(uid, 1, { state: CopyState.COPY_STATE_PREPARING, progress: { phase: 'Pulling', bytes, totalBytes: 9_000 } });
+    const state = () => stage.sandbox('box').status;
+    /** Keeps the runner ready, every 30 s, for so long; `busy` is what happens meanwhile. */
+    const pass = async (ms: number, busy: (second: number) => Promise<void> | void) => {
+      for (const at of Array.from({ length: ms / 30_000 }, (_, index) => 30 * (index + 1))) {
+        const spec = newLease({ namespace: '', name: '', holder: 'r1', durationMs: 40_000, nowMs: stage.clock.now() }).spec;
+        await stage.api.patch(leases, { namespace: 'berth-system', name: 'runner-r1' }, { type: 'merge', body: { spec } });
+        await stage.clock.run(30_000);
+        await busy(at);
+      }
+    };
+
+    it('moves with its bytes, and ends at most 60 min after the begin', async () => {
+      const agent = await stage.agent('r1');
+      const { metadata } = await stage.create('box');
+      await pass(3_570_000, (second) => agent.report(pulling(metadata.uid, second)));
+      expect(state().state).toBe('Creating');
+      await pass(60_000, (second) => agent.report(pulling(metadata.uid, 4_000 + second)));
+      expect(state()).toMatchObject({ state: 'Error', reason: 'DeadlineExceeded' });
+    });
+
+    it('does not move with status updates, changes of its object or of others, reports without bytes, or a raised order', async () => {
+      const agent = await stage.agent('r1');
+      const { metadata } = await stage.create('box');
+      agent.report(pulling(metadata.uid, 100));
+      await pass(270_000, async (second) => {
+        agent.report(pulling(metadata.uid, 100));
+        await stage.api.patch(sandboxResource, metadata, { type: 'merge', body: { metadata: { labels: { seen: String(second) } } } });
+        const conditions = [
+          { type: 'example.com/Seen', status: 'True', reason: 'Seen', message: String(second), lastTransitionTime: '2026-01-01T00:00:00Z' },
+        ];
+        await stage.api.patch(sandboxResource, metadata, { type: 'merge', body: { status: { conditions } } }, { subresource: 'status' });
+        if (second === 120) await stage.change('box', { env: [{ name: 'A', value: 'b' }] });
+        if (second === 150) agent.report({ ...pulling(metadata.uid, 100), order: state().order });
+      });
+      expect(state().state).toBe('Creating');
+      await pass(60_000, () => agent.report({ ...pulling(metadata.uid, 100), order: state().order }));
+      expect(state()).toMatchObject({ state: 'Error', reason: 'DeadlineExceeded' });
+    });
+  });
+
+  it('says that recovery is suspended while many runners are lost at once, believes no Node meanwhile, and takes that back by itself', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const { metadata } = await stage.create('box', { restartPolicy: 'Never' });
+    await stage.runner('r2');
+    await stage.clock.run(100);
+    agent.drop();
+    const state = () => stage.sandbox('box').status;
+    await stage.clock.run(45_000);
+    expect(state()).toMatchObject({ state: 'Started', reason: 'RunnerLost' });
+    expect(stage.eventReasons()).toEqual(expect.arrayContaining(['RecoverySuspended']));
+    const nodes = { group: '', version: 'v1', plural: 'nodes', kind: 'Node', namespaced: false };
+    await stage.api.delete(nodes, { name: 'r1' });
+    await stage.clock.run(10_000);
+    expect(state()).toMatchObject({ state: 'Started', reason: 'RunnerLost' });
+
+    const spec = newLease({ namespace: '', name: '', holder: 'r2', durationMs: 40_000, nowMs: 9 }).spec;
+    await stage.api.patch(leases, { namespace: 'berth-system', name: 'runner-r2' }, { type: 'merge', body: { spec } });
+    await stage.clock.run(1_000);
+    expect(stage.eventReasons()).toEqual(expect.arrayContaining(['RecoveryResumed']));
+    expect(state()).toMatchObject({ state: 'Stopped', reason: 'ExitLost', runnerName: 'r1', contentVersion: 1 });
+    expect(stage.sandbox('box').metadata.uid).toBe(metadata.uid);
+  });
+
+  describe('a copy that nobody claims', () => {
+    const lonely = aReport('uid-lonely', 4, { name: 'lonely', contentVersion: 2, state: CopyState.COPY_STATE_RUNNING });
+    const said = (agent: ScriptedAgent) =>
+      agent.heard.flatMap((message) =>
+        message.$case === 'unclaimed' ? [message.value.copies.map(({ uid, epoch }) => `${uid}/${epoch}`)] : [],
+      );
+
+    it('is told to its agent again and again, with an Event once, and ordered nothing', async () => {
+      const agent = await stage.agent('r1');
+      agent.inventory(lonely);
+      await stage.clock.run(6_000);
+      expect(said(agent)).toEqual([['uid-lonely/4']]);
+      expect(agent.heard.at(-1)).toMatchObject({ value: { storeId: 'store-r1', validSeconds: 180, copies: [{ kind: 1 }] } });
+      await stage.clock.run(180_000);
+      expect(said(agent).length).toBeGreaterThanOrEqual(3);
+      expect(stage.eventReasons().filter((reason) => reason === 'UnclaimedCopy')).toHaveLength(1);
+      expect(agent.orders).toEqual([]);
+    });
+
+    it('is claimed again by an object that names it', async () => {
+      const agent = await stage.agent('r1');
+      agent.inventory(lonely);
+      await stage.clock.run(6_000);
+      const { metadata } = await stage.create('lonely', { desiredState: 'Stopped' });
+      const status = {
+        ...{ state: 'Stopped', order: 1, contentVersion: 2, runnerName: 'r1', observedGeneration: 1 },
+        assignment: {
+          ...{ epoch: 4, storeID: 'store-r1', bootID: 'boot-r1', phase: 'Committed', source: { kind: 'Local' } },
+          ...{ reason: 'FirstPlacement', startTime: '2026-01-01T00:00:00Z', configHash: 'x' },
+        },
+      };
+      await stage.api.patch(sandboxResource, metadata, { type: 'merge', body: { status } }, { subresource: 'status' });
+      agent.inventory({ ...lonely, uid: metadata.uid, state: CopyState.COPY_STATE_STOPPED });
+      await stage.clock.run(6_000);
+      expect(said(agent).at(-1)).toEqual([]);
+    });
+
+    it('is not said to be unclaimed while its object can not be read', async () => {
+      const agent = await stage.agent('r1');
+      await stage.api.create(sandboxResource, {
+        apiVersion: 'berth.dev/v1alpha1',
+        kind: 'Sandbox',
+        metadata: { name: 'lonely', namespace: 'default' },
+        spec: { image: 7 },
+      } as Manifest);
+      agent.inventory(lonely);
+      await stage.clock.run(120_000);
+      expect(said(agent).flat()).toEqual([]);
+    });
+
+    it('is not said to be unclaimed while the API server does not answer for its object', async () => {
+      const agent = await stage.agent('r1');
+      const { api } = stage;
+      const get = api.get.bind(api);
+      api.get = (resource, ref) =>
+        resource.plural === 'sandboxes' ? Promise.reject(new KubeError('Unreachable', 'The API server is away.')) : get(resource, ref);
+      agent.inventory(lonely);
+      await stage.clock.run(120_000);
+      expect(said(agent)).toEqual([]);
+      api.get = get;
+      await stage.clock.run(120_000);
+      expect(said(agent)[0]).toEqual(['uid-lonely/4']);
+    });
+  });
+
   it('reads the Secrets that a sandbox names, gives them to its agent, and logs nothing of them', async () => {
     const agent = obedient(await stage.agent('r1'));
     await stage.create('box', { imagePullSecrets: [{ name: 'pull' }] });
@@ -306,6 +486,37 @@ describe('an operator', () => {
     await stage.clock.run(3_000);
     expect(stage.sandbox('box').status.state).toBe('Started');
     expect(agent.orders[0]?.credentials).toEqual([{ host: 'registry.test:5000', username: 'me', password: 'hush' }]);
+    expect(JSON.stringify([stage.lines, stage.api.objects(sandboxResource), stage.api.objects(events)])).not.toContain('hush');
+  });
+
+  it('waits for a Secret that the environment comes from, reads it at every start, and tells nothing of it', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const env = [
+      { name: 'GREETING', value: 'hello' },
+      { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 'mine', key: 'token', optional: false } } },
+    ];
+    await stage.create('box', { env });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Pending', reason: 'EnvSecretNotFound' });
+    expect(stage.statusWrites('box')).toEqual(['Pending']);
+    const secrets = { group: '', version: 'v1', plural: 'secrets', kind: 'Secret', namespaced: true };
+    const data = (value: string) => ({ data: { token: Buffer.from(value).toString('base64') } });
+    const metadata = { name: 'mine', namespace: 'default' };
+    await stage.api.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata, ...data('hush-1') });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status.state).toBe('Started');
+    await stage.api.patch(secrets, metadata, { type: 'merge', body: data('hush-2') });
+    await stage.change('box', { restartID: '1' });
+    await stage.clock.run(3_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', restartID: '1' });
+    await stage.api.delete(secrets, metadata);
+    await stage.change('box', { restartID: '2' });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Pending', reason: 'EnvSecretNotFound' });
+    const started = agent.orders.filter(({ wanted }) => wanted === Wanted.WANTED_RUNNING);
+    expect(started.map(({ config, secretEnv }) => [config?.env, secretEnv])).toEqual(
+      ['hush-1', 'hush-2'].map((value) => [[{ name: 'GREETING', value: 'hello' }], [{ name: 'TOKEN', value }]]),
+    );
     expect(JSON.stringify([stage.lines, stage.api.objects(sandboxResource), stage.api.objects(events)])).not.toContain('hush');
   });
 

@@ -2,6 +2,7 @@ import type { Runner, Sandbox } from '../crds/index.ts';
 import { createCache, type RunnableCache } from '../kube/cache.ts';
 import { createClient } from '../kube/client.ts';
 import { createElector, type ElectorOptions } from '../kube/election.ts';
+import { equalJson } from '../kube/diff.ts';
 import { createEventRecorder } from '../kube/events.ts';
 import { leases as leaseResource, parseLease, type Lease } from '../kube/lease.ts';
 import { keyOf } from '../kube/object.ts';
@@ -9,15 +10,20 @@ import type { Elector, KubeTransport } from '../kube/types.ts';
 import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
+import type { NodeView } from './assignment/fencing.ts';
 import { failpoint } from './failpoints.ts';
 import { Hub } from './hub/controller.ts';
 import type { AgentAuthenticator } from './hub/stream.ts';
 import { defaultDeadlines, type Deadlines } from './lifecycle/deadlines.ts';
-import { readRunner, readSandbox, runnerResource, sandboxResource } from './resources.ts';
+import { Relays } from './relay/controller.ts';
+import { RelayServing } from './relay/serving.server.ts';
+import type { PeerDialer } from './relay/stream.ts';
+import { nodeResource, readNode, readRunner, readSandbox, runnerResource, sandboxResource, type NodeTaints } from './resources.ts';
 import { RunnerController, RunnerLeases } from './runners/controller.ts';
 import { Claims, Fleet } from './runners/gather.ts';
 import { claimOf } from './sandboxes/claims.ts';
 import { SandboxController, countByState, sandboxIndexes } from './sandboxes/controller.ts';
+import { UnclaimedController } from './unclaimed/controller.ts';
 
 export interface OperatorOptions {
   readonly transport: KubeTransport;
@@ -33,6 +39,12 @@ export interface OperatorOptions {
   readonly identity: string;
   readonly version: string;
   readonly authenticator: AgentAuthenticator;
+  /** Checks the tokens of other operator pods. Absent: nothing is relayed for them. */
+  readonly peerAuthenticator?: AgentAuthenticator;
+  /** The other operator pods, as host:port, and how they are dialled while this one leads. Absent: there are none. */
+  readonly peers?: { readonly addresses: readonly string[]; readonly dialer: PeerDialer };
+  /** Whether every runner has a Node of its name, as where agents show node-bound tokens: then a Node that is gone or out of service tells of its machine. */
+  readonly watchesNodes?: boolean;
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
   /** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines. Default 30,000 ms. */
@@ -54,10 +66,13 @@ export const electionName = 'berth-operator';
 export class Operator {
   /** Every pod has one: agents connect to all of them. */
   readonly hub: Hub;
+  /** What other operator pods dial. */
+  readonly relay: RelayServing | undefined;
   readonly #options: OperatorOptions;
   readonly #sandboxes: RunnableCache<Sandbox>;
   readonly #runners: RunnableCache<Runner>;
   readonly #leases: RunnableCache<Lease>;
+  readonly #nodes: RunnableCache<NodeTaints> | undefined;
   readonly #liveness: RunnerLeases;
   readonly #elector: Elector;
   #term: Term | undefined;
@@ -69,6 +84,7 @@ export class Operator {
     this.#sandboxes = createCache({ ...shared, resource: sandboxResource, parse: readSandbox, indexes: sandboxIndexes });
     this.#runners = createCache({ ...shared, resource: runnerResource, parse: readRunner });
     this.#leases = createCache({ ...shared, resource: leaseResource, parse: parseLease, namespace });
+    this.#nodes = options.watchesNodes === true ? createCache({ ...shared, resource: nodeResource, parse: readNode }) : undefined;
     this.#liveness = new RunnerLeases(this.#leases, clock, (runnerName) => this.#term?.runners.leaseChanged(runnerName));
     countByState(this.#sandboxes, metrics);
     this.hub = new Hub({
@@ -79,9 +95,17 @@ export class Operator {
       operatorVersion: options.version,
       authenticator: options.authenticator,
     });
+    const { podName: operatorName, version: operatorVersion, peerAuthenticator } = options;
+    this.relay =
+      peerAuthenticator &&
+      new RelayServing({
+        ...{ hub: this.hub, authenticator: peerAuthenticator, operatorName, operatorVersion, clock },
+        log: log.child({ part: 'relay' }),
+      });
     this.#elector = createElector({
       ...shared,
       ...options.election,
+      leases: this.#leases,
       namespace,
       name: electionName,
       identity: options.identity,
@@ -92,15 +116,19 @@ export class Operator {
 
   /** Runs until the signal is aborted: hub and caches at once, the election as soon as the caches know the world. */
   async run(signal: AbortSignal): Promise<void> {
-    const caches = [this.#sandboxes, this.#runners, this.#leases];
+    const { clock, log } = this.#options;
+    const began = clock.monotonic();
+    const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
     const running = caches.map((cache) => cache.run(signal));
     try {
       await Promise.all(caches.map((cache) => cache.whenSynced(signal)));
+      log.info({ ms: Math.round(clock.monotonic() - began) }, 'Caches synced');
     } catch (error) {
       if (!signal.aborted) throw error;
     }
     if (!signal.aborted) await this.#elector.run(signal);
     this.hub.close();
+    this.relay?.close();
     await Promise.all(running);
   }
 
@@ -110,13 +138,21 @@ export class Operator {
 
   /** Why it can not work yet, in a sentence: for readiness. */
   notReady(): string | undefined {
-    const synced = this.#sandboxes.hasSynced() && this.#runners.hasSynced() && this.#leases.hasSynced();
+    const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
+    const synced = caches.every((cache) => cache.hasSynced());
     return synced ? undefined : 'the caches have not synced yet';
   }
 
   /** Why it is not alive, in a sentence: a reconcile that takes longer than `limitMs`. */
   stuck(limitMs: number): string | undefined {
-    return this.#term?.sandboxes.stuck(limitMs) ?? this.#term?.runners.stuck(limitMs);
+    return this.#term?.controllers.map((controller) => controller.stuck(limitMs)).find((reason) => reason !== undefined);
+  }
+
+  #nodeOf(name: string): NodeView {
+    if (this.#nodes === undefined) return undefined;
+    const node = this.#nodes.get(name);
+    if (node !== undefined) return { kind: 'Known', taints: node.taints };
+    return this.#nodes.isUnreadable(name) ? undefined : { kind: 'Gone' };
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
@@ -138,7 +174,13 @@ export class Operator {
       updated: (sandbox) => claims.store(keyOf(sandbox), claimOf(sandbox)),
       deleted: (sandbox) => claims.store(keyOf(sandbox), undefined),
     });
-    const fleet = new Fleet({ runners: this.#runners, facts: (name) => this.hub.facts(name), liveness: this.#liveness, claims });
+    const fleet = new Fleet({
+      runners: this.#runners,
+      facts: (name) => this.hub.facts(name),
+      liveness: this.#liveness,
+      claims,
+      nodeOf: (name) => this.#nodeOf(name),
+    });
     const events = createEventRecorder({
       transport,
       controller: 'berth.dev/operator',
@@ -149,13 +191,14 @@ export class Operator {
       metrics,
     });
     const runnerClient = createClient({ transport, resource: runnerResource, parse: readRunner, cache: this.#runners });
+    const sandboxClient = createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes });
     const isLeader = () => this.#elector.isLeader() && !signal.aborted;
     const shared = { clock, random, log, metrics, hub: this.hub, events, isLeader };
     const sandboxes = new SandboxController({
       ...shared,
       transport,
       sandboxes: this.#sandboxes,
-      sandboxClient: createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes }),
+      sandboxClient,
       runnerClient,
       fleet,
       workers: this.#options.workers,
@@ -167,21 +210,41 @@ export class Operator {
       runners: this.#runners,
       client: runnerClient,
       leases: this.#liveness,
+      fleet,
       patientUntil,
       changed: (runnerName) => sandboxes.runnerChanged(runnerName, 'Object'),
     });
+    const nodeChanged = ({ metadata }: NodeTaints) => runners.leaseChanged(metadata.name);
+    const unsubscribeNodes = this.#nodes?.subscribe({
+      added: nodeChanged,
+      updated: (node, old) => {
+        if (!equalJson(node.taints, old.taints)) nodeChanged(node);
+      },
+      deleted: nodeChanged,
+    });
+    const unclaimed = new UnclaimedController({ ...shared, sandboxes: this.#sandboxes, sandboxClient, runners: this.#runners });
+    const { peers, podName: operatorName, version: operatorVersion } = this.#options;
+    const relays =
+      peers &&
+      new Relays({
+        ...{ clock, random, hub: this.hub, runners: this.#runners, operatorName, operatorVersion },
+        peers: peers.addresses,
+        dialer: peers.dialer,
+        log: log.child({ part: 'relay' }),
+      });
     const writing = events.run(stop.signal);
-    const done = Promise.all([sandboxes.run(signal), runners.run(signal)]).then(async () => {
+    const done = Promise.all([sandboxes.run(signal), runners.run(signal), unclaimed.run(signal), relays?.run(signal)]).then(async () => {
       unsubscribe();
+      unsubscribeNodes?.();
       stop.abort();
       await writing;
     });
-    return { sandboxes, runners, done };
+    return { controllers: [sandboxes, runners, unclaimed], runners, done };
   }
 }
 
 interface Term {
-  readonly sandboxes: SandboxController;
+  readonly controllers: readonly { stuck(limitMs: number): string | undefined }[];
   readonly runners: RunnerController;
   readonly done: Promise<void>;
 }

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { BerthError } from '../../process/errors.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { Attempt, ContainerConfig, PreparedCopy, PrepareProgress } from '../copies/runtime.ts';
@@ -25,6 +24,8 @@ import { isShimGone, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
 import { type ShimGroups, type ShimPlace, shimRuntime } from './shim-groups.client.ts';
 import type { Tasks } from './tasks.client.ts';
+import type { DiskWatch } from '../disk/watch.client.ts';
+import type { LogFiles } from '../logs/files.client.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
 export interface CreatorOptions {
@@ -40,7 +41,8 @@ export interface CreatorOptions {
   readonly runtimeRoot: string;
   readonly seccomp: SeccompProfile;
   readonly hostsFile: string;
-  readonly logDirectory: string;
+  readonly logs: LogFiles;
+  readonly disk: DiskWatch;
   /** How many tasks are created at once. */
   readonly concurrentCreates: number;
 }
@@ -82,16 +84,19 @@ export class CopyCreator {
     const { images } = this.#options;
     const { image, imagePullPolicy: policy } = attempt.config;
     const request = { image, digest, policy, namespace: attempt.namespace, credentials: attempt.credentials };
-    const local = await images.ensure(request, onProgress, signal);
-    try {
-      return await this.#onImage(attempt, local, onProgress, signal);
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-      // The image's record is here and its snapshots are not.
-      images.forget(local.name);
-      const pulled = await images.ensure({ ...request, policy: policy === 'Never' ? 'Never' : 'Always' }, onProgress, signal);
-      return await this.#onImage(attempt, pulled, onProgress, signal).catch(refuseUnpacked(image));
-    }
+    return images.using(request, onProgress, signal, async (local) => {
+      try {
+        return await this.#onImage(attempt, local, onProgress, signal);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+        // The image's record is here and its snapshots are not.
+        images.forget(local.name);
+        const again = { ...request, policy: policy === 'Never' ? 'Never' : 'Always' } as const;
+        return await images.using(again, onProgress, signal, (pulled) =>
+          this.#onImage(attempt, pulled, onProgress, signal).catch(refuseUnpacked(image)),
+        );
+      }
+    });
   }
 
   async #onImage(attempt: Attempt, local: LocalImage, onProgress: OnProgress, signal: AbortSignal): Promise<PreparedCopy> {
@@ -146,9 +151,11 @@ export class CopyCreator {
     await tasks.end(id, 0, signal);
     await this.#creating.run(signal, async () => {
       const content = mounts ?? (local === undefined ? [] : await this.#prepareSnapshot(attempt, local));
-      // Where the record that is there now goes; a place that turns out to be gone is tried and left for another.
+      // Where the record goes that is there now, if it can be taken: what comes from Secrets may have changed under the same hash, and a place
+      // that turns out to be gone is left for another.
+      const isUsable = isCurrent && attempt.secretEnv.length === 0;
       let recorded: ShimPlace | undefined =
-        isCurrent && record !== undefined ? { group: labels.shimGroup, sandbox: record.sandbox } : undefined;
+        isUsable && record !== undefined ? { group: labels.shimGroup, sandbox: record.sandbox } : undefined;
       await groups.join(id, async (place) => {
         if (recorded?.group !== place.group || recorded.sandbox !== place.sandbox) {
           await this.#replaceContainer(attempt, base, content, place);
@@ -215,6 +222,7 @@ export class CopyCreator {
       configHash: config.hash,
       baseDigest: base.digest,
       requests: config.requests,
+      diskLimitBytes: config.limits.diskBytes,
       bootID,
       shimGroup: place.group,
     });
@@ -230,13 +238,15 @@ export class CopyCreator {
       extensions: keepImage(base),
     });
     await connection.call(ContainersService.create, { container });
+    this.#options.disk.limit(key, config.limits.diskBytes);
     FAILPOINT: failpoint('container.created');
   }
 
-  #spec({ key, name, config }: Attempt, base: Base, { user, home }: ResolvedUser) {
+  #spec({ key, name, config, secretEnv }: Attempt, base: Base, { user, home }: ResolvedUser) {
     const { cgroups, seccomp, hostsFile } = this.#options;
+    const env = [...config.env, ...secretEnv];
     return buildSpec({
-      ...resolveProcess(config, base.defaults, { hostname: name, home }),
+      ...resolveProcess({ ...config, env }, base.defaults, { hostname: name, home }),
       hostname: name,
       user,
       requests: config.requests,
@@ -250,9 +260,9 @@ export class CopyCreator {
   }
 
   async #createTask({ key, config }: Attempt, base: Base, mounts: readonly Mount[], onProgress: OnProgress): Promise<void> {
-    const { connection, logDirectory } = this.#options;
+    const { connection, logs } = this.#options;
     onProgress({ phase: 'CreatingTask', ...noBytes });
-    const log = `file://${join(logDirectory, `${copyID(key)}.log`)}`;
+    const log = `file://${logs.pathOf(copyID(key))}`;
     const request = CreateTaskRequest.fromPartial({
       containerId: copyID(key),
       rootfs: [...mounts],
@@ -286,7 +296,14 @@ export class CopyCreator {
 }
 
 /** Labels that are not known while a copy is made. */
-const unset = { note: { order: 0, contentVersion: 0 }, configHash: '', bootID: '', startTimeMs: 0, shimGroup: '' } as const;
+const unset = {
+  note: { order: 0, contentVersion: 0 },
+  configHash: '',
+  diskLimitBytes: 0,
+  bootID: '',
+  startTimeMs: 0,
+  shimGroup: '',
+} as const;
 
 /** A task that was not created never ran; only a broken connection leaves that open, and a shim that is gone is tried elsewhere. */
 function createError(error: unknown, config: ContainerConfig, base: Base): unknown {

@@ -44,6 +44,8 @@ export interface Attempt {
   readonly source: AttemptSource;
   readonly config: ContainerConfig;
   readonly credentials: readonly ImageCredential[];
+  /** Variables from Secrets, in addition to the configuration's: the same hash may come with other values. */
+  readonly secretEnv: readonly Variable[];
 }
 
 export type AttemptSource =
@@ -55,13 +57,19 @@ export interface ContainerConfig {
   readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
   readonly command: readonly string[];
   readonly args: readonly string[];
-  readonly env: readonly { readonly name: string; readonly value: string }[];
+  readonly env: readonly Variable[];
   readonly workingDir: string;
   readonly runAsUser?: number;
   readonly runAsGroup?: number;
   readonly requests: ResourceAmounts;
   readonly limits: ResourceAmounts;
   readonly pidsLimit: number;
+}
+
+/** An environment variable. */
+export interface Variable {
+  readonly name: string;
+  readonly value: string;
 }
 
 export interface ImageCredential {
@@ -129,7 +137,11 @@ export type RuntimeTask =
 export type RuntimeEvent =
   | { readonly kind: 'Exited'; readonly key: CopyKey; readonly exit: ExitStatus }
   | { readonly kind: 'Removed'; readonly key: CopyKey }
-  | { readonly kind: 'Resubscribed' };
+  | { readonly kind: 'Resubscribed' }
+  /** It has written more than its limit. Told again for as long as that is so. */
+  | { readonly kind: 'DiskLimitExceeded'; readonly key: CopyKey; readonly usedBytes: number; readonly limitBytes: number }
+  /** Images have come or gone by themselves. */
+  | { readonly kind: 'ImagesChanged' };
 
 /** Why a copy could not be made ready or started: certain, and nothing ran. The names are reasons of the API (crds/reasons.ts). */
 export type AttemptErrorCode = Extract<

@@ -22,6 +22,8 @@ const facts: RunnerFacts = {
   taskSlots: 4,
   connections: [{ id: '10-0-0-1-3001', isConnected: true, reason: 'Connected', message: 'agent-1-10-0-0-1-3001' }],
   copies: [],
+  unclaimed: undefined,
+  machine: undefined,
 };
 
 function setUp() {
@@ -79,30 +81,58 @@ describe('the agent publishes its Runner', () => {
     await clock.run(2_000);
     expect([writes().length - before, status()?.status.startedSandboxes]).toEqual([2, 4]);
     now.facts = { ...now.facts, connections: [{ id: '10-0-0-1-3001', isConnected: false, reason: 'ConnectionLost', message: 'gone' }] };
-    publisher.connectionsChanged();
+    publisher.conditionsChanged();
     await clock.run(0);
     expect(status()?.status.connections?.summary).toBe('0/1');
     stop.abort();
     await done;
   });
 
-  it('lists copies that no order was about, with the time when they were first seen', async () => {
+  it('lists copies that nobody claims, with the time when that was first said, and keeps them listed while nobody knows', async () => {
     const { clock, stop, now, publisher, done, status } = setUp();
     const copy = {
-      ...{ uid: 'u1', namespace: 'default', name: 'a', epoch: 1, order: 0, contentVersion: 2, state: CopyState.COPY_STATE_STOPPED },
+      ...{ uid: 'u1', namespace: 'default', name: 'a', epoch: 1, order: 3, contentVersion: 2, state: CopyState.COPY_STATE_RUNNING },
       ...{ exit: undefined, reason: '', message: '', progress: undefined, baseDigest: '', startTimeMs: 0 },
     };
-    now.facts = {
-      ...facts,
-      copies: [copy, { ...copy, uid: 'u2', order: 1 }, { ...copy, uid: 'u3', state: CopyState.COPY_STATE_PREPARED }],
-    };
+    const known = { uid: 'u1', namespace: 'default', name: 'a', epoch: 1, contentVersion: 2 };
+    now.facts = { ...facts, copies: [copy, { ...copy, uid: 'u2' }], unclaimed: [{ uid: 'u1', epoch: 1 }] };
     await clock.run(10_000);
-    now.facts = { ...now.facts, copies: [{ ...copy, state: CopyState.COPY_STATE_RUNNING }] };
+    expect(status()?.status.unclaimed).toEqual([{ ...known, state: 'Running', startTime: '2026-01-01T00:00:00Z' }]);
+    now.facts = { ...now.facts, copies: [{ ...copy, state: CopyState.COPY_STATE_STOPPED }], unclaimed: undefined };
     publisher.numbersChanged();
     await clock.run(10_000);
-    expect(status()?.status.unclaimed).toEqual([
-      { uid: 'u1', namespace: 'default', name: 'a', epoch: 1, contentVersion: 2, state: 'Running', startTime: '2026-01-01T00:00:00Z' },
+    expect(status()?.status.unclaimed).toEqual([{ ...known, state: 'Stopped', startTime: '2026-01-01T00:00:00Z' }]);
+    now.facts = { ...now.facts, unclaimed: [] };
+    publisher.numbersChanged();
+    await clock.run(10_000);
+    expect(status()?.status.unclaimed).toEqual([]);
+    stop.abort();
+    await done;
+  });
+
+  it('says what the machine is short of, beside its connections, and writes nothing while that stays', async () => {
+    const { clock, stop, now, publisher, done, writes, status } = setUp();
+    const calm = { isPressed: false, seenAt: undefined };
+    const machine = { memoryBytes: 2 ** 30, diskBytes: 50 * 2 ** 30, pids: 400 };
+    const pressures = { DiskPressure: calm, MemoryPressure: calm, PIDPressure: calm };
+    now.facts = { ...facts, machine: { ...machine, pressures } };
+    await clock.run(5_000);
+    const shown = () => status()?.status.conditions.map(({ type, status: is, reason }) => `${type}=${is} ${reason}`);
+    expect(status()?.status.usage).toEqual({ memory: '1Gi', disk: '50Gi', pids: 400 });
+    expect(shown()).toEqual([
+      'connection.berth.dev/10-0-0-1-3001=True Connected',
+      'DiskPressure=False SufficientDisk',
+      'MemoryPressure=False SufficientMemory',
+      'PIDPressure=False SufficientPIDs',
     ]);
+    const before = writes().length;
+    publisher.conditionsChanged();
+    await clock.run(10_000);
+    expect(writes().length).toBe(before);
+    now.facts = { ...facts, machine: { ...machine, pressures: { ...pressures, DiskPressure: { isPressed: true, seenAt: 1 } } } };
+    publisher.conditionsChanged();
+    await clock.run(100);
+    expect([writes().length, shown()?.[1]]).toEqual([before + 1, 'DiskPressure=True DiskAlmostFull']);
     stop.abort();
     await done;
   });

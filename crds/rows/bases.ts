@@ -28,7 +28,10 @@ export const sandboxBase = {
     imagePullSecrets: [{ name: 'registry' }],
     command: ['/bin/sh'],
     args: ['-c', 'sleep 1'],
-    env: [{ name: 'GREETING', value: 'hello' }, { name: 'PLACE' }],
+    env: [
+      { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 'token', key: 'value', optional: true } } },
+      { name: 'GREETING', value: 'hello' },
+    ],
     workingDir: '/work',
     securityContext: { runAsUser: 1000, runAsGroup: 1000 },
     resources: {
@@ -91,6 +94,7 @@ export const runnerBase = {
     unschedulable: true,
     region: 'eu-1',
     runnerClassName: 'standard',
+    fenced: false,
     maxStarted: 50,
     taskSlots: 8,
     taskSlotResources: { cpu: '200m', memory: '256Mi' },
@@ -103,6 +107,7 @@ export const runnerBase = {
     version: '0.1.0',
     capacity: amounts,
     allocated: amounts,
+    usage: { memory: '4Gi', disk: '20Gi', pids: 500 },
     startedSandboxes: 2,
     tasks: { slots: 8, used: 1, queued: 0, summary: '1/8' },
     connections: { connected: 3, known: 3, summary: '3/3' },

@@ -7,6 +7,7 @@ import { awaitingProof, contentMissing, underWay } from '../lifecycle/shared-rul
 import { timeOf } from '../lifecycle/time.ts';
 import { lacking } from './amounts.ts';
 import { chooseRunner, unavailability, type PlacementRequest } from './choose-runner.ts';
+import { describeFencing } from './fencing.ts';
 import { freeOf, type RunnerView } from './runner-view.ts';
 
 /** Where a sandbox that should run is to run, and when. Pure; rows D1–D13 and S4 of docs/assignment.md as far as built, first match wins. */
@@ -23,8 +24,10 @@ export function decideStart(situation: Situation): Outcome {
     endedByItself, // S4
     backingOff,
     credentialsMissing,
+    environmentMissing,
     firstPlacement, // D4
     runnerAway,
+    runnerFenced,
     runnerFull, // D11
     startInPlace, // D13
   ]);
@@ -111,6 +114,16 @@ function credentialsMissing({ world: { credentials }, settled: { status } }: Sit
   return { kind: 'Fail', reason: credentials.reason, message: credentials.message, retry: 'BackOff' };
 }
 
+/** Nobody says when a Secret comes: it is looked for again after this long, and up to as much again. */
+const secretsMs = 5_000;
+
+/** Every start needs the Secrets that its environment comes from: it waits for them, and goes on when they are there. */
+function environmentMissing({ world: { environment, jitter } }: Situation): Outcome | undefined {
+  if (environment.kind === 'Ready') return undefined;
+  const { reason, message } = environment;
+  return { kind: 'Wait', reason, message, lookAgainMs: secretsMs * (1 + jitter) };
+}
+
 /** D4: no content yet. */
 function firstPlacement(situation: Situation): Outcome | undefined {
   const { status } = situation.settled;
@@ -126,7 +139,18 @@ function runnerAway({ world: { runner }, settled: { status } }: Situation): Outc
   const name = status.runnerName ?? '';
   return runner?.isReady === true
     ? { kind: 'Wait', reason: 'RunnerNotConnected', message: `The runner ${name}, which has the files, is not connected to the operator.` }
-    : { kind: 'Wait', reason: 'RunnerLost', message: `The runner ${name}, which has the files, is not ready.` };
+    : {
+        kind: 'Wait',
+        reason: 'RunnerLost',
+        message: `The runner ${name}, which has the files, is lost. It is waited for: there is no current backup.`,
+      };
+}
+
+/** Nothing is started on a machine that is said to be off: what is asserted of it must stay true of whatever ran there. */
+function runnerFenced({ world: { runner } }: Situation): Outcome | undefined {
+  if (runner?.fencing === undefined) return undefined;
+  const message = `Nothing is started on the runner ${runner.name}, which has the files: ${describeFencing(runner.fencing)}.`;
+  return { kind: 'Wait', reason: 'RunnerFenced', message };
 }
 
 /** D11, as far as it stays: it does not fit where it lies. */

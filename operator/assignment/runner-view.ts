@@ -1,6 +1,7 @@
 import type { ResourceAmounts, RunnerSpec } from '../../crds/index.ts';
 import { amountsOf } from '../../crds/index.ts';
 import { add, larger, subtract } from './amounts.ts';
+import type { Fencing } from './fencing.ts';
 
 /** What the agent of a connected runner says of itself. */
 export interface AgentView {
@@ -37,6 +38,8 @@ export interface RunnerView {
   readonly spec: RunnerSpec;
   /** Its Lease is renewed, judged by this process's own clock. */
   readonly isReady: boolean;
+  /** What asserts that nothing runs on its machine; undefined: nothing does. */
+  readonly fencing: Fencing | undefined;
   /** The store and boot as last known: of the connected agent, else of the Runner's status. */
   readonly storeID: string | undefined;
   readonly bootID: string | undefined;
@@ -44,6 +47,11 @@ export interface RunnerView {
   readonly agent: AgentView | undefined;
   readonly load: Load;
   readonly failures: FailureView;
+}
+
+/** D7: its Lease has expired and no agent of it is connected. What ran there may still run. */
+export function isLost(runner: RunnerView | undefined): boolean {
+  return runner?.isReady !== true && runner?.agent === undefined;
 }
 
 /** What is set aside for task slots and never given to sandboxes. */

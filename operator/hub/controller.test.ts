@@ -21,6 +21,7 @@ const order = (number: number, uid = 'u'): Order => ({
   config: undefined,
   graceSeconds: 1,
   credentials: [],
+  secretEnv: [],
 });
 
 describe('the hub', () => {
@@ -149,7 +150,7 @@ describe('the hub', () => {
     if (when.startsWith('a second')) agent.dial(hub);
     else {
       const receiver = hub.accept(agent);
-      receiver.received({ message: { $case: 'report', value: { seq: 1, copies: [], runner: undefined } } });
+      receiver.received({ message: { $case: 'report', value: { seq: 1, copies: [], runner: undefined, tick: 1 } } });
     }
     await settle();
     say(agent);
@@ -159,7 +160,7 @@ describe('the hub', () => {
   it('knows a runner from its complete inventory on, also one in parts, and tells whom it is about', async () => {
     const agent = await connected();
     const part = (copies: ReturnType<typeof aReport>[], last: boolean) =>
-      agent.say({ $case: 'inventory', value: { seq: 7, copies, runner: last ? aRunnerReport : undefined, last } });
+      agent.say({ $case: 'inventory', value: { seq: 7, copies, runner: last ? aRunnerReport : undefined, last, tick: 1 } });
     part([aReport('a', 1)], false);
     expect(hub.facts('r1')).toMatchObject({ isConnected: true, isComplete: false, copies: new Map() });
     part([aReport('b', 2)], true);
@@ -189,7 +190,7 @@ describe('the hub', () => {
   ])('drops the stream when $when, so that the agent begins with an inventory', async ({ seq }) => {
     const agent = await connected();
     agent.inventory();
-    agent.say({ $case: 'report', value: { seq, copies: [aReport('a', 1)], runner: undefined } });
+    agent.say({ $case: 'report', value: { seq, copies: [aReport('a', 1)], runner: undefined, tick: 1 } });
     expect(agent.ended).toMatchObject({ code: 'Aborted' });
     expect(hub.facts('r1')).toMatchObject({ isConnected: false, isComplete: false });
     expect(hub.facts('r1')?.copies.size).toBe(0);
@@ -259,8 +260,10 @@ describe('the hub', () => {
   it('notices when bytes move, by its own clock', async () => {
     const agent = await connected();
     agent.inventory();
-    const progress = (bytes: number) =>
-      agent.report(aReport('a', 1, { state: CopyState.COPY_STATE_PREPARING, progress: { phase: 'Pulling', bytes, totalBytes: 100 } }));
+    const progress = (bytes: number, order = 1) =>
+      agent.report(
+        aReport('a', 1, { order, state: CopyState.COPY_STATE_PREPARING, progress: { phase: 'Pulling', bytes, totalBytes: 100 } }),
+      );
     const progressAt = () => hub.facts('r1')?.copies.get('a/1')?.progressAt;
     progress(0);
     expect(progressAt()).toBeUndefined();
@@ -270,6 +273,13 @@ describe('the hub', () => {
     clock.advance(1_000);
     progress(10);
     expect(progressAt()).toBe(1_000);
+    progress(10, 2);
+    expect(progressAt()).toBe(1_000);
+    clock.advance(1_000);
+    progress(4, 2);
+    expect(progressAt()).toBe(1_000);
+    progress(5, 2);
+    expect(progressAt()).toBe(3_000);
   });
 
   it('ends every stream when it closes, and takes on no more', async () => {

@@ -60,6 +60,23 @@ describe('a sandbox that should run', () => {
       want: { state: 'Error', reason: 'ImagePullSecretNotFound', order: 0, runnerName: undefined },
     },
     {
+      when: 'D4: a Secret that its environment comes from is missing: it waits before anything is assigned',
+      given: aWorld(aSandbox()).environment({ kind: 'Missing', reason: 'EnvSecretNotFound', message: 'There is no Secret "s".' }),
+      want: { state: 'Pending', reason: 'EnvSecretNotFound', order: 0, runnerName: undefined },
+    },
+    {
+      when: 'D13: a Secret that its environment comes from is missing: it waits with its files',
+      given: aWorld(onR1.stopped()).environment({ kind: 'Missing', reason: 'EnvSecretKeyNotFound', message: 'It has no key "k".' }),
+      want: { state: 'Pending', reason: 'EnvSecretKeyNotFound', contentVersion: 1, runnerName: 'r1' },
+    },
+    {
+      when: 'it runs, and the Secret that its environment came from is gone: it runs on',
+      given: aWorld(onR1.started())
+        .reported(aCopy('Running'))
+        .environment({ kind: 'Missing', reason: 'EnvSecretNotFound', message: 'There is no Secret "s".' }),
+      want: { state: 'Started', order: 1, contentVersion: 1 },
+    },
+    {
       when: 'D1: the runner prepares it',
       given: aWorld(onR1.creating()).reported(aCopy('Preparing')),
       want: { writes: false, state: 'Creating' },
@@ -455,6 +472,14 @@ describe('S4: the main process ended', () => {
       also: { exitCode: 255, finishTime: at(0) },
     },
     {
+      when: 'the machine was booted anew: started again soon, whatever went before',
+      given: aWorld(running.status({ transition: { startTime: at(-5_000), attempts: 7 } })).reported(
+        exit('RunnerRebooted', { exit: anExit('RunnerRebooted', { finishTimeMs: 0 }) }),
+      ),
+      want: { state: 'Stopped', reason: 'RestartBackOff' },
+      also: { exitReason: 'RunnerRebooted', transition: { startTime: at(0), attempts: 1, retryTime: at(1_000) } },
+    },
+    {
       when: 'the wait is not over',
       given: aWorld(
         onR1.ended('Error', 'RestartBackOff').status({ transition: { startTime: at(-1_000), attempts: 1, retryTime: at(500) } }),
@@ -569,6 +594,18 @@ describe('deadlines', () => {
         .reported(aCopy('Preparing', { order: 3, contentVersion: 1, bytes: 10, progressAt: 1_059_000 }))
         .later(60_000),
       want: { state: 'Error', reason: 'DeadlineExceeded', order: 4, contentVersion: 2 },
+    },
+    {
+      when: 'a deadline counts from when the state was entered, whatever else of status and spec has changed',
+      given: aWorld(
+        creating
+          .changed({ env: [{ name: 'A', value: 'b' }] })
+          .status({ message: 'Something else.', restartCount: 7, conditions: [] })
+          .metadata({ labels: { a: 'b' } }),
+      )
+        .reported(aCopy('Preparing', { bytes: 10, progressAt: 1_000_000 + 10_000 }))
+        .later(310_000),
+      want: { state: 'Error', reason: 'DeadlineExceeded' },
     },
     {
       when: 'Stopping has its grace',
@@ -747,6 +784,21 @@ describe('what else a decision says', () => {
     });
   });
 
+  it.each([
+    { when: 'the Runner of the release is gone', runners: [aRunner('r1')], want: [] },
+    { when: 'its runner has another disk', runners: [aRunner('r1'), aRunner('r2').wiped()], want: [] },
+    { when: 'its runner has another disk and is away', runners: [aRunner('r1'), aRunner('r2').wiped().notReady()], want: [] },
+    { when: 'its runner is lost', runners: [aRunner('r1'), aRunner('r2').notReady()], want: [9] },
+    { when: 'its runner is there', runners: [aRunner('r1'), aRunner('r2')], want: [9] },
+  ])('a release stays for as long as its disk may come back: $when', ({ runners, want }) => {
+    const world = aWorld(onR1.started().releasing('r2', 9))
+      .reported(aCopy('Running'))
+      .runners(...runners);
+    const { status } = decide(world.snapshot());
+    expect(status.releases.map(({ epoch }) => epoch)).toEqual(want);
+    expect(status).toMatchObject({ order: 1, state: 'Started' });
+  });
+
   it('drops a release that is proven absent, and raises nothing for it', () => {
     const world = aWorld(onR1.started().releasing('r2', 9)).reported(aCopy('Running')).absent(9);
     expect(decide(world.snapshot()).status).toMatchObject({ releases: [], order: 1, state: 'Started' });
@@ -791,12 +843,114 @@ describe('what else a decision says', () => {
     expect(events).toMatchObject([{ reason: 'Started' }]);
   });
 
-  it('does not claim to know what a silent runner does', () => {
-    const world = aWorld(onR1.started()).runners(aRunner('r1').notReady());
-    expect(decide(world.snapshot()).status.conditions.find(({ type }) => type === 'Ready')).toMatchObject({
-      status: 'Unknown',
-      reason: 'NotObserved',
+  describe('D7: the runner is lost', () => {
+    const lost = aRunner('r1').notReady();
+    const ready = (world: WorldBuilder) => decide(world.snapshot()).status.conditions.find(({ type }) => type === 'Ready');
+
+    it('nobody knows whether what was started there runs: Ready is Unknown, it is said once, and nothing else is done', () => {
+      const world = aWorld(onR1.started()).runners(lost, aRunner('r2'));
+      const { status, events } = decide(world.snapshot());
+      const message =
+        'The runner r1 is lost, so that nobody knows whether the main program runs. It is waited for: no current backup allows to start it elsewhere.';
+      expect(status).toMatchObject({ state: 'Started', reason: 'RunnerLost', runnerName: 'r1', message });
+      expect(status.order).toBe(onR1.started().obj().status.order);
+      expect(ready(world)).toMatchObject({ status: 'Unknown', reason: 'RunnerLost', message });
+      expect(events).toEqual([{ type: 'Warning', reason: 'RunnerLost', action: 'Start', note: message }]);
+      const then = aWorld(onR1.status(status)).runners(lost, aRunner('r2')).later(3_600_000);
+      expect(decide(then.snapshot()).patch).toBeUndefined();
     });
+
+    it('is said to run again when the runner is back', () => {
+      const known = onR1.started().status({ reason: 'RunnerLost' });
+      const { status, events } = decide(aWorld(known).reported(aCopy('Running')).snapshot());
+      expect(status).toMatchObject({ state: 'Started', reason: 'Started', order: known.obj().status.order });
+      expect(events).toMatchObject([{ type: 'Normal', reason: 'Started' }]);
+    });
+
+    it.each([
+      { when: 'its Lease expired and its agent is connected', runner: aRunner('r1').with({ isReady: false }) },
+      { when: 'its Lease is renewed and its agent is not connected', runner: aRunner('r1').disconnected() },
+    ])('a runner of which one sign of life is left is not lost: $when', ({ runner }) => {
+      expect(ready(aWorld(onR1.started()).runners(runner).reported(aCopy('Running')))).toMatchObject({ status: 'True' });
+    });
+
+    it.each([
+      { when: 'stopped', box: onR1.stopped(), want: 'RunnerLost' },
+      { when: 'backing off', box: onR1.ended('Error', 'ExitedWithError'), want: 'RestartBackOff' },
+    ])('$when there, it is not started elsewhere, whoever has room', ({ box, want }) => {
+      const { status } = decide(aWorld(box).runners(lost, aRunner('r2')).snapshot());
+      expect(status).toMatchObject({ reason: want, runnerName: 'r1', contentVersion: box.obj().status.contentVersion });
+    });
+
+    it('a first start that it was permitted and has not answered is left to it alone, also after the deadline', () => {
+      const world = aWorld(onR1.creating()).runners(lost, aRunner('r2'));
+      expect(step(world)).toMatchObject({ writes: false, state: 'Creating' });
+      const overdue = decide(world.later(3_700_000).snapshot());
+      expect(overdue.status).toMatchObject({ state: 'Error', reason: 'DeadlineExceeded', runnerName: 'r1', contentVersion: 1 });
+      const then = aWorld(onR1.status(overdue.status)).runners(lost, aRunner('r2')).later(7_400_000);
+      expect(decide(then.snapshot()).status).toMatchObject({ state: 'Error', runnerName: 'r1', contentVersion: 1 });
+    });
+
+    it('a first start that is proven never to have happened leaves it, with a release for what may lie there', () => {
+      const failed = onR1.order(2).creating().failed('DeadlineExceeded', { retryMs: -1 });
+      const { status } = decide(
+        aWorld(failed)
+          .runners(lost, aRunner('r2'))
+          .reported(aCopy('Stopped', { order: 2, contentVersion: 0 }))
+          .snapshot(),
+      );
+      expect(status).toMatchObject({ state: 'Creating', runnerName: 'r2', prevRunnerName: 'r1', contentVersion: 1 });
+      expect(status.releases).toMatchObject([{ runnerName: 'r1', epoch: 1 }]);
+    });
+  });
+
+  describe('a lost runner whose machine is proven to be off', () => {
+    const off = aRunner('r1').fenced();
+    const r2 = aRunner('r2');
+    it.each([
+      {
+        when: 'what was seen running has ended with it, and is started again when the machine is back',
+        given: aWorld(onR1.started()).runners(off, r2),
+        want: { state: 'Stopped', reason: 'RestartBackOff', order: 2, contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'under restartPolicy Never it stays so',
+        given: aWorld(onR1.started().spec({ restartPolicy: 'Never' })).runners(off, r2),
+        want: { state: 'Stopped', reason: 'ExitLost', order: 2, contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'what was being stopped is stopped',
+        given: aWorld(onR1.started().stopping().wantsStopped()).runners(off, r2),
+        want: { state: 'Stopped', reason: 'Stopped', order: 2, contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'what it was permitted and never seen to start stays unresolved: it may have run',
+        given: aWorld(onR1.creating()).runners(off, r2),
+        want: { state: 'Creating', order: 1, contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'what lies there waits for it, and says so',
+        given: aWorld(onR1.stopped()).runners(off, r2),
+        want: { state: 'Pending', reason: 'RunnerLost', contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'nothing is placed on it',
+        given: aWorld(aSandbox()).runners(off),
+        want: { state: 'Pending', reason: 'NoRunnerAvailable' },
+      },
+      {
+        when: 'when it is back and still said to be off, nothing is started there',
+        given: lying(aWorld(onR1.stopped()).runners(aRunner('r1').with({ fencing: 'Administrator' }), r2)),
+        want: { state: 'Pending', reason: 'RunnerFenced', contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'its agent is connected, whatever is said of it: what it reports running runs',
+        given: aWorld(onR1.started())
+          .runners(aRunner('r1').with({ fencing: 'Administrator' }))
+          .reported(aCopy('Running')),
+        want: { state: 'Started', reason: 'Started', order: 1 },
+      },
+    ])('$when', ({ given, want }) => expect(step(given)).toMatchObject(want));
   });
 
   it('tells what the log is asked to tell, of the snapshot', () => {

@@ -25,7 +25,9 @@ export const EXIT_REASON_NAMES: Readonly<Record<ExitReason, SandboxReason>> = {
   Error: 'ExitedWithError',
   OOMKilled: 'OOMKilled',
   Signaled: 'Signaled',
+  DiskLimitExceeded: 'DiskLimitExceeded',
   Lost: 'ExitLost',
+  RunnerRebooted: 'RunnerRebooted',
 };
 
 export function settle(world: SandboxSnapshot): Settled {
@@ -103,7 +105,8 @@ function isRecorded({ startTime, finishTime, exitReason }: SandboxStatus, exit: 
 
 function asExited(status: SandboxStatus, exit: ExitView | undefined, world: SandboxSnapshot): SandboxStatus {
   const ranMs = (timeOf(status.finishTime) ?? world.now.wall) - (timeOf(status.startTime) ?? world.now.wall);
-  const earlier = ranMs >= steadyRunMs ? 0 : (status.transition?.attempts ?? 0);
+  const isFresh = ranMs >= steadyRunMs || exit?.reason === 'RunnerRebooted';
+  const earlier = isFresh ? 0 : (status.transition?.attempts ?? 0);
   return {
     ...status,
     state: 'Stopped',

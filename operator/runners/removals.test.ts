@@ -26,7 +26,7 @@ function facts(copies: readonly ReturnType<typeof aReport>[], hello: Partial<Hel
   const taken = takeInventory(
     factsOf(aHello('r1', hello), undefined),
     emptyInbox,
-    { seq: 1, copies: [...copies], runner: aRunnerReport, last: true },
+    { seq: 1, copies: [...copies], runner: aRunnerReport, last: true, tick: 1 },
     0,
   );
   if (taken.kind === 'Gap') throw new Error(taken.message);

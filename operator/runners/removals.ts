@@ -77,5 +77,6 @@ function absentOrder({ uid, namespace, name, epoch, order, storeID, graceSeconds
     config: undefined,
     graceSeconds,
     credentials: [],
+    secretEnv: [],
   };
 }

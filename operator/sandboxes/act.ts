@@ -14,8 +14,8 @@ import type { SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import { noteRemoval } from '../runners/removals.client.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { claimOf } from './claims.ts';
-import type { PullCredentials } from './secrets.client.ts';
-import { wireOrder, wirePreparation } from './wire.ts';
+import type { SandboxSecrets } from './gather.ts';
+import { wireOrder, wirePreparation, type SecretPayload } from './wire.ts';
 
 export interface ActPorts {
   readonly sandboxes: Client<Sandbox>;
@@ -33,7 +33,7 @@ export interface ActPorts {
 /** What a decision was made of, beside the snapshot. */
 export interface Means {
   readonly config: CopyConfig;
-  readonly credentials: PullCredentials;
+  readonly secrets: SandboxSecrets;
 }
 
 /**
@@ -91,18 +91,27 @@ function storedStatus({ status }: Sandbox): object {
   return status.observedGeneration === undefined ? {} : status;
 }
 
-function prepare({ hub }: ActPorts, sandbox: Sandbox, { preparation }: Decision, { config, credentials }: Means): void {
-  if (preparation === undefined || credentials.kind !== 'Ready') return;
-  hub.prepare(preparation.runnerName, wirePreparation(sandbox, preparation, config, credentials.credentials));
+function prepare({ hub }: ActPorts, sandbox: Sandbox, { preparation }: Decision, { config, secrets }: Means): void {
+  if (preparation === undefined || secrets.credentials.kind !== 'Ready' || secrets.environment.kind !== 'Ready') return;
+  hub.prepare(preparation.runnerName, wirePreparation(sandbox, preparation, config, payloadOf(secrets)));
   FAILPOINT: failpoint('preparation.sent');
 }
 
-function sendOrders({ hub }: ActPorts, world: SandboxSnapshot, acknowledged: Sandbox, { config, credentials }: Means): void {
-  const known = credentials.kind === 'Ready' ? credentials.credentials : [];
+function sendOrders({ hub }: ActPorts, world: SandboxSnapshot, acknowledged: Sandbox, { config, secrets }: Means): void {
+  const payload = payloadOf(secrets);
   for (const { order, isAccepted } of outstandingOrders(world, acknowledged.status)) {
-    const message = wireOrder(acknowledged, order, config, known);
+    // What lacks its environment is not started without it: the decision to wait for it comes by itself.
+    if (order.source !== undefined && secrets.environment.kind !== 'Ready') continue;
+    const message = wireOrder(acknowledged, order, config, payload);
     if (message !== undefined) hub.send(order.runnerName, message, { isAccepted });
   }
+}
+
+function payloadOf({ credentials, environment }: SandboxSecrets): SecretPayload {
+  return {
+    credentials: credentials.kind === 'Ready' ? credentials.credentials : [],
+    secretEnv: environment.kind === 'Ready' ? environment.variables : [],
+  };
 }
 
 function learn({ fleet }: ActPorts, { sandbox, now, jitter }: SandboxSnapshot, { lesson }: Decision): void {

@@ -1,6 +1,7 @@
 import { effectiveResources, type EffectiveResources, type ResourceAmounts, type SandboxSpec } from '../../crds/index.ts';
 import type { Amounts, CopyConfig } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { sha256Hex } from '../../process/digest.ts';
+import { secretReferences } from './secret-environment.ts';
 
 /** The part of a Sandbox's spec that makes its container, with every default applied, and its hash. */
 export function copyConfigOf(spec: SandboxSpec): CopyConfig {
@@ -12,7 +13,7 @@ export function copyConfigOf(spec: SandboxSpec): CopyConfig {
     imagePullPolicy: spec.imagePullPolicy,
     command: [...(spec.command ?? [])],
     args: [...(spec.args ?? [])],
-    env: (spec.env ?? []).map(({ name, value }) => ({ name, value: value ?? '' })),
+    env: (spec.env ?? []).filter(({ valueFrom }) => valueFrom === undefined).map(({ name, value }) => ({ name, value: value ?? '' })),
     workingDir: spec.workingDir ?? '',
     ...(runAsUser !== undefined && { runAsUser }),
     ...(runAsGroup !== undefined && { runAsGroup }),
@@ -38,7 +39,7 @@ function hashOf(spec: SandboxSpec, { requests, limits }: EffectiveResources): st
     ['image', spec.image, ''],
     ['command', command, []],
     ['args', args, []],
-    ['env', env.map(({ name, value = '' }) => [name, value]), []],
+    ['env', env.filter(({ valueFrom }) => valueFrom === undefined).map(({ name, value = '' }) => [name, value]), []],
     ['workingDir', workingDir, ''],
     ['runAsUser', securityContext?.runAsUser, undefined],
     ['runAsGroup', securityContext?.runAsGroup, undefined],
@@ -49,6 +50,8 @@ function hashOf(spec: SandboxSpec, { requests, limits }: EffectiveResources): st
     ['limits.memoryBytes', limits.memoryBytes, usualLimits.memoryBytes],
     ['limits.diskBytes', limits.diskBytes, usualLimits.diskBytes],
     ['limits.pids', limits.pids, usualLimits.pids],
+    // The references and not the values: a hash that is stored may not let anybody try guesses at a secret.
+    ['env.secrets', secretReferences(spec).map(({ variable, secret, key, isOptional }) => [variable, secret, key, isOptional]), []],
   ];
   const unusual = fields.filter(([, value, usual]) => JSON.stringify(value) !== JSON.stringify(usual));
   return sha256Hex(JSON.stringify(unusual.map(([name, value]) => [name, value])));

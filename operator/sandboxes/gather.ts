@@ -4,8 +4,9 @@ import type { Clock, Random } from '../../process/clock.ts';
 import type { RunnerView } from '../assignment/runner-view.ts';
 import { copyKey, type RunnerFacts } from '../hub/facts.ts';
 import type { Deadlines } from '../lifecycle/deadlines.ts';
-import type { CredentialsView, RemainsView, SandboxSnapshot } from '../lifecycle/snapshot.ts';
+import type { CredentialsView, EnvironmentView, RemainsView, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import type { Fleet } from '../runners/gather.ts';
+import type { SecretEnvironment } from './secret-environment.ts';
 import type { PullCredentials } from './secrets.client.ts';
 
 export interface GatherSources {
@@ -19,8 +20,14 @@ export interface GatherSources {
   readonly deadlines: Deadlines;
 }
 
+/** What the Secrets that a sandbox names hold. Only ever sent to agents. */
+export interface SandboxSecrets {
+  readonly credentials: PullCredentials;
+  readonly environment: SecretEnvironment;
+}
+
 /** Reads the world once for a decision about one sandbox. */
-export function gather(sources: GatherSources, sandbox: Sandbox, configHash: string, credentials: PullCredentials): SandboxSnapshot {
+export function gather(sources: GatherSources, sandbox: Sandbox, configHash: string, secrets: SandboxSecrets): SandboxSnapshot {
   const { clock, random, fleet, facts, sentOrder, patientUntil, deadlines } = sources;
   const { metadata, status } = sandbox;
   const now = { wall: clock.now(), monotonic: clock.monotonic() };
@@ -43,7 +50,8 @@ export function gather(sources: GatherSources, sandbox: Sandbox, configHash: str
     refusal: refusalOf(sandbox, remains, facts),
     sentOrder: assignment === undefined ? 0 : sentOrder(runnerName, metadata.uid, assignment.epoch),
     remains,
-    credentials: withoutSecrets(credentials),
+    credentials: withoutCredentials(secrets.credentials),
+    environment: withoutValues(secrets.environment),
   };
   return Object.freeze(snapshot);
 }
@@ -77,6 +85,10 @@ function refusalOf({ metadata, status }: Sandbox, remains: readonly RemainsView[
 }
 
 /** A decision needs to know only whether they are there. */
-function withoutSecrets(credentials: PullCredentials): CredentialsView {
+function withoutCredentials(credentials: PullCredentials): CredentialsView {
   return credentials.kind === 'Ready' ? { kind: 'Ready' } : credentials;
+}
+
+function withoutValues(environment: SecretEnvironment): EnvironmentView {
+  return environment.kind === 'Ready' ? { kind: 'Ready' } : environment;
 }

@@ -138,7 +138,7 @@ export class Cluster implements AsyncDisposable {
     return runner;
   }
 
-  /** Adds an operator. Agents learn of it when they are started the next time (`restartAgents`). */
+  /** Adds an operator. Agents and the other operators learn of it when they are started the next time (`restartAgents`). */
   async addOperator(): Promise<Operator> {
     const operator = await this.#makeOperator();
     await operator.ensure();
@@ -212,7 +212,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   async #makeOperator(): Promise<Operator> {
-    const operator = await makeOperator(this.#foundation, `operator-${this.#operators.length + 1}`);
+    const operator = await makeOperator(this.#foundation, `operator-${this.#operators.length + 1}`, () => this.#operators);
     this.#operators.push(operator);
     return operator;
   }

@@ -78,6 +78,7 @@ export class World {
   readonly #writes: { readonly at: number; readonly what: string; readonly mayRepeat: boolean }[] = [];
   readonly #orderListeners: ((runner: string, message: OperatorMessage) => void)[] = [];
   #uids = 0;
+  #created = 0;
 
   constructor(plan: Plan, programs: Programs) {
     this.plan = plan;
@@ -101,6 +102,11 @@ export class World {
 
   get store(): ApiStore {
     return this.api.store;
+  }
+
+  /** How many sandboxes were created. */
+  get created(): number {
+    return this.#created;
   }
 
   /** Starts every program. */
@@ -231,6 +237,7 @@ export class World {
     if (sandbox === undefined) return;
     this.trace.add('api', `${type} ${sandbox.metadata.uid} v${sandbox.metadata.resourceVersion} by ${by}: ${describe(sandbox)}`);
     if (object.status !== old?.status) this.counts.statusWrites++;
+    if (type === 'ADDED') this.#created++;
     if (type === 'DELETED') {
       const machines = this.nodes.map(({ machine }) => machine);
       this.fleet.gone(sandbox, machines, (machine, copy) => {

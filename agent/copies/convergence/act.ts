@@ -148,11 +148,11 @@ export class StepActor {
   async #prepare(copy: Copy, { wish }: StepOf<'Prepare'>, signal: AbortSignal): Promise<void> {
     const { memory, runtime } = this.#host;
     const { namespace = '', name = '' } = memory.entry ?? {};
-    const [{ source, config, credentials }, key] = [wish, this.#key(copy)];
+    const [{ source, config, credentials, secretEnv }, key] = [wish, this.#key(copy)];
     copy.isRemoved = false;
     copy.activity = { kind: 'Preparing', progress: undefined };
     this.#host.tellSoon(copy, passingMs);
-    const attempt = { key, namespace, name, source, config, credentials };
+    const attempt = { key, namespace, name, source, config, credentials, secretEnv };
     const { baseDigest } = await runtime.prepare(attempt, (progress) => this.#progressed(copy, progress, signal), signal);
     const note = copy.observed?.note ?? { order: 0, contentVersion: 0 };
     copy.observed = {
@@ -203,6 +203,7 @@ export class StepActor {
     await this.#carryOut(copy, step, async () => {
       copy.askedVersion = step.contentVersion;
       copy.exitHint = undefined;
+      copy.hasOverrun = false;
       copy.activity = { kind: 'Starting' };
       this.#host.tellSoon(copy, passingMs);
       FAILPOINT: failpoint('task.starting');
@@ -230,8 +231,9 @@ export class StepActor {
   }
 
   #exited(uid: string, copy: Copy, contentVersion: number, exit: ExitStatus | undefined): void {
+    const why = copy.hasOverrun ? { ordered: false, diskLimitExceeded: true } : { ordered: true };
     const status = exit ?? { code: 255, signal: 0, oomKilled: false, finishTimeMs: this.#host.clock.now(), lost: true };
-    this.#record(copy, { kind: 'Exited', uid, epoch: copy.epoch, contentVersion, exit: { ...status, ordered: true } });
+    this.#record(copy, { kind: 'Exited', uid, epoch: copy.epoch, contentVersion, exit: { ...status, ...why } });
   }
 
   async #remove(copy: Copy): Promise<void> {

@@ -110,6 +110,7 @@ export class Convergence {
       if (admission.kind === 'Accept') copy.dropAhead();
     }
     copy.isAsked = true;
+    copy.isAbandoned = false;
     if (admission.kind !== 'Repeat') this.#wantedChanged(copy);
     if (this.#actor.busyWith === copy) this.#tellSoon(copy, passingMs);
     else this.#tell(copy);
@@ -133,6 +134,23 @@ export class Convergence {
     this.#append([preparingRecord(preparation, clock.now())]);
     this.#wantedChanged();
     return undefined;
+  }
+
+  /** A copy that runs has written more than its disk limit: its process is ended. */
+  overrun(epoch: number): void {
+    const copy = this.#memory.copy(epoch);
+    if (copy.hasOverrun || !isAlive(copy)) return;
+    copy.hasOverrun = true;
+    this.wake();
+  }
+
+  /** Exactly these epochs have been claimed by nobody for a long time. True when some are, and were not before. */
+  abandon(epochs: ReadonlySet<number>): boolean {
+    const changed = [...this.#memory.copies].filter((copy) => copy.isAbandoned !== epochs.has(copy.epoch));
+    if (changed.length === 0) return false;
+    for (const copy of changed) copy.isAbandoned = epochs.has(copy.epoch);
+    this.#wantedChanged();
+    return epochs.size > 0;
   }
 
   /** What a list of the runtime that began at `tick` has of this sandbox. Left out when an effect has been at work since. */

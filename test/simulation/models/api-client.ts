@@ -233,8 +233,7 @@ class ApiClient implements KubeTransport {
         const answer = outcome(carryOut);
         if (isLate) return;
         if (isLost) fail(random.pick([back, timeoutMs]), random.pick(['Unreachable', 'Timeout']));
-        else if (answer.ok)
-          this.#process.arrive(back, () => resolve(answer.value instanceof WatchFeed ? answer.value : copyOf(answer.value)));
+        else if (answer.ok) this.#process.arrive(back, () => resolve(answer.value));
         else this.#process.arrive(back, () => reject(answer.error));
       });
     });
@@ -305,7 +304,7 @@ class WatchFeed {
     this.#seen = options.sendInitialEvents === true ? store.version : Number(options.resourceVersion);
     if (options.sendInitialEvents === true) {
       for (const object of store.list(resource))
-        if (this.#takes({ type: 'ADDED', version: 0, object })) this.#ready.push({ type: 'ADDED', object: copyOf(object) });
+        if (this.#takes({ type: 'ADDED', version: 0, object })) this.#ready.push({ type: 'ADDED', object });
       this.#ready.push({ type: 'BOOKMARK', resourceVersion: String(this.#seen), initialEventsEnd: true });
     } else store.since(resource, this.#seen);
     const untrack = server.track(this);
@@ -371,7 +370,7 @@ class WatchFeed {
     const changes = this.#server.store.since(this.#resource, this.#seen);
     for (const change of changes) {
       this.#seen = change.version;
-      if (this.#takes(change)) this.#push({ type: change.type, object: copyOf(change.object) });
+      if (this.#takes(change)) this.#push({ type: change.type, object: change.object });
     }
   }
 
@@ -385,13 +384,11 @@ class WatchFeed {
   #bookmarkLater(): () => void {
     let timer: Timer = { cancel: () => undefined };
     const later = () => {
-      timer = this.#server.scheduler.after(60_000, () => {
-        this.#process.arrive(0, () => {
-          if (this.#ended !== undefined || this.#isPumping) return;
-          this.#seen = Math.max(this.#seen, this.#server.store.version);
-          this.#push({ type: 'BOOKMARK', resourceVersion: String(this.#seen), initialEventsEnd: false });
-        });
+      timer = this.#process.after(60_000, () => {
         later();
+        if (this.#ended !== undefined || this.#isPumping) return;
+        this.#seen = Math.max(this.#seen, this.#server.store.version);
+        this.#push({ type: 'BOOKMARK', resourceVersion: String(this.#seen), initialEventsEnd: false });
       });
     };
     later();

@@ -18,6 +18,7 @@ const restartMs = 1_000;
 /** An agent as its main.ts makes it, on the ports of the simulation. */
 export function startAgent(world: World, node: Node, process: Process, sabotage: Sabotage): void {
   const { machine } = node;
+  const { pace } = world.plan.scale;
   const runtime = new RuntimeModel(machine, process);
   const journal = node.journal.open(machine, process);
   const shared = { clock: process, random: () => process.random.next(), log: silentLogger };
@@ -39,6 +40,7 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     bootID: machine.bootID,
     capacity: machine.capacity,
     reserved: reservedOf(defaultRunnerSpec),
+    relistMs: 30_000 * pace,
     onFailed: (error) => {
       world.violations.add(
         'NoCrash',
@@ -53,6 +55,7 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     dialer: dialerOf(world, node, process, sabotage),
     token: noToken,
     copies,
+    unclaimed: (said) => copies.unclaimed(said),
   });
   const transport = world.api.clientFor(process);
   let { taskSlots } = defaultRunnerSpec;
@@ -61,8 +64,16 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     transport,
     name: machine.name,
     facts: () => {
-      const { runner, copies: all } = copies.inventory();
-      return { identity, report: runner, copies: all, taskSlots, connections: connections.states().map(publishedState) };
+      const { runner, copies: all, unclaimed } = copies.inventory();
+      return {
+        identity,
+        report: runner,
+        copies: all,
+        unclaimed,
+        machine: undefined,
+        taskSlots,
+        connections: connections.states().map(publishedState),
+      };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -76,11 +87,13 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     namespace: operatorNamespace,
     name: `runner-${machine.name}`,
     holder: machine.name,
+    durationMs: 40_000 * pace,
+    intervalMs: 10_000 * pace,
   });
   const run = () => {
     const numbersChanged = () => publisher.numbersChanged();
     copies.attach({ copyChanged: numbersChanged, runnerChanged: numbersChanged, relisted: numbersChanged });
-    connections.onChange(() => publisher.connectionsChanged());
+    connections.onChange(() => publisher.conditionsChanged());
     connections.start();
     const never = new AbortController().signal;
     void publisher.run(never);
