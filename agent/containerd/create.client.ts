@@ -151,16 +151,16 @@ export class CopyCreator {
     await tasks.end(id, 0, signal);
     await this.#creating.run(signal, async () => {
       const content = mounts ?? (local === undefined ? [] : await this.#prepareSnapshot(attempt, local));
-      const kept = { group: labels?.shimGroup ?? '', sandbox: record?.sandbox ?? '' };
+      // Where the record goes that is there now, if it can be taken: what comes from Secrets may have changed under the same hash, and a place
+      // that turns out to be gone is left for another.
+      const isUsable = isCurrent && attempt.secretEnv.length === 0;
+      let recorded: ShimPlace | undefined =
+        isUsable && record !== undefined ? { group: labels.shimGroup, sandbox: record.sandbox } : undefined;
       await groups.join(id, async (place) => {
-        // What comes from Secrets may have changed under the same hash.
-        const reuse =
-          isCurrent &&
-          attempt.secretEnv.length === 0 &&
-          record !== undefined &&
-          kept.group === place.group &&
-          kept.sandbox === place.sandbox;
-        if (!reuse) await this.#replaceContainer(attempt, base, content, place);
+        if (recorded?.group !== place.group || recorded.sandbox !== place.sandbox) {
+          await this.#replaceContainer(attempt, base, content, place);
+          recorded = place;
+        }
         signal.throwIfAborted();
         await this.#createTask(attempt, base, content, onProgress);
       });
