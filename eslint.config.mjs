@@ -48,7 +48,7 @@ const shellFile = String.raw`(^|/)(gather|act|controller|main|[^/]+\.(client|ser
  */
 const pure = {
   packages: ['zod'],
-  process: ['address', 'errors', 'backoff', 'digest', 'config', 'log'],
+  process: ['address', 'errors', 'backoff', 'digest', 'config', 'log', 'failpoints'],
   kube: ['conditions', 'diff', 'object', 'time'],
 };
 const notPure = (regex, message, more = {}) => ({ regex, message, allowTypeImports: true, ...more });
