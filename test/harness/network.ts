@@ -89,8 +89,7 @@ export class Network {
   }
 
   async #nft(enter: readonly string[], command: string): Promise<void> {
-    const { nft } = this.#options.tools;
-    const [program, ...rest] = [...enter, nft, command];
-    await run(program ?? nft, rest);
+    const [program, ...rest] = [...enter, this.#options.tools.nft, command];
+    await run(program, rest);
   }
 }
