@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { v4 as uuid } from 'uuid';
 import { bytes } from '../crds/index.ts';
+import { setAsideForTasks } from '../crds/resources.ts';
 import { loadConnection } from '../kube/config.ts';
 import { createLeaseKeeper } from '../kube/lease-keeper.ts';
 import type { LeaseKeeper } from '../kube/lease-keeper.ts';
@@ -34,7 +35,7 @@ import { FileJournal } from './journal/file.client.ts';
 import { lockDirectory } from './journal/lock.client.ts';
 import { bootID, limitProcesses, machineCapacity } from './runner/machine.client.ts';
 import { RunnerPublisher } from './runner/controller.ts';
-import { defaultRunnerSpec, publishedState, reservedOf } from './runner/own-runner.ts';
+import { defaultRunnerSpec, publishedState } from './runner/own-runner.ts';
 import { agentSettings } from './settings.ts';
 import type { AgentSettings } from './settings.ts';
 import { VERSION } from './version.ts';
@@ -82,7 +83,7 @@ async function start(ground: Ground): Promise<void> {
     storeID: identity.storeID,
     bootID: identity.bootID,
     capacity: await machineCapacity(settings),
-    reserved: reservedOf(defaultRunnerSpec),
+    reserved: setAsideForTasks(defaultRunnerSpec),
     onFailed: (err) => {
       log.error({ err }, 'The copies can not go on');
       void shutdown.begin('the copies can not go on', 1);
@@ -148,7 +149,7 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
-      copies.setReserved(reservedOf(spec));
+      copies.setReserved(setAsideForTasks(spec));
       publisher.numbersChanged();
     },
   });

@@ -3,7 +3,8 @@ import type { Dialer } from '../../../agent/connections/stream.ts';
 import { noToken } from '../../../agent/connections/token.client.ts';
 import { CopyController } from '../../../agent/copies/controller.ts';
 import { RunnerPublisher } from '../../../agent/runner/controller.ts';
-import { defaultRunnerSpec, publishedState, reservedOf } from '../../../agent/runner/own-runner.ts';
+import { defaultRunnerSpec, publishedState } from '../../../agent/runner/own-runner.ts';
+import { setAsideForTasks } from '../../../crds/resources.ts';
 import { createLeaseKeeper } from '../../../kube/lease-keeper.ts';
 import { silentLogger } from '../../../process/log.ts';
 import type { Process } from '../engine/process.ts';
@@ -38,7 +39,7 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     storeID,
     bootID: machine.bootID,
     capacity: machine.capacity,
-    reserved: reservedOf(defaultRunnerSpec),
+    reserved: setAsideForTasks(defaultRunnerSpec),
     onFailed: (error) => {
       world.violations.add(
         'NoCrash',
@@ -66,7 +67,7 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
-      copies.setReserved(reservedOf(spec));
+      copies.setReserved(setAsideForTasks(spec));
       publisher.numbersChanged();
     },
   });
