@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics, type Counter, type Gauge, type Metrics } from '../../process/metrics.ts';
-import { connectedLine } from '../log-lines.ts';
+import { stableLines } from '../../process/stable-log-lines.ts';
 import {
   copyKey,
   disconnected,
@@ -272,7 +272,7 @@ class Session implements StreamReceiver {
     this.#expireWith(authentication.identity);
     this.stream.send({ message: { $case: 'welcome', value: handshake.welcome } });
     const { runnerName, storeId: storeID, incarnation } = hello;
-    this.#options.log.info({ runner: runnerName, storeID, incarnation }, connectedLine(hello.instanceId));
+    this.#options.log.info({ runner: runnerName, storeID, incarnation }, stableLines.agentConnected(hello.instanceId));
   }
 
   #read(message: AgentMessage['message'], { runnerName }: Hello): void {
