@@ -41,7 +41,7 @@ const testZones = zonesOf(Object.fromEntries(Object.entries(imports).map(([folde
 
 /** The shells: the only files of agent/ and operator/ that may have a clock, I/O or state. */
 const shells = ['gather', 'act', 'controller', 'main', '*.client', '*.server'];
-const shellFile = String.raw`(^|/)(gather|act|controller|main|[^/]+\.(client|server))\.ts$`;
+const shellFile = `(^|/)(${shells.map((name) => name.replace('*.', '[^/]+\\.')).join('|')})\\.ts$`;
 /**
  * What a pure file may import of the packages and of the folders that have I/O. The lists say what is allowed, because whatever is added later
  * has to be thought about; types may come from anywhere that the folder may import.

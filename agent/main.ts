@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { v4 as uuid } from 'uuid';
 import { bytes } from '../crds/index.ts';
+import { setAsideForTasks } from '../crds/resources.ts';
 import { loadConnection } from '../kube/config.ts';
 import { createLeaseKeeper } from '../kube/lease-keeper.ts';
 import type { LeaseKeeper } from '../kube/lease-keeper.ts';
@@ -37,7 +38,7 @@ import { lockDirectory } from './journal/lock.client.ts';
 import { bootID, limitProcesses, machineCapacity } from './runner/machine.client.ts';
 import { MachineWatch } from './runner/machine-watch.client.ts';
 import { RunnerPublisher } from './runner/controller.ts';
-import { defaultRunnerSpec, publishedState, reservedOf } from './runner/own-runner.ts';
+import { defaultRunnerSpec, publishedState } from './runner/own-runner.ts';
 import { agentSettings } from './settings.ts';
 import type { AgentSettings } from './settings.ts';
 
@@ -85,7 +86,7 @@ async function start(ground: Ground): Promise<void> {
     bootID: identity.bootID,
     unclaimedMs: settings.unclaimedAfterSeconds * 1000,
     capacity: await machineCapacity(settings),
-    reserved: reservedOf(defaultRunnerSpec),
+    reserved: setAsideForTasks(defaultRunnerSpec),
     onFailed: (err) => {
       log.error({ err }, 'The copies can not go on');
       void shutdown.begin('the copies can not go on', 1);
@@ -157,7 +158,7 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
-      copies.setReserved(reservedOf(spec));
+      copies.setReserved(setAsideForTasks(spec));
       publisher.numbersChanged();
     },
   });

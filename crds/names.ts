@@ -37,7 +37,6 @@ export const SANDBOX_FINALIZER = 'berth.dev/sandbox';
 
 /** What a user can ask for. Deleting the object destroys the sandbox. */
 export const DESIRED_STATES = ['Started', 'Stopped', 'Archived'] as const;
-export type DesiredState = (typeof DESIRED_STATES)[number];
 
 /** What was observed of a sandbox. A cold start is Creating → Started. */
 export const SANDBOX_STATES = [
@@ -64,29 +63,21 @@ export const TRANSITIONAL_STATES = [
   'Archiving',
   'Deleting',
 ] as const satisfies readonly SandboxState[];
-export type TransitionalState = (typeof TRANSITIONAL_STATES)[number];
 
 export const IMAGE_PULL_POLICIES = ['Always', 'IfNotPresent', 'Never'] as const;
-export type ImagePullPolicy = (typeof IMAGE_PULL_POLICIES)[number];
 
 export const RESTART_POLICIES = ['Always', 'OnFailure', 'Never'] as const;
-export type RestartPolicy = (typeof RESTART_POLICIES)[number];
 
 export const BACKUP_POLICIES = ['OnStop', 'Interval', 'Manual', 'Never'] as const;
-export type BackupPolicy = (typeof BACKUP_POLICIES)[number];
 
 export const RECLAIM_POLICIES = ['Delete', 'Retain'] as const;
-export type ReclaimPolicy = (typeof RECLAIM_POLICIES)[number];
 
 export const RECOVERY_POLICIES = ['Wait', 'RestoreLastBackup'] as const;
-export type RecoveryPolicy = (typeof RECOVERY_POLICIES)[number];
 
 export const DRAIN_STARTED_POLICIES = ['Wait', 'Stop'] as const;
-export type DrainStartedPolicy = (typeof DRAIN_STARTED_POLICIES)[number];
 
 /** How far an assignment has gone. Until Committed the target may be given up; afterwards only a proof leaves it. */
 export const ASSIGNMENT_PHASES = ['Prepared', 'Committed'] as const;
-export type AssignmentPhase = (typeof ASSIGNMENT_PHASES)[number];
 
 /** Where the content of a copy comes from: the base image, what already lies on the runner, or a backup. */
 export const SOURCE_KINDS = ['Image', 'Local', 'Backup'] as const;
@@ -97,23 +88,17 @@ export const EXIT_REASONS = ['Completed', 'Error', 'OOMKilled', 'DiskLimitExceed
 export type ExitReason = (typeof EXIT_REASONS)[number];
 
 export const TAKEN_WHILE = ['Stopped', 'Paused'] as const;
-export type TakenWhile = (typeof TAKEN_WHILE)[number];
 
 export const BACKUP_OPERATION_KINDS = ['Backup', 'Verify', 'Delete'] as const;
-export type BackupOperationKind = (typeof BACKUP_OPERATION_KINDS)[number];
 
 export const BACKUP_OPERATION_STATES = ['Pending', 'Running', 'Succeeded', 'Failed'] as const;
-export type BackupOperationState = (typeof BACKUP_OPERATION_STATES)[number];
 
 export const CONDITION_STATUSES = ['True', 'False', 'Unknown'] as const;
-export type ConditionStatus = (typeof CONDITION_STATUSES)[number];
 
 export const SANDBOX_CONDITIONS = ['Ready', 'Assigned', 'BackedUp'] as const;
-export type SandboxConditionType = (typeof SANDBOX_CONDITIONS)[number];
 
 /** The Runner conditions that the operator writes. The agent writes one `connection.berth.dev/<address>` per operator pod. */
 export const RUNNER_CONDITIONS = ['Ready', 'Schedulable'] as const;
-export type RunnerConditionType = (typeof RUNNER_CONDITIONS)[number];
 /** Written by the agent, as kubelets write them on Nodes. */
 export const PRESSURE_CONDITIONS = ['DiskPressure', 'MemoryPressure', 'PIDPressure'] as const;
 export type PressureConditionType = (typeof PRESSURE_CONDITIONS)[number];

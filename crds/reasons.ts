@@ -5,20 +5,25 @@ export interface ReasonText {
   readonly means: string;
   /** What a user or administrator can do; absent when there is nothing to do. */
   readonly todo?: string;
+  /** Nothing writes it yet: it belongs to something that is not built. */
+  readonly later?: true;
 }
 
 /** Why a runner was chosen, kept or left: the outcomes of docs/assignment.md. */
 export const ASSIGNMENT_REASON_TEXTS = {
   FirstPlacement: { means: 'The sandbox has no content yet and was placed on a runner that fits best.' },
-  RestoreRequested: { means: 'A restore was requested by spec.restore.' },
-  RunnerUnschedulable: { means: 'The runner is cordoned, and a current backup allowed to move.' },
-  RunnerDraining: { means: 'The runner is being drained, and a current backup allowed to move.' },
+  RestoreRequested: { means: 'A restore was requested by spec.restore.', later: true },
+  RunnerUnschedulable: { means: 'The runner is cordoned, and a current backup allowed to move.', later: true },
+  RunnerDraining: { means: 'The runner is being drained, and a current backup allowed to move.', later: true },
   RunnerLost: {
     means: 'The Lease of the runner has expired and its agent is not connected. Whether the sandbox runs there is not known.',
     todo: 'Bring the runner back. What ran there goes on, and what was to be started is started.',
   },
-  RunnerUnfit: { means: 'The runner has no room, keeps failing or no longer matches the placement, and a current backup allowed to move.' },
-  LoadBalanced: { means: 'The runner had more started sandboxes than its maxStarted, and another had fewer.' },
+  RunnerUnfit: {
+    means: 'The runner has no room, keeps failing or no longer matches the placement, and a current backup allowed to move.',
+    later: true,
+  },
+  LoadBalanced: { means: 'The runner had more started sandboxes than its maxStarted, and another had fewer.', later: true },
   NoRunnerAvailable: {
     means: 'No runner can take the sandbox now. The message counts why not.',
     todo: 'Add or uncordon a runner, lower the requests, or widen spec.placement. It is tried again by itself.',
@@ -39,15 +44,20 @@ export const ASSIGNMENT_REASON_TEXTS = {
   PlacementNotMet: {
     means: 'The sandbox was started in place on a runner that spec.placement no longer matches.',
     todo: 'Nothing, or change spec.placement.',
+    later: true,
   },
-  DrainNoTarget: { means: 'The runner is being drained and no other can take the sandbox.', todo: 'Add a runner.' },
-  DrainBlocked: { means: 'The runner is being drained, but the sandbox has no current backup and may not be backed up.' },
-  NoCurrentBackup: { means: 'The sandbox has no runner and no current backup.', todo: 'Start from an older backup with spec.restore.' },
+  DrainNoTarget: { means: 'The runner is being drained and no other can take the sandbox.', todo: 'Add a runner.', later: true },
+  DrainBlocked: { means: 'The runner is being drained, but the sandbox has no current backup and may not be backed up.', later: true },
+  NoCurrentBackup: {
+    means: 'The sandbox has no runner and no current backup.',
+    todo: 'Start from an older backup with spec.restore.',
+    later: true,
+  },
   ContentMissing: {
     means: 'The copy that should lie on the runner is not there, and there is no current backup. It is never replaced by the image.',
     todo: 'Bring back the disk of the runner, or delete the Sandbox and create it again.',
   },
-  BackupUnverified: { means: 'The backup could not be verified in the registry, so that the sandbox was not moved.' },
+  BackupUnverified: { means: 'The backup could not be verified in the registry, so that the sandbox was not moved.', later: true },
   RegistryUnavailable: { means: 'The registry does not answer.', todo: 'It is tried again by itself.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 
@@ -69,7 +79,7 @@ export const LIFECYCLE_REASON_TEXTS = {
     means:
       'A copy was not removed in time, mostly because its runner is away. It is noted in the Runner and removed as soon as that can be done.',
   },
-  Released: { means: 'A copy that is not needed any more was removed from its runner.' },
+  Released: { means: 'A copy that is not needed any more was removed from its runner.', later: true },
   Completed: { means: 'The main program ended with exit code 0.' },
   ExitedWithError: { means: 'The main program ended with another exit code than 0.', todo: 'Look at what the program printed.' },
   OOMKilled: {
@@ -150,7 +160,7 @@ export const RUNNER_REASON_TEXTS = {
   LeaseMissing: { means: 'The agent has not taken its Lease yet.' },
   Schedulable: { means: 'Sandboxes can be placed on the runner.' },
   Cordoned: { means: 'spec.unschedulable is true.', todo: 'Set it to false to place sandboxes again.' },
-  Draining: { means: 'The runner is being drained.' },
+  Draining: { means: 'The runner is being drained.', later: true },
   Fenced: { means: 'The machine of the runner is said to be off: by spec.fenced, by its Node, or because the Node is gone.' },
   RecoverySuspended: {
     means: 'Too many runners were lost at once to believe that their machines are off because their Nodes say so.',
@@ -188,8 +198,8 @@ export const RUNNER_REASON_TEXTS = {
 
 /** Reasons of the condition BackedUp. */
 export const BACKUP_REASON_TEXTS = {
-  BackupCurrent: { means: 'A verified backup holds the content as it is.' },
-  BackupOutdated: { means: 'The content may have changed since the newest backup.' },
+  BackupCurrent: { means: 'A verified backup holds the content as it is.', later: true },
+  BackupOutdated: { means: 'The content may have changed since the newest backup.', later: true },
   NoBackup: { means: 'There is no backup.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 

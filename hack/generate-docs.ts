@@ -1,8 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { agentSettings } from '../agent/settings.ts';
+import { operatorSettings } from '../operator/settings.ts';
+import { errorReference, metricReference } from './code-reference.ts';
 import { definitions, schemaOf } from './crds/definitions.ts';
 import { kindReference } from './crds/kind-reference.ts';
 import { reasonReference, withFailures } from './crds/reason-reference.ts';
+import { settingsReference } from './settings-reference.ts';
 
 /** The reference documentation: path relative to the repository → content. */
 export async function generate(): Promise<Map<string, string>> {
@@ -10,5 +14,12 @@ export async function generate(): Promise<Map<string, string>> {
     (definition) => [`docs/reference/${definition.names.singular}.md`, kindReference(definition, schemaOf(definition))] as const,
   );
   const guide = withFailures(await readFile(join(import.meta.dirname, '..', 'docs', 'guide.md'), 'utf8'));
-  return new Map([...kinds, ['docs/reference/reasons.md', reasonReference()], ['docs/guide.md', guide]]);
+  return new Map([
+    ...kinds,
+    ['docs/reference/reasons.md', reasonReference()],
+    ['docs/reference/settings.md', settingsReference({ operator: operatorSettings, agent: agentSettings })],
+    ['docs/reference/metrics.md', metricReference()],
+    ['docs/reference/errors.md', errorReference()],
+    ['docs/guide.md', guide],
+  ]);
 }

@@ -10,6 +10,7 @@ import { commandLine, killAll, processesInSession, type ProcessRef } from '../te
 import { holdsSecret } from '../test/harness/secret-marker.ts';
 import { remainsOf, sweep } from '../test/harness/sweep.ts';
 import { main } from './fail.ts';
+import { local } from './local/instance.ts';
 import { seconds } from './progress.ts';
 import { table } from './table.ts';
 
@@ -56,6 +57,8 @@ await main(async () => {
   const rows = results.map(({ name, result, ms }) => [name, result, result === 'not run' ? '' : seconds(ms)]);
   const total = results.reduce((sum, { ms }) => sum + ms, 0);
   console.log(`\n${table(['PART', 'RESULT', 'TIME'], [...rows, ['total', '', seconds(total)]])}\n`);
+  if (before.includes(local.instance))
+    console.log('Left out: the tests of "make up", because a local Berth is up on this machine ("make down" removes it).\n');
   const failed = results.find(({ result }) => result === 'failed');
   if (failed !== undefined) throw new BerthError('TestsFailed', `"${failed.name}" failed: ${failed.why ?? ''}`);
 });

@@ -8,10 +8,6 @@ export function findCondition(conditions: readonly Condition[] | undefined, type
   return conditions?.find((condition) => condition.type === type);
 }
 
-export function isConditionTrue(conditions: readonly Condition[] | undefined, type: string): boolean {
-  return findCondition(conditions, type)?.status === 'True';
-}
-
 /**
  * The conditions with this one set, in their order; a new one comes last. `lastTransitionTime` becomes `nowMs` only when the status
  * changes. Returns the argument itself when nothing changes.
@@ -21,16 +17,6 @@ export function setCondition(conditions: readonly Condition[], state: ConditionS
   if (old === undefined) return [...conditions, { ...state, lastTransitionTime: timestamp(nowMs) }];
   const next = { ...state, lastTransitionTime: old.status === state.status ? old.lastTransitionTime : timestamp(nowMs) };
   return sameCondition(old, next) ? conditions : conditions.map((condition) => (condition === old ? next : condition));
-}
-
-/** The conditions without those of this type. Returns the argument itself when there is none. */
-export function removeCondition(conditions: readonly Condition[], type: string): readonly Condition[] {
-  return findCondition(conditions, type) === undefined ? conditions : conditions.filter((condition) => condition.type !== type);
-}
-
-/** True when both say the same, whatever their order. */
-export function sameConditions(a: readonly Condition[], b: readonly Condition[]): boolean {
-  return a.length === b.length && a.every((condition) => sameCondition(condition, findCondition(b, condition.type)));
 }
 
 function sameCondition(a: Condition, b: Condition | undefined): boolean {

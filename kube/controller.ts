@@ -43,19 +43,71 @@ type Outcome = 'success' | 'requeue_after' | 'conflict' | 'error';
 
 /** Runs `reconcile` for each key of the queue: never twice at once for a key, again with back-off when it rejects. */
 export function createController(options: ControllerOptions): Controller {
-  const { name, queue, reconcile, workers = 8, clock, log } = options;
-  const count = countersOf(options.metrics ?? noMetrics, name);
-  const running = new Map<string, number>();
-  let started = 0;
+  return new QueueController(options);
+}
 
-  const settle = (key: string, result: ReconcileResult | undefined): Outcome => {
+class QueueController implements Controller {
+  readonly #options: ControllerOptions;
+  readonly #count: ReturnType<typeof countersOf>;
+  /** When each reconcile under way began. */
+  readonly #running = new Map<string, number>();
+  #started = 0;
+
+  constructor(options: ControllerOptions) {
+    this.#options = options;
+    this.#count = countersOf(options.metrics ?? noMetrics, options.name);
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { queue, workers = 8 } = this.#options;
+    const stop = () => void queue.shutdown();
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+    await Promise.all(Array.from({ length: workers }, () => this.#work(signal)));
+    signal.removeEventListener('abort', stop);
+  }
+
+  stuck(limitMs: number): string | undefined {
+    for (const [key, since] of this.#running) {
+      const ms = this.#options.clock.monotonic() - since;
+      if (ms > limitMs) return `${this.#options.name}: the reconcile of ${key} has not ended for ${Math.round(ms / 1000)} s`;
+    }
+    return undefined;
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
+    const { queue } = this.#options;
+    for (let key = await queue.next(); key !== undefined; key = await queue.next()) await this.#reconcile(key, signal);
+  }
+
+  async #reconcile(key: string, signal: AbortSignal): Promise<void> {
+    const { name, queue, reconcile, clock, log } = this.#options;
+    const began = clock.monotonic();
+    const context = { log: log.child({ controller: name, key, reconcile: ++this.#started }), signal };
+    this.#running.set(key, began);
+    this.#count.active(this.#running.size);
+    let outcome: Outcome;
+    try {
+      outcome = this.#settle(key, await reconcile(key, context));
+    } catch (err) {
+      outcome = this.#fail(key, err, context);
+    }
+    this.#running.delete(key);
+    this.#count.active(this.#running.size);
+    this.#count.done(outcome, (clock.monotonic() - began) / 1000);
+    queue.done(key);
+  }
+
+  #settle(key: string, result: ReconcileResult | undefined): Outcome {
+    const { queue } = this.#options;
     queue.forget(key);
     if (result?.requeueAfterMs === undefined) return 'success';
     queue.addAfter(key, Math.max(1, result.requeueAfterMs));
     return 'requeue_after';
-  };
+  }
 
-  const fail = (key: string, err: unknown, context: ReconcileContext): Outcome => {
+  #fail(key: string, err: unknown, context: ReconcileContext): Outcome {
+    const { queue } = this.#options;
     queue.addRateLimited(key);
     if (isKubeError(err, 'Conflict')) {
       context.log.debug({ reason: err.message }, 'Object changed meanwhile, reconciling again');
@@ -64,45 +116,7 @@ export function createController(options: ControllerOptions): Controller {
     if (context.signal.aborted) context.log.debug({ err }, 'Reconcile ended by shutdown');
     else context.log.error({ err, retries: queue.retries(key) }, 'Reconcile failed');
     return 'error';
-  };
-
-  const work = async (key: string, signal: AbortSignal) => {
-    const began = clock.monotonic();
-    const context = { log: log.child({ controller: name, key, reconcile: ++started }), signal };
-    running.set(key, began);
-    count.active(running.size);
-    let outcome: Outcome;
-    try {
-      outcome = settle(key, await reconcile(key, context));
-    } catch (err) {
-      outcome = fail(key, err, context);
-    }
-    running.delete(key);
-    count.active(running.size);
-    count.done(outcome, (clock.monotonic() - began) / 1000);
-    queue.done(key);
-  };
-
-  const worker = async (signal: AbortSignal) => {
-    for (let key = await queue.next(); key !== undefined; key = await queue.next()) await work(key, signal);
-  };
-
-  return {
-    run: async (signal) => {
-      const stop = () => void queue.shutdown();
-      if (signal.aborted) stop();
-      signal.addEventListener('abort', stop, { once: true });
-      await Promise.all(Array.from({ length: workers }, () => worker(signal)));
-      signal.removeEventListener('abort', stop);
-    },
-    stuck: (limitMs) => {
-      for (const [key, since] of running) {
-        const ms = clock.monotonic() - since;
-        if (ms > limitMs) return `${name}: the reconcile of ${key} has not ended for ${Math.round(ms / 1000)} s`;
-      }
-      return undefined;
-    },
-  };
+  }
 }
 
 function countersOf(metrics: Metrics, controller: string) {

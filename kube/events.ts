@@ -70,9 +70,6 @@ export function createEventRecorder(options: EventRecorderOptions): RunnableEven
   return new Recorder(options);
 }
 
-/** Records nothing: for tests. */
-export const noEvents: EventRecorder = { record: () => undefined };
-
 class Recorder implements RunnableEventRecorder {
   readonly #options: EventRecorderOptions;
   readonly #clock: Clock;

@@ -9,12 +9,6 @@ export function keyOfRef(ref: ObjectRef): ObjectKey {
   return ref.namespace === undefined || ref.namespace === '' ? ref.name : `${ref.namespace}/${ref.name}`;
 }
 
-/** The opposite of `keyOf`. */
-export function refOf(key: ObjectKey): ObjectRef {
-  const slash = key.indexOf('/');
-  return slash < 0 ? { name: key } : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
-}
-
 /** True for an object that a write has just finished off: the answer to removing the last finalizer of a deleting object. */
 export function isGone(metadata: ObjectMeta): boolean {
   return (

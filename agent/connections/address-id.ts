@@ -1,4 +1,3 @@
-import { CONNECTION_CONDITION_PREFIX } from '../../crds/index.ts';
 import { isLoopback, parseAddress } from '../../process/address.ts';
 import { sha256Hex } from '../../process/digest.ts';
 import { BerthError } from '../../process/errors.ts';
@@ -26,11 +25,6 @@ export function addressToID(address: string): string {
 /** The agent as one operator pod sees it. */
 export function instanceIDOf(agentID: string, address: string): string {
   return `${agentID}-${addressToID(address)}`;
-}
-
-/** The type of the Runner's condition about the connection to the address. */
-export function conditionTypeOf(address: string): string {
-  return `${CONNECTION_CONDITION_PREFIX}${addressToID(address)}`;
 }
 
 /**

@@ -3,11 +3,11 @@ import type { Clock, Random, Timer } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics } from '../../process/metrics.ts';
 import type { Counter, Gauge, Metrics } from '../../process/metrics.ts';
+import { stableLines } from '../../process/stable-log-lines.ts';
 import type { CopyController } from '../copies/controller.ts';
 import type { Unclaimed } from '../proto/gen/berth/agent/v1/agent.ts';
 import { instanceIDOf } from './address-id.ts';
 import type { AgentIdentity } from './handshake.ts';
-import { baseIDLine, connectedLine, connectingLine, managingLine } from './seed-lines.ts';
 import { Session } from './session.client.ts';
 import type { Dialer, StreamEnd } from './stream.ts';
 import type { TokenSource } from './token.client.ts';
@@ -63,7 +63,7 @@ export class Connections {
 
   /** Dials every operator and stays connected until `stop`. */
   start(): void {
-    this.#options.log.info({}, baseIDLine(this.#options.identity.agentID));
+    this.#options.log.info({}, stableLines.agentStarted(this.#options.identity.agentID));
     this.use(this.#options.addresses);
   }
 
@@ -115,7 +115,7 @@ export class Connections {
     const addresses = states.map(({ address }) => address);
     if (this.#managed !== addresses.join() && states.every(({ status }) => status !== 'Connecting')) {
       this.#managed = addresses.join();
-      this.#options.log.info({}, managingLine(addresses));
+      this.#options.log.info({}, stableLines.managingConnections(addresses));
     }
     for (const listener of this.#listeners) listener();
   }
@@ -158,7 +158,7 @@ class Connection {
   dial(): void {
     const { identity, dialer, copies, clock, token, log } = this.#options;
     const address = this.#address;
-    if (this.#state.status === 'Connecting') log.info({}, connectingLine(address));
+    if (this.#state.status === 'Connecting') log.info({}, stableLines.connecting(address));
     this.#connectedAt = undefined;
     this.#session = new Session({
       ...{ address, identity, dialer, copies, clock },
@@ -166,7 +166,7 @@ class Connection {
       owner: {
         welcomed: ({ operatorName, operatorVersion }) => {
           this.#connectedAt = clock.monotonic();
-          log.info({ operatorName, operatorVersion, instanceID: this.#state.instanceID }, connectedLine(address));
+          log.info({ operatorName, operatorVersion, instanceID: this.#state.instanceID }, stableLines.connected(address));
           this.#become('Connected', `Connected to operator ${operatorName}.`);
         },
         peers: (addresses) => this.#owner.peers(addresses),

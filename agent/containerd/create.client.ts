@@ -28,6 +28,7 @@ import type { DiskWatch } from '../disk/watch.client.ts';
 import type { LogFiles } from '../logs/files.client.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
+/** Paths are absolute. */
 export interface CreatorOptions {
   readonly connection: ContainerdConnection;
   readonly images: Images;
@@ -38,6 +39,7 @@ export interface CreatorOptions {
   readonly bootID: string;
   readonly snapshotter: string;
   readonly runtime: OciRuntime;
+  /** Where the OCI runtime keeps its state: on a tmpfs. */
   readonly runtimeRoot: string;
   readonly seccomp: SeccompProfile;
   readonly hostsFile: string;
@@ -68,6 +70,7 @@ export class CopyCreator {
     this.#creating = new Semaphore(options.concurrentCreates);
   }
 
+  /** `prepare` of CopyRuntime. Waits its turn when more than `concurrentCreates` tasks are being created. */
   async prepare(attempt: Attempt, progress: OnProgress, signal: AbortSignal): Promise<PreparedCopy> {
     const onProgress = creatingTaskOnce(progress);
     switch (attempt.source.kind) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { allocated, forSandboxes, forSlots, misfit } from './capacity.ts';
+import { allocated, misfit } from './capacity.ts';
 
 const one = { cpuMillis: 100, memoryBytes: 200, diskBytes: 300 };
 
@@ -12,20 +12,6 @@ describe('capacity', () => {
         { requests: one, isActive: false },
       ]),
     ).toEqual({ cpuMillis: 200, memoryBytes: 400, diskBytes: 900 });
-  });
-
-  it('sets aside what task slots take, and never goes below nothing', () => {
-    const machine = { cpuMillis: 1000, memoryBytes: 1000, diskBytes: 1000 };
-    expect(forSandboxes(machine, forSlots(4, { cpuMillis: 100, memoryBytes: 50 }))).toEqual({
-      cpuMillis: 600,
-      memoryBytes: 800,
-      diskBytes: 1000,
-    });
-    expect(forSandboxes(machine, forSlots(40, { cpuMillis: 100, memoryBytes: 50 }))).toEqual({
-      cpuMillis: 0,
-      memoryBytes: 0,
-      diskBytes: 1000,
-    });
   });
 
   it.each([

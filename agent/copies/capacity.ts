@@ -1,4 +1,5 @@
 import type { ResourceAmounts } from '../../crds/index.ts';
+import { add, NOTHING, takenBy } from '../../crds/resources.ts';
 
 /** What one copy takes of the runner. */
 export interface Share {
@@ -7,36 +8,9 @@ export interface Share {
   readonly isActive: boolean;
 }
 
-export const nothing: ResourceAmounts = { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 };
-
-export function sumOf(amounts: readonly ResourceAmounts[]): ResourceAmounts {
-  return amounts.reduce(
-    (sum, one) => ({
-      cpuMillis: sum.cpuMillis + one.cpuMillis,
-      memoryBytes: sum.memoryBytes + one.memoryBytes,
-      diskBytes: sum.diskBytes + one.diskBytes,
-    }),
-    nothing,
-  );
-}
-
 /** What all copies take together. */
 export function allocated(shares: readonly Share[]): ResourceAmounts {
-  return sumOf(shares.map(({ requests, isActive }) => (isActive ? requests : { ...nothing, diskBytes: requests.diskBytes })));
-}
-
-/** What is set aside for task slots. */
-export function forSlots(slots: number, slot: Omit<ResourceAmounts, 'diskBytes'>): ResourceAmounts {
-  return { cpuMillis: slots * slot.cpuMillis, memoryBytes: slots * slot.memoryBytes, diskBytes: 0 };
-}
-
-/** What the machine has for sandboxes. */
-export function forSandboxes(machine: ResourceAmounts, reserved: ResourceAmounts): ResourceAmounts {
-  return {
-    cpuMillis: Math.max(0, machine.cpuMillis - reserved.cpuMillis),
-    memoryBytes: Math.max(0, machine.memoryBytes - reserved.memoryBytes),
-    diskBytes: Math.max(0, machine.diskBytes - reserved.diskBytes),
-  };
+  return shares.map(({ requests, isActive }) => takenBy(requests, isActive)).reduce(add, NOTHING);
 }
 
 /** What `wanted` is too much of, in a sentence; undefined when it fits beside `others`. */

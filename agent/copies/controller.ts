@@ -1,10 +1,11 @@
+import { subtract } from '../../crds/resources.ts';
 import type { Clock, Random, Timer } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics } from '../../process/metrics.ts';
 import type { Metrics } from '../../process/metrics.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { CopyReport, Order, Preparation, Refusal, RunnerReport, Unclaimed } from '../proto/gen/berth/agent/v1/agent.ts';
-import { allocated, forSandboxes, misfit } from './capacity.ts';
+import { allocated, misfit } from './capacity.ts';
 import type { Share } from './capacity.ts';
 import { Convergence } from './convergence/controller.ts';
 import type { ConvergenceHost } from './convergence/controller.ts';
@@ -96,7 +97,7 @@ export class CopyController {
       ...options,
       tick: () => ++this.#tick,
       relist: () => this.#relist(),
-      misfit: (key, requests) => misfit(forSandboxes(options.capacity, this.#reserved), this.#sharesExcept(key), requests),
+      misfit: (key, requests) => misfit(subtract(options.capacity, this.#reserved), this.#sharesExcept(key), requests),
       publish: (report, again) => this.#publish(report, again),
       imagesChanged: () => this.#refreshImagesSoon(),
       failed: (error) => this.#fail(error),

@@ -1,4 +1,4 @@
-import { nothing } from './capacity.ts';
+import { NOTHING } from '../../crds/resources.ts';
 import type { Share } from './capacity.ts';
 import { copyStep } from './next-step.ts';
 import { isAlive, taskOf } from './view.ts';
@@ -10,7 +10,7 @@ export function shareOf(sandbox: SandboxView, copy: CopyView): Share {
   const { kind } = copyStep(sandbox, copy);
   const isOnTheWay = kind === 'Prepare' || kind === 'RecordStart' || kind === 'Start' || kind === 'AwaitOrder';
   return {
-    requests: (isOnTheWay ? wish?.config.requests : undefined) ?? copy.observed?.requests ?? wish?.config.requests ?? nothing,
+    requests: (isOnTheWay ? wish?.config.requests : undefined) ?? copy.observed?.requests ?? wish?.config.requests ?? NOTHING,
     isActive: isOnTheWay || isAlive(copy) || taskOf(copy).state === 'Created',
   };
 }

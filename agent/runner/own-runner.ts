@@ -1,17 +1,10 @@
-import { amountsOf, runnerSpecSchema, type Runner, type RunnerReason, type ResourceAmounts } from '../../crds/index.ts';
+import { runnerSpecSchema, type Runner, type RunnerReason } from '../../crds/index.ts';
 import { addressToID } from '../connections/address-id.ts';
 import type { ConnectionState as Connection } from '../connections/controller.ts';
-import { forSlots } from '../copies/capacity.ts';
 import type { ConnectionState } from './status.ts';
 
 /** What holds until the Runner object was read. */
 export const defaultRunnerSpec: Runner['spec'] = runnerSpecSchema.parse({});
-
-/** What the administrator sets aside for task slots. */
-export function reservedOf({ taskSlots, taskSlotResources }: Runner['spec']): ResourceAmounts {
-  const slot = amountsOf({ ...taskSlotResources, disk: 0 });
-  return forSlots(taskSlots, { cpuMillis: slot.cpuMillis, memoryBytes: slot.memoryBytes });
-}
 
 const reasons: Readonly<Record<Connection['status'], RunnerReason>> = {
   Connecting: 'Unknown',

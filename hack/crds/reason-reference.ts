@@ -34,6 +34,8 @@ function section(title: string, texts: Readonly<Record<string, ReasonText>>): st
 }
 
 function tableOf(texts: Readonly<Record<string, ReasonText>>): string {
-  const rows = Object.entries(texts).map(([name, { means, todo = '' }]) => `| \`${name}\` | ${means} | ${todo} |`);
+  const rows = Object.entries(texts).map(([name, { means, todo = '', later }]) =>
+    later ? `| \`${name}\` | *Does not occur yet.* ${means} | |` : `| \`${name}\` | ${means} | ${todo} |`,
+  );
   return ['| Reason | Means | What to do |', '| --- | --- | --- |', ...rows].join('\n');
 }

@@ -1,9 +1,10 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { aRunner, type RunnerViewBuilder } from '../../test/builders/a-runner-view.ts';
-import { add, dominantShare } from './amounts.ts';
+import { add, setAsideForTasks } from '../../crds/resources.ts';
+import { dominantShare } from './amounts.ts';
 import { chooseRunner, type PlacementRequest } from './choose-runner.ts';
-import { slotAmounts, type RunnerView } from './runner-view.ts';
+import type { RunnerView } from './runner-view.ts';
 
 const GiB = 2 ** 30;
 const requests = { cpuMillis: 125, memoryBytes: GiB / 2, diskBytes: 4 * GiB };
@@ -146,7 +147,7 @@ describe('any fleet', () => {
         if (choice.kind === 'None') return;
         const { isReady, spec, failures, load, agent } = choice.runner;
         expect([isReady, spec.unschedulable, failures.until]).toEqual([true, false, 0]);
-        const after = add(add(load.amounts, slotAmounts(spec)), wanted);
+        const after = add(add(load.amounts, setAsideForTasks(spec)), wanted);
         for (const key of ['cpuMillis', 'memoryBytes', 'diskBytes'] as const) {
           if (wanted[key] > 0) expect(after[key]).toBeLessThanOrEqual(agent?.capacity[key] ?? -1);
         }

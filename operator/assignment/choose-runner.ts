@@ -1,5 +1,6 @@
 import type { ResourceAmounts, SandboxSpec } from '../../crds/index.ts';
-import { add, dominantShare, lacking, type ResourceName } from './amounts.ts';
+import { add } from '../../crds/resources.ts';
+import { dominantShare, lacking, type ResourceName } from './amounts.ts';
 import { freeOf, takenOf, type AgentView, type RunnerView } from './runner-view.ts';
 
 /** What is to be placed. */

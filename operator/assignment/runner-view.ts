@@ -1,6 +1,5 @@
 import type { ResourceAmounts, RunnerSpec } from '../../crds/index.ts';
-import { amountsOf } from '../../crds/index.ts';
-import { add, larger, subtract } from './amounts.ts';
+import { add, larger, setAsideForTasks, subtract } from '../../crds/resources.ts';
 import type { Fencing } from './fencing.ts';
 
 /** What the agent of a connected runner says of itself. */
@@ -54,15 +53,9 @@ export function isLost(runner: RunnerView | undefined): boolean {
   return runner?.isReady !== true && runner?.agent === undefined;
 }
 
-/** What is set aside for task slots and never given to sandboxes. */
-export function slotAmounts(spec: Pick<RunnerSpec, 'taskSlots' | 'taskSlotResources'>): ResourceAmounts {
-  const slot = amountsOf({ ...spec.taskSlotResources, disk: 0 });
-  return { cpuMillis: slot.cpuMillis * spec.taskSlots, memoryBytes: slot.memoryBytes * spec.taskSlots, diskBytes: 0 };
-}
-
 /** What is taken of the runner by others: what we placed or what the agent counts, whichever is more. */
 export function takenOf(runner: RunnerView, agent: AgentView): ResourceAmounts {
-  return add(larger(runner.load.amounts, agent.allocated), slotAmounts(runner.spec));
+  return add(larger(runner.load.amounts, agent.allocated), setAsideForTasks(runner.spec));
 }
 
 /** What is free for the sandbox that is decided on. */

@@ -11,7 +11,7 @@ import type {
   Report,
   RunnerReport,
 } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import { NOTHING } from '../assignment/amounts.ts';
+import { NOTHING } from '../../crds/resources.ts';
 import type { CopyView, ExitView, RefusalView } from '../lifecycle/snapshot.ts';
 
 /** What an agent has said of its runner. A value: every message makes a new one. */
@@ -44,12 +44,15 @@ export interface Inbox {
 }
 export const emptyInbox: Inbox = { seq: undefined, parts: undefined };
 
+/** What becomes of one message of a stream. */
 export type Taken =
   | {
       readonly kind: 'Taken';
       readonly facts: RunnerFacts;
       readonly inbox: Inbox;
+      /** Sandboxes about which something else is known now, those whose copy is gone among them: to be looked at. */
       readonly uids: readonly string[];
+      /** What is known of the runner itself has changed: whatever waits for room or for an image may fit now. */
       readonly runnerChanged: boolean;
     }
   /** Messages are missing: the stream has to begin anew. */

@@ -2,7 +2,7 @@ import type { AgentMessage, Hello, Order, Refusal } from '../../agent/proto/gen/
 import type { Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import { resendMs } from '../lifecycle/decide.ts';
-import { connectedLine } from '../log-lines.ts';
+import { stableLines } from '../../process/stable-log-lines.ts';
 import type { HubOptions } from './controller.ts';
 import { copyKey, emptyInbox, takeInventory, takeRefusal, takeReport, type Inbox, type RunnerFacts, type Taken } from './facts.ts';
 import { PROTOCOL_VERSION, shakeHands } from './handshake.ts';
@@ -128,7 +128,7 @@ export class Session implements StreamReceiver {
     this.#expireWith(authentication.identity);
     this.stream.send({ message: { $case: 'welcome', value: handshake.welcome } });
     const { runnerName, storeId: storeID, incarnation } = hello;
-    const line = this.via === undefined ? connectedLine(hello.instanceId) : 'Runner reached through another operator pod';
+    const line = this.via === undefined ? stableLines.agentConnected(hello.instanceId) : 'Runner reached through another operator pod';
     this.#options.log.info({ runner: runnerName, storeID, incarnation, via: this.via }, line);
   }
 

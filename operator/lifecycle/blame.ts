@@ -30,6 +30,7 @@ const known: Readonly<Partial<Record<SandboxReason, Blame>>> = {
   ContentMissing: 'Content',
 };
 
+/** A reason that is not known to lie elsewhere lies with the runner: another one is tried rather than none. */
 export function blameOf(reason: SandboxReason): Blame {
   return known[reason] ?? 'Runner';
 }

@@ -104,7 +104,7 @@ function isAboutPlace({ kind }: Outcome): boolean {
   return kind === 'Assign' || kind === 'StartInPlace' || kind === 'Wait';
 }
 
-/** What the second seed asks to be logged, read from the snapshot and nothing else. */
+/** What is logged of every decision about a place: read from the snapshot and nothing else, so that it tells what was decided on. */
 function assignmentNote({ sandbox, runner }: SandboxSnapshot): AssignmentNote {
   const { metadata, status } = sandbox;
   return {

@@ -21,6 +21,7 @@ export type Observation =
 
 const nothing: Observation = { kind: 'Nothing' };
 
+/** Reports below the status's order prove nothing. Content that is missing by a complete inventory comes before whatever the copy said last. */
 export function observe(world: SandboxSnapshot): Observation {
   const { status } = world.sandbox;
   const { copy } = world;

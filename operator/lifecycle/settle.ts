@@ -30,6 +30,10 @@ export const EXIT_REASON_NAMES: Readonly<Record<ExitReason, SandboxReason>> = {
   RunnerRebooted: 'RunnerRebooted',
 };
 
+/**
+ * What the snapshot's facts make of the status: an observed start, an exit, a failed attempt. Decides nothing new and raises no order; `decide` goes on from
+ * the status that this gives.
+ */
 export function settle(world: SandboxSnapshot): Settled {
   const before = withFreshPatience(world);
   const seen = observe(world);

@@ -1,6 +1,6 @@
 import type { ResourceAmounts, Runner } from '../../crds/index.ts';
 import type { Cache } from '../../kube/types.ts';
-import { NOTHING, add, subtract } from '../assignment/amounts.ts';
+import { NOTHING, add, subtract } from '../../crds/resources.ts';
 import type { AgentView, Load, RunnerView } from '../assignment/runner-view.ts';
 import type { RunnerFacts } from '../hub/facts.ts';
 import { fencingOf, type Fencing, type NodeView } from '../assignment/fencing.ts';
@@ -32,6 +32,7 @@ export class Claims {
     this.#change(key, this.#assumed, undefined);
   }
 
+  /** What the sandbox takes now, the assumed before the stored; undefined: nothing. */
   of(key: string): Claim | undefined {
     return this.#assumed.get(key) ?? this.#stored.get(key);
   }
@@ -128,6 +129,7 @@ export class Fleet {
     this.#failures = afterFailure(this.#failures, { runnerName, uid, now, jitter });
   }
 
+  /** A sandbox was seen running there: what failed on this runner before counts no more, and its back-off ends. */
   succeeded(runnerName: string): void {
     this.#failures = afterSuccess(this.#failures, runnerName);
   }

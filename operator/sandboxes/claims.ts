@@ -1,5 +1,5 @@
 import { effectiveResources, type ResourceAmounts, type Sandbox, type SandboxSpec, type SandboxStatus } from '../../crds/index.ts';
-import { takenBy } from '../assignment/amounts.ts';
+import { takenBy } from '../../crds/resources.ts';
 
 /** What one sandbox takes of one runner. */
 export interface Claim {
@@ -14,7 +14,7 @@ export function claimOf({ spec, status }: { readonly spec: SandboxSpec; readonly
   const { runnerName, contentVersion } = status;
   const mayRun = mayBeRunning(status);
   if (runnerName === undefined || (!mayRun && contentVersion === 0)) return undefined;
-  return { runnerName, amounts: takenBy(effectiveResources(spec), mayRun), isStarted: mayRun };
+  return { runnerName, amounts: takenBy(effectiveResources(spec).requests, mayRun), isStarted: mayRun };
 }
 
 function mayBeRunning({ state, reason, contentVersion }: SandboxStatus): boolean {

@@ -8,11 +8,11 @@ import type { Cache, EventRecorder, KubeTransport, WorkQueue } from '../../kube/
 import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Metrics } from '../../process/metrics.ts';
+import { stableLines } from '../../process/stable-log-lines.ts';
 import type { Hub } from '../hub/controller.ts';
 import { copyKey } from '../hub/facts.ts';
 import { decide } from '../lifecycle/decide.ts';
 import type { Deadlines } from '../lifecycle/deadlines.ts';
-import { ASSIGNMENT_LINE } from '../log-lines.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { act, type ActPorts } from './act.ts';
 import { copyConfigOf } from './copy-config.ts';
@@ -180,7 +180,7 @@ export class SandboxController {
     const config = this.#configOf(sandbox.spec);
     const world = gather(this.#sources, sandbox, config.hash, secrets);
     const decision = decide(world);
-    if (decision.assignment !== undefined) log.debug({ ...decision.assignment }, ASSIGNMENT_LINE);
+    if (decision.assignment !== undefined) log.debug({ ...decision.assignment }, stableLines.assigning);
     if (decision.waitsForRunner) this.#waiting.add(key);
     else this.#waiting.delete(key);
     await act({ ...this.#ports, log }, world, decision, { config, secrets });

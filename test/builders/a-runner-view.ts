@@ -1,6 +1,6 @@
 import { runnerSpecSchema } from '../../crds/index.ts';
 import type { ResourceAmounts, RunnerSpec } from '../../crds/index.ts';
-import { NOTHING } from '../../operator/assignment/amounts.ts';
+import { NOTHING } from '../../crds/resources.ts';
 import type { AgentView, RunnerView } from '../../operator/assignment/runner-view.ts';
 
 const GiB = 2 ** 30;

@@ -12,8 +12,8 @@ import type { Connection } from './models/network.ts';
 import type { Pod, World } from './world.ts';
 
 /**
- * What is wrong on purpose, outside of the product: a port that does not keep its promise, or a rule that is made without effect. Each is one line of
- * the table "What each rule carries" in the design of the order protocol; that the simulation finds it shows that it would find the same in the product.
+ * What is wrong on purpose, outside of the product: a port that does not keep its promise, or a rule that is made without effect. Each
+ * takes away one rule of docs/adr/0002-orders.md; that the simulation finds it shows that it would find the same in the product.
  */
 export interface Sabotage {
   readonly says?: string;

@@ -3,7 +3,7 @@ import { named, tables, tried, withField, type Row } from '../../crds/rows/index
 import { Cluster } from '../harness/cluster.ts';
 import type { ApiAnswer } from '../harness/kube-api.ts';
 
-/** Scenario E1: what a user writes wrongly is refused by the API server with a message that names the field. Nothing is stored but one object of each kind. */
+/** What a user writes wrongly is refused by the API server with a message that names the field. Nothing is stored but one object of each kind. */
 
 type Table = (typeof tables)[number];
 

@@ -9,7 +9,8 @@ import { TokenFile } from '../../../agent/connections/token.client.ts';
 import { CopyController } from '../../../agent/copies/controller.ts';
 import { FileJournal } from '../../../agent/journal/file.client.ts';
 import { RunnerPublisher } from '../../../agent/runner/controller.ts';
-import { defaultRunnerSpec, publishedState, reservedOf } from '../../../agent/runner/own-runner.ts';
+import { defaultRunnerSpec, publishedState } from '../../../agent/runner/own-runner.ts';
+import { setAsideForTasks } from '../../../crds/resources.ts';
 import { loadConnection } from '../../../kube/config.ts';
 import { createLeaseKeeper } from '../../../kube/lease-keeper.ts';
 import { createTransport } from '../../../kube/transport.client.ts';
@@ -51,7 +52,7 @@ export async function startFleetAgent(agent: FleetAgent, ca: Buffer, log: Logger
     storeID,
     bootID: identity.bootID,
     capacity,
-    reserved: reservedOf(defaultRunnerSpec),
+    reserved: setAsideForTasks(defaultRunnerSpec),
     onFailed: (error) => {
       throw error;
     },
@@ -80,7 +81,7 @@ export async function startFleetAgent(agent: FleetAgent, ca: Buffer, log: Logger
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
-      copies.setReserved(reservedOf(spec));
+      copies.setReserved(setAsideForTasks(spec));
       publisher.numbersChanged();
     },
   });

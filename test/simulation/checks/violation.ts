@@ -1,4 +1,4 @@
-/** A rule of DESIGN 3 that did not hold. */
+/** One of the rules below did not hold. */
 export interface Violation {
   readonly rule: Rule;
   readonly at: number;
