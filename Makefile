@@ -4,8 +4,9 @@ NODE := hack/node
 BIN := node_modules/.bin
 export NODE_NO_WARNINGS := 1
 SEEDS ?= 1000
+WORKERS ?= 2
 .DEFAULT_GOAL := help
-.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system simulate bench-start clean
+.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system walk simulate bench-start bench-failover bench-scale clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,13 +54,22 @@ test-unit: node_modules/.installed ## Unit tests (needs nothing but Node; FILES=
 	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects unit
 
 test-system: build ## System tests on a real API server, containerd and registry (root; FILES=… to choose)
-	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects system --runInBand
+	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects system --maxWorkers=$(WORKERS)
+
+walk: build ## Users and faults at random on real parts, at the end nothing stuck, twice or left (root): [SEED=s to repeat one]
+	$(if $(SEED),BERTH_WALK_SEED=$(SEED)) $(NODE) --experimental-vm-modules $(BIN)/jest random-walk --selectProjects system --runInBand
 
 simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one]
 	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
 
 bench-start: build ## Time from POST to Started beside the same calls made to containerd directly (root)
 	$(NODE) test/bench/start.ts
+
+bench-failover: build ## Time until the next operator reconciles when the leading one is killed (root)
+	$(NODE) test/bench/failover.ts
+
+bench-scale: build ## Memory, idle writes and start-up of an operator with 10,000 sandboxes on 200 modelled runners (root)
+	$(NODE) test/bench/scale.ts
 
 clean: ## Remove what was built (not the cache of downloaded and compiled tools)
 	rm -rf dist node_modules

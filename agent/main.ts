@@ -29,7 +29,7 @@ import type { AgentIdentity } from './connections/handshake.ts';
 import { noToken, TokenFile } from './connections/token.client.ts';
 import { createContainerdRuntime } from './containerd/runtime.client.ts';
 import type { ContainerdRuntime } from './containerd/runtime.client.ts';
-import { ContainerdError } from './containerd/containerd-error.ts';
+import { ContainerdError, isAmbiguous } from './containerd/containerd-error.ts';
 import { CopyController } from './copies/controller.ts';
 import { FileJournal } from './journal/file.client.ts';
 import { lockDirectory } from './journal/lock.client.ts';
@@ -82,6 +82,7 @@ async function start(ground: Ground): Promise<void> {
     ...{ runtime, journal, clock, random, log, metrics },
     storeID: identity.storeID,
     bootID: identity.bootID,
+    unclaimedMs: settings.unclaimedAfterSeconds * 1000,
     capacity: await machineCapacity(settings),
     reserved: setAsideForTasks(defaultRunnerSpec),
     onFailed: (err) => {
@@ -99,7 +100,7 @@ async function start(ground: Ground): Promise<void> {
   const health = await startHealthServer({
     ...splitAddress(settings.healthListen),
     alive: {},
-    ready: { lease: () => leaseProblem(lease.age()) },
+    ready: { lease: () => leaseProblem(lease.age(), settings) },
     metrics,
   });
   shutdown.add('health', () => health.close());
@@ -114,16 +115,20 @@ async function start(ground: Ground): Promise<void> {
 /** Says in a Lease that the agent lives. */
 function keepLease({ settings, clock, random, log, shutdown }: Ground, transport: KubeTransport): LeaseKeeper {
   const { nodeName, namespace } = settings;
-  const lease = createLeaseKeeper({ transport, namespace, name: `runner-${nodeName}`, holder: nodeName, clock, random, log });
+  const durationMs = settings.leaseSeconds * 1000;
+  const lease = createLeaseKeeper({
+    ...{ transport, namespace, clock, random, log, durationMs },
+    name: `runner-${nodeName}`,
+    holder: nodeName,
+    intervalMs: durationMs / 4,
+  });
   void lease.run(shutdown.signal);
   return lease;
 }
 
-const leaseMs = 40_000;
-
-function leaseProblem(age: number | undefined): string | undefined {
+function leaseProblem(age: number | undefined, { leaseSeconds }: AgentSettings): string | undefined {
   if (age === undefined) return 'the Lease has not been renewed yet';
-  return age > leaseMs ? `the Lease was renewed ${Math.round(age / 1000)} s ago` : undefined;
+  return age > leaseSeconds * 1000 ? `the Lease was renewed ${Math.round(age / 1000)} s ago` : undefined;
 }
 
 interface Published {
@@ -145,7 +150,8 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
       const inventory = copies.inventory();
       const states = connections.states().map(publishedState);
       const own = { storeID, incarnation, agentID, bootID, version };
-      return { identity: own, report: inventory.runner, copies: inventory.copies, taskSlots, connections: states };
+      const { runner: report, copies: known, unclaimed } = inventory;
+      return { identity: own, report, copies: known, unclaimed, taskSlots, connections: states };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -176,7 +182,7 @@ async function openStore({ settings, clock, log, shutdown }: Ground) {
   return { journal, identity };
 }
 
-/** Waits for a containerd that is away. One that cannot be used ends the agent. */
+/** Waits for a containerd that is away or that answers with an error. One that cannot be used ends the agent. */
 async function connectToContainerd(
   { settings, clock, random, log, shutdown }: Ground,
   identity: AgentIdentity,
@@ -194,6 +200,7 @@ async function connectToContainerd(
         ociRuntime: settings.runtime,
         cgroups: { parent: settings.cgroupParent },
         shimGroupSize: settings.shimGroupSize,
+        logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         clock,
         logger: log,
@@ -201,7 +208,8 @@ async function connectToContainerd(
     } catch (err) {
       if (!(err instanceof ContainerdError) || isAborted(shutdown.signal)) throw err;
       const inMs = backoffDelay(containerdBackoff, failures, random);
-      log.warn({ err, address: settings.containerdAddress, failures, inMs }, 'containerd does not answer, trying again');
+      const about = { err, address: settings.containerdAddress, said: err.said, failures, inMs };
+      log.warn(about, isAmbiguous(err) ? 'containerd does not answer, trying again' : 'containerd answers with an error, trying again');
       await sleep(clock, inMs, shutdown.signal);
     }
   }
@@ -221,6 +229,7 @@ async function openConnections(
   const serverName = operatorServerName ?? (tls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   return new Connections({
     ...{ addresses: operators, identity, copies, clock, random, log, metrics },
+    unclaimed: (said) => copies.unclaimed(said),
     dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),
     token: tokenFile ?? noToken,
   });

@@ -44,12 +44,34 @@ export const agentSettings = z.object({
     .refine(isAddress, { message: 'must be host:port' })
     .default('0.0.0.0:8080')
     .describe('Address of /healthz, /readyz and /metrics.'),
+  leaseSeconds: z.coerce
+    .number()
+    .int()
+    .min(4)
+    .max(3600)
+    .default(40)
+    .describe('How long operators believe in the agent without a sign of life. It gives one every quarter of that.'),
   installId: z.string().min(1).max(63).default('berth').describe('The installation whose sandboxes this agent hosts.'),
   plainHttpRegistries: listOf(address).default([]).describe('Registries that speak plain http, as host:port, separated by commas.'),
   capacityCpu: amount.describe('Processor cores for sandboxes and task slots. Default: all of the machine.'),
   capacityMemory: amount.describe('Memory for sandboxes and task slots. Default: all of the machine.'),
   capacityDisk: amount.describe('Disk for sandboxes. Default: nine tenths of the disk of the state directory.'),
   capacityPids: amount.describe('Processes of all sandboxes together. Default: not limited.'),
+  sandboxLogMaxSize: amount.default('10Mi').describe('A sandbox log that is larger is rotated. Looked at every ten seconds.'),
+  sandboxLogMaxFiles: z.coerce
+    .number()
+    .int()
+    .min(2)
+    .max(100)
+    .default(5)
+    .describe('Files of one sandbox log at most, the one that is written to included.'),
+  unclaimedAfterSeconds: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(604_800)
+    .default(600)
+    .describe('Seconds after which a copy that no Sandbox claims is stopped. It is kept.'),
   logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
   shimGroupSize: z.coerce.number().int().min(1).max(100).default(10).describe('Sandboxes that share one shim process; 1: none do.'),
   runtime: z.enum(['auto', 'crun', 'runc']).default('auto').describe('OCI runtime. auto: crun when it passes a probe, else runc.'),

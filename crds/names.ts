@@ -83,8 +83,8 @@ export const ASSIGNMENT_PHASES = ['Prepared', 'Committed'] as const;
 export const SOURCE_KINDS = ['Image', 'Local', 'Backup'] as const;
 export type SourceKind = (typeof SOURCE_KINDS)[number];
 
-/** How the last main process ended. Lost: it is gone and nobody saw its exit. */
-export const EXIT_REASONS = ['Completed', 'Error', 'OOMKilled', 'Signaled', 'Lost'] as const;
+/** How the last main process ended. Lost: it is gone and nobody saw its exit. RunnerRebooted: the same, because the machine was booted anew. */
+export const EXIT_REASONS = ['Completed', 'Error', 'OOMKilled', 'Signaled', 'Lost', 'RunnerRebooted'] as const;
 export type ExitReason = (typeof EXIT_REASONS)[number];
 
 export const TAKEN_WHILE = ['Stopped', 'Paused'] as const;

@@ -15,7 +15,10 @@ export const ASSIGNMENT_REASON_TEXTS = {
   RestoreRequested: { means: 'A restore was requested by spec.restore.', later: true },
   RunnerUnschedulable: { means: 'The runner is cordoned, and a current backup allowed to move.', later: true },
   RunnerDraining: { means: 'The runner is being drained, and a current backup allowed to move.', later: true },
-  RunnerLost: { means: 'The Lease of the runner has expired.', todo: 'Bring the runner back.' },
+  RunnerLost: {
+    means: 'The Lease of the runner has expired and its agent is not connected. Whether the sandbox runs there is not known.',
+    todo: 'Bring the runner back. What ran there goes on, and what was to be started is started.',
+  },
   RunnerUnfit: {
     means: 'The runner has no room, keeps failing or no longer matches the placement, and a current backup allowed to move.',
     later: true,
@@ -68,7 +71,8 @@ export const LIFECYCLE_REASON_TEXTS = {
   Deleting: { means: 'The object is deleted and its copies are being removed.' },
   Deleted: { means: 'Every copy was removed.' },
   RemovalPending: {
-    means: 'A copy could not be removed because its runner is away. It is noted in the Runner and removed when the runner is back.',
+    means:
+      'A copy was not removed in time, mostly because its runner is away. It is noted in the Runner and removed as soon as that can be done.',
   },
   Released: { means: 'A copy that is not needed any more was removed from its runner.', later: true },
   Completed: { means: 'The main program ended with exit code 0.' },
@@ -79,14 +83,20 @@ export const LIFECYCLE_REASON_TEXTS = {
   },
   Signaled: { means: 'The main program was ended by a signal.' },
   ExitLost: { means: 'The main program is gone and its exit was not seen.' },
+  RunnerRebooted: {
+    means: 'The machine was booted anew while the main program ran. It did not end by itself, so that its back-off begins anew.',
+  },
   RestartBackOff: { means: 'The main program keeps ending. It is started again after a growing wait.', todo: 'Look at why it ends.' },
   DeadlineExceeded: { means: 'The step was not done by its deadline. It is tried again after a growing wait.' },
-  NotObserved: { means: 'The runner of the sandbox does not report, so that nobody knows whether it runs.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 
 /** Why a sandbox could not be created, started, stopped or removed. */
 export const FAILURE_REASON_TEXTS = {
-  InvalidSpec: { means: 'The spec can not be read by this version of Berth. The message names the field.', todo: 'Correct the field.' },
+  InvalidSpec: {
+    means:
+      'The runner can make no container of what the spec and the image say, of a user id that is out of range for example. The message says of what.',
+    todo: 'Correct the spec, or create another Sandbox with another image.',
+  },
   ImageNotFound: {
     means: 'The registry does not have the image.',
     todo: 'Correct spec.image by creating another Sandbox, or push the image.',
@@ -100,6 +110,18 @@ export const FAILURE_REASON_TEXTS = {
     todo: 'Create the Secret.',
   },
   ImagePullSecretInvalid: { means: 'A Secret named in spec.imagePullSecrets holds no .dockerconfigjson.', todo: 'Correct the Secret.' },
+  EnvSecretNotFound: {
+    means: 'A Secret that spec.env takes a variable from does not exist or can not be read. The sandbox waits for it.',
+    todo: 'Create the Secret, or correct spec.env.',
+  },
+  EnvSecretKeyNotFound: {
+    means: 'A Secret that spec.env takes a variable from does not have the key. The sandbox waits for it.',
+    todo: 'Add the key to the Secret, or correct spec.env.',
+  },
+  EnvSecretInvalid: {
+    means: 'A key that spec.env takes a variable from holds what no environment variable can hold. The sandbox waits for another value.',
+    todo: 'Correct the Secret.',
+  },
   ImageNotPresent: { means: 'spec.imagePullPolicy is Never and the runner does not have the image.', todo: 'Use IfNotPresent.' },
   ImageUnsuitable: {
     means: 'The image has no variant for the platform of the runner, or is not a container image.',
@@ -136,7 +158,11 @@ export const RUNNER_REASON_TEXTS = {
   ConnectionLost: { means: 'The connection to the operator pod ended. It is tried again with a growing wait.' },
   ConnectionRefused: { means: 'The operator pod refused the connection. The message says why.' },
   Unknown: { means: 'The agent does not report, so that its connections are not known.' },
-  UnclaimedCopy: { means: 'A copy on the runner belongs to no Sandbox. It is kept and listed.', todo: 'Adopt or discard it.', later: true },
+  UnclaimedCopy: { means: 'A copy on the runner belongs to no Sandbox. It is kept and listed.', todo: 'Adopt or discard it.' },
+  RemovalsForgotten: {
+    means:
+      'More copies of deleted Sandboxes wait for their removal than the Runner can note, on disks that did not come back above all. The oldest are noted no more: should their disk come back, they belong to no Sandbox.',
+  },
   StoreChanged: { means: 'The runner came back with another disk under the same name.', later: true },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 

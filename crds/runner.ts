@@ -16,6 +16,8 @@ import { counter, mapList, refused, time, wholeNumber, type DeepReadonly, text }
 /** A runner: a node with an agent. Its spec is the administrator's; the agent creates the object once and never writes the spec again. */
 
 const MAX_CONNECTIONS = 256;
+/** As many copies as a Runner can note for removal. */
+export const MAX_REMOVALS = 2048;
 
 export const runnerSpecSchema = z
   .object({
@@ -33,8 +35,14 @@ export const runnerSpecSchema = z
       .describe('Class of the runner, for spec.placement.runnerClassName of sandboxes.'),
     maxStarted: wholeNumber(0, 10_000)
       .default(35)
-      .describe('Started sandboxes above which a starting sandbox is placed elsewhere if it can be.'),
-    taskSlots: wholeNumber(0, 1000).default(4).describe('Tasks that the runner does at once.'),
+      .describe(
+        'Started sandboxes above which a sandbox that has no files yet is placed elsewhere if it can be. Others are not moved for it yet.',
+      ),
+    taskSlots: wholeNumber(0, 1000)
+      .default(4)
+      .describe(
+        'Task slots for which taskSlotResources are set aside. That is all: tasks cannot be run yet. 0 gives everything to sandboxes.',
+      ),
     taskSlotResources: z
       .object({
         cpu: quantity('spec.taskSlotResources.cpu', '0', '1024', '500m').default('100m').describe('Processor time of one slot.'),
@@ -65,6 +73,9 @@ const removalSchema = z.object({
   name: text(253).describe('Name of the deleted object.'),
   storeID: identity().describe('The store that holds the copy.'),
   order: counter().describe('Number of the order to remove it.'),
+  graceSeconds: wholeNumber(0, 3600)
+    .default(10)
+    .describe('The terminationGracePeriodSeconds of the deleted object, for a main program that still runs.'),
   startTime: time().describe('When the object was deleted.'),
 });
 
@@ -98,9 +109,11 @@ export const runnerStatusSchema = z
     unclaimed: mapList(unclaimedSchema, ['uid', 'epoch'], 1024)
       .default([])
       .describe('Copies that no Sandbox claims, kept until somebody decides.'),
-    removals: mapList(removalSchema, ['uid', 'epoch'], 2048)
+    removals: mapList(removalSchema, ['uid', 'epoch'], MAX_REMOVALS)
       .default([])
-      .describe('Copies of deleted Sandboxes that are to be removed when the runner is back. Written by the operator.'),
+      .describe(
+        'Copies of deleted Sandboxes that are to be removed when the runner, or the disk they lie on, is back. Written by the operator.',
+      ),
     conditions: conditions(MAX_CONNECTIONS)
       .default([])
       .describe('Ready, Schedulable, and connection.berth.dev/<address> for each operator pod.'),

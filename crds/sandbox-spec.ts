@@ -18,41 +18,60 @@ import {
 
 /** The sandbox that a user asks for. The operator never writes it. */
 
-const HOST = '[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?';
-const NAME = '[a-z0-9]+([._-]+[a-z0-9]+)*';
-const IMAGE = new RegExp(`^(${HOST}/)?${NAME}(/${NAME})*(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$`);
+const LABEL = '[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?';
+const PORT = ':([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])';
+/** With a dot or a port: else the first part is an owner on Docker Hub, as it is for pods. */
+const HOST = `${LABEL}((\\.${LABEL})+(${PORT})?|${PORT})`;
+const OWNER = '[a-z0-9]+((_|__|-+)[a-z0-9]+)*';
+const PART = '[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*';
+const IMAGE = new RegExp(`^(${PART}|(${HOST}|${OWNER})(/${PART})+)(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$`);
 const ENV_NAME = /^[-._A-Za-z][-._A-Za-z0-9]*$/;
+const SECRET_KEY = /^[-._A-Za-z0-9]+$/;
 const NO_NUL = /^[^\x00]*$/;
 
 /** The largest id that Linux and OCI runtimes agree on. */
 const MAX_ID = 2_147_483_647;
 /** MAX_ARG_STRLEN of Linux: a longer argument or variable makes exec fail. */
 const MAX_ARGUMENT = 131_072;
+/** What the command and its environment may have in all: stays below ARG_MAX of Linux and below one gRPC message, whatever characters it has. */
+const MAX_COMMAND_LINE = 262_144;
 const DAY = 86_400;
 const YEAR = 366 * DAY;
 
 const argument = () => text(MAX_ARGUMENT).regex(NO_NUL, { message: 'must not contain a NUL byte' });
 const seconds = (min: number) => wholeNumber(min, YEAR);
 
-const envVarSchema = z
-  .object({
+const secretKeyRefSchema = z.object({
+  name: objectName('spec.env[].valueFrom.secretKeyRef.name').describe('Name of a Secret in the namespace of the sandbox.'),
+  key: matching(
+    SECRET_KEY,
+    253,
+    'spec.env[].valueFrom.secretKeyRef.key must be letters, digits, -, _ and ., as keys of Secrets are.',
+  ).describe('Key in the Secret.'),
+  optional: z
+    .boolean()
+    .default(false)
+    .describe('Whether the variable is left out when there is no such Secret or key. Else the sandbox waits for it.'),
+});
+
+const envVarSchema = ruled(
+  z.object({
     name: matching(ENV_NAME, 256, 'spec.env[].name must be letters, digits, _, - and ., not beginning with a digit.').describe(
       'Name of the variable.',
     ),
     value: argument().optional().describe('Value of the variable. Empty when it is not given.'),
-    valueFrom: refused(
-      'spec.env[].valueFrom',
-      z.object({
-        secretKeyRef: z
-          .object({
-            name: objectName('spec.env[].valueFrom.secretKeyRef.name').describe('Name of a Secret in the namespace of the sandbox.'),
-            key: text(253).min(1).describe('Key in the Secret.'),
-          })
-          .describe('Takes the value from a key of a Secret.'),
-      }),
-    ).describe('Where the value comes from instead. Not supported yet.'),
-  })
-  .describe('One environment variable.');
+    valueFrom: z
+      .object({ secretKeyRef: secretKeyRefSchema.describe('Takes the value from a key of a Secret, at every start of the main program.') })
+      .optional()
+      .describe('Where the value comes from instead.'),
+  }),
+  {
+    rule: '!has(self.valueFrom) || !has(self.value)',
+    check: ({ value, valueFrom }) => valueFrom === undefined || value === undefined,
+    message: 'spec.env[].valueFrom and spec.env[].value exclude each other: remove one.',
+    at: ['valueFrom'],
+  },
+).describe('One environment variable.');
 
 const DISK_LIMIT = '4Gi';
 
@@ -185,68 +204,91 @@ const volumeSchema = z.object({
   mountPath: text(4096).min(1).describe('Where it is mounted.'),
 });
 
-export const sandboxSpecSchema = z
-  .object({
-    desiredState: ruled(z.enum(DESIRED_STATES), {
-      rule: "self != 'Archived'",
-      check: (value) => value !== 'Archived',
-      message: 'spec.desiredState Archived is not supported by this version of Berth: use Started or Stopped.',
-    })
-      .default('Started')
-      .describe('Whether the sandbox is to run. Files are kept while it is stopped. Deleting the object destroys the sandbox.'),
-    image: immutable(
-      matching(IMAGE, 512, 'spec.image must be an image reference such as docker.io/library/debian:12, with a tag, a digest or both.'),
-      'spec.image may not be changed: create another Sandbox.',
-    ).describe('The image that the sandbox begins with. A tag is resolved to a digest once. May not be changed.'),
-    imagePullPolicy: z.enum(IMAGE_PULL_POLICIES).default('IfNotPresent').describe('When a runner asks the registry for the image.'),
-    imagePullSecrets: mapList(
-      z.object({
-        name: objectName('spec.imagePullSecrets[].name').describe(
-          'Name of a Secret of type kubernetes.io/dockerconfigjson in the namespace of the sandbox.',
-        ),
-      }),
-      ['name'],
-      16,
-    )
-      .optional()
-      .describe('Credentials for the registry of the image.'),
-    command: atomicList(argument(), 256).optional().describe("The program and its first arguments. Default: the image's entrypoint."),
-    args: atomicList(argument(), 1024).optional().describe("Further arguments. Default: the image's command, unless command is given."),
-    env: mapList(envVarSchema, ['name'], 256).optional().describe("Environment variables, added to the image's."),
-    workingDir: ruled(text(4096).min(1).regex(NO_NUL, { message: 'must not contain a NUL byte' }), {
-      rule: "self.startsWith('/')",
-      check: (value) => value.startsWith('/'),
-      message: 'spec.workingDir must be an absolute path, beginning with /.',
-    })
-      .optional()
-      .describe("Directory in which the program starts. Default: the image's, else /."),
-    securityContext: z
-      .object({
-        runAsUser: wholeNumber(0, MAX_ID).optional().describe("User id of the program. Default: the image's user."),
-        runAsGroup: wholeNumber(0, MAX_ID).optional().describe("Group id of the program. Default: the image's group."),
-      })
-      .optional()
-      .describe('Who the program runs as.'),
-    resources: resourcesSchema.prefault({}).describe('What is set aside for the sandbox, and what it may use.'),
-    restartPolicy: z
-      .enum(RESTART_POLICIES)
-      .default('Always')
-      .describe('Whether the main program is started again when it ends: always, only after a failure, or never.'),
-    placement: placementSchema.optional().describe('On which runners the sandbox may be.'),
-    runtimeHandler: refused('spec.runtimeHandler', dnsLabel('spec.runtimeHandler')).describe(
-      'Name of another container runtime. Not supported yet.',
-    ),
-    backup: backupSchema.prefault({}).describe('Backups of the files of the sandbox.'),
-    restore: refused('spec.restore', restoreSchema).describe('Replaces the files by those of a backup, once. Not supported yet.'),
-    restartID: requestID('spec.restartID').optional().describe('A new value asks for one restart of the main program.'),
-    lifecycle: lifecycleSchema.optional().describe('What happens by itself after a time.'),
-    recovery: recoverySchema.prefault({}).describe('What happens when the runner is lost.'),
-    terminationGracePeriodSeconds: wholeNumber(0, 3600).default(10).describe('Seconds between asking the program to end and killing it.'),
-    from: refused('spec.from', fromSchema).describe('Begins with other files than those of the image. Not supported yet.'),
-    volumes: refused('spec.volumes', mapList(volumeSchema, ['name'], 16)).describe('Volumes. Not supported yet.'),
-    network: refused('spec.network', z.object({})).describe('Network settings. Not supported yet.'),
+const charactersOf = (value: string) => Array.from(value).length;
+const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
+
+/** Each part is bounded for itself, too; without this one a single sandbox could be as large as its object may be. */
+const commandLineFits: Rule<CommandLine> = {
+  rule:
+    '(has(self.command) ? self.command.map(text, size(text)).sum() : 0) + ' +
+    '(has(self.args) ? self.args.map(text, size(text)).sum() : 0) + ' +
+    '(has(self.env) ? self.env.map(variable, size(variable.name) + (has(variable.value) ? size(variable.value) : 0)).sum() : 0) ' +
+    `<= ${String(MAX_COMMAND_LINE)}`,
+  check: ({ command = [], args = [], env = [] }) => {
+    const texts = [...command, ...args, ...env.flatMap(({ name, value = '' }) => [name, value])];
+    return sum(texts.map(({ length }) => length)) <= MAX_COMMAND_LINE || sum(texts.map(charactersOf)) <= MAX_COMMAND_LINE;
+  },
+  message: `spec.command, spec.args and spec.env may have at most ${String(MAX_COMMAND_LINE)} characters together: put large data into a file of the image.`,
+};
+interface CommandLine {
+  readonly command?: readonly string[] | undefined;
+  readonly args?: readonly string[] | undefined;
+  readonly env?: readonly { readonly name: string; readonly value?: string | undefined }[] | undefined;
+}
+
+const specFields = z.object({
+  desiredState: ruled(z.enum(DESIRED_STATES), {
+    rule: "self != 'Archived'",
+    check: (value) => value !== 'Archived',
+    message: 'spec.desiredState Archived is not supported by this version of Berth: use Started or Stopped.',
   })
-  .describe('What the sandbox is to be. Written by users, never by Berth.');
+    .default('Started')
+    .describe('Whether the sandbox is to run. Files are kept while it is stopped. Deleting the object destroys the sandbox.'),
+  image: immutable(
+    matching(IMAGE, 512, 'spec.image must be an image reference such as docker.io/library/debian:12, with a tag, a digest or both.'),
+    'spec.image may not be changed: create another Sandbox.',
+  ).describe('The image that the sandbox begins with. A tag is resolved to a digest once. May not be changed.'),
+  imagePullPolicy: z.enum(IMAGE_PULL_POLICIES).default('IfNotPresent').describe('When a runner asks the registry for the image.'),
+  imagePullSecrets: mapList(
+    z.object({
+      name: objectName('spec.imagePullSecrets[].name').describe(
+        'Name of a Secret of type kubernetes.io/dockerconfigjson in the namespace of the sandbox.',
+      ),
+    }),
+    ['name'],
+    16,
+  )
+    .optional()
+    .describe('Credentials for the registry of the image.'),
+  command: atomicList(argument(), 256).optional().describe("The program and its first arguments. Default: the image's entrypoint."),
+  args: atomicList(argument(), 1024).optional().describe("Further arguments. Default: the image's command, unless command is given."),
+  env: mapList(envVarSchema, ['name'], 256).optional().describe("Environment variables, added to the image's."),
+  workingDir: ruled(text(4096).min(1).regex(NO_NUL, { message: 'must not contain a NUL byte' }), {
+    rule: "self.startsWith('/')",
+    check: (value) => value.startsWith('/'),
+    message: 'spec.workingDir must be an absolute path, beginning with /.',
+  })
+    .optional()
+    .describe("Directory in which the program starts. Default: the image's, else /."),
+  securityContext: z
+    .object({
+      runAsUser: wholeNumber(0, MAX_ID).optional().describe("User id of the program. Default: the image's user."),
+      runAsGroup: wholeNumber(0, MAX_ID).optional().describe("Group id of the program. Default: the image's group."),
+    })
+    .optional()
+    .describe('Who the program runs as.'),
+  resources: resourcesSchema.prefault({}).describe('What is set aside for the sandbox, and what it may use.'),
+  restartPolicy: z
+    .enum(RESTART_POLICIES)
+    .default('Always')
+    .describe('Whether the main program is started again when it ends: always, only after a failure, or never.'),
+  placement: placementSchema.optional().describe('On which runners the sandbox may be.'),
+  runtimeHandler: refused('spec.runtimeHandler', dnsLabel('spec.runtimeHandler')).describe(
+    'Name of another container runtime. Not supported yet.',
+  ),
+  backup: backupSchema.prefault({}).describe('Backups of the files of the sandbox.'),
+  restore: refused('spec.restore', restoreSchema).describe('Replaces the files by those of a backup, once. Not supported yet.'),
+  restartID: requestID('spec.restartID').optional().describe('A new value asks for one restart of the main program.'),
+  lifecycle: lifecycleSchema.optional().describe('What happens by itself after a time.'),
+  recovery: recoverySchema.prefault({}).describe('What happens when the runner is lost.'),
+  terminationGracePeriodSeconds: wholeNumber(0, 3600).default(10).describe('Seconds between asking the program to end and killing it.'),
+  from: refused('spec.from', fromSchema).describe('Begins with other files than those of the image. Not supported yet.'),
+  volumes: refused('spec.volumes', mapList(volumeSchema, ['name'], 16)).describe('Volumes. Not supported yet.'),
+  network: refused('spec.network', z.object({})).describe('Network settings. Not supported yet.'),
+});
+export const sandboxSpecSchema = ruled(specFields, commandLineFits).describe(
+  'What the sandbox is to be. Written by users, never by Berth.',
+);
 export type SandboxSpec = DeepReadonly<z.output<typeof sandboxSpecSchema>>;
 
 /** What a sandbox takes of a runner and what it may use, in whole numbers. */

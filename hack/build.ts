@@ -1,45 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { build, type OutputFile } from 'esbuild';
-import { BerthError, messageOf } from '../process/errors.ts';
+import type { OutputFile } from 'esbuild';
+import { binaries, type Binary, bundle, repository } from './bundle.ts';
 import { main } from './fail.ts';
 import { elapsed } from './progress.ts';
 
-const repository = join(import.meta.dirname, '..');
-
-/** Each binary is one bundle that needs nothing but Node. */
-const binaries = [
-  { entry: 'operator/main.ts', output: 'dist/operator.mjs' },
-  { entry: 'agent/main.ts', output: 'dist/agent.mjs' },
-] as const;
-
-/** Dependencies that are CommonJS call `require` for Node's own modules; an ES module has none unless it is given one. */
-const banner = "import { createRequire as berthCreateRequire } from 'node:module'; const require = berthCreateRequire(import.meta.url);";
-
-/** Bundles a binary; files that would not change are not touched, so that nothing that runs from them is restarted. */
-async function bundle({ entry, output }: (typeof binaries)[number]): Promise<string> {
-  if (!existsSync(join(repository, entry))) throw new BerthError('EntryMissing', `${entry} is missing: this is not a complete clone.`);
-  const result = await build({
-    absWorkingDir: repository,
-    entryPoints: [entry],
-    outfile: output,
-    bundle: true,
-    write: false,
-    platform: 'node',
-    target: 'node24',
-    format: 'esm',
-    banner: { js: banner },
-    sourcemap: 'linked',
-    sourcesContent: false,
-    legalComments: 'none',
-    loader: { '.yaml': 'text' },
-    logLevel: 'silent',
-  }).catch((error: unknown) => {
-    throw new BerthError('BundleFailed', `${entry} could not be bundled: ${messageOf(error)}`);
-  });
-  const changed = await Promise.all(result.outputFiles.map(replace));
-  return `${output}: ${changed.includes(true) ? 'written' : 'up to date'}`;
+/** Writes a bundle; files that would not change are not touched, so that nothing that runs from them is restarted. */
+async function write(binary: Binary): Promise<string> {
+  const changed = await Promise.all((await bundle(binary)).map(replace));
+  return `${binary.output}: ${changed.includes(true) ? 'written' : 'up to date'}`;
 }
 
 /** Readers see the old or the new file. */
@@ -54,6 +24,6 @@ async function replace({ path, contents }: OutputFile): Promise<boolean> {
 
 await main(async () => {
   const begin = performance.now();
-  for (const line of await Promise.all(binaries.map(bundle))) console.log(line);
+  for (const line of await Promise.all(binaries.map(write))) console.log(line);
   console.log(`bundled in ${elapsed(begin)} into ${relative(process.cwd(), join(repository, 'dist'))}`);
 });

@@ -1,11 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../process/errors.ts';
 import { isAbandoned, knownInstances } from '../test/harness/ledger.ts';
 import { commandLine, killAll, processesInSession, type ProcessRef } from '../test/harness/processes.ts';
+import { holdsSecret } from '../test/harness/secret-marker.ts';
 import { remainsOf, sweep } from '../test/harness/sweep.ts';
 import { main } from './fail.ts';
 import { local } from './local/instance.ts';
@@ -49,6 +51,8 @@ await main(async () => {
   for (const part of parts) results.push(results.some(({ result }) => result === 'failed') ? notRun(part) : await runPart(part));
   const left = await namedLeftovers(before);
   results.push({ name: 'nothing left', result: left.length === 0 ? 'passed' : 'failed', ms: 0, why: left.join('\n') });
+  const told = logsWithSecrets();
+  results.push({ name: 'no secret told', result: told.length === 0 ? 'passed' : 'failed', ms: 0, why: told.join('\n') });
 
   const rows = results.map(({ name, result, ms }) => [name, result, result === 'not run' ? '' : seconds(ms)]);
   const total = results.reduce((sum, { ms }) => sum + ms, 0);
@@ -112,6 +116,16 @@ async function outcome(child: ChildProcess, boundMinutes: number): Promise<strin
     clearTimeout(timer);
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
   }
+}
+
+/** Every log of every part of every instance that the tests started. */
+function logsWithSecrets(): readonly string[] {
+  if (!existsSync(logs)) return [];
+  return readdirSync(logs, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .filter((path) => holdsSecret(readFileSync(path, 'utf8')))
+    .map((path) => `${path} holds a secret`);
 }
 
 /**

@@ -408,6 +408,37 @@ describe('cache', () => {
     expect(sizes()).toEqual({});
   });
 
+  it('does not read an own write again when the watch tells it', async () => {
+    const read: string[] = [];
+    const counting = (raw: KubeObject) => {
+      read.push(raw.metadata.resourceVersion);
+      return parse(raw);
+    };
+    const { api, cache, told, start, set } = setUp({ parse: counting });
+    await api.create(things, manifest('a', 1));
+    const late: (() => void)[] = [];
+    const watch = api.watch.bind(api);
+    api.watch = async function* (resource, options) {
+      for await (const event of watch(resource, options)) {
+        await new Promise<void>((resolve) => late.push(resolve));
+        yield event;
+      }
+    };
+    await start();
+    const before = read.length;
+    cache.acknowledge(parse(await set('a', 2)));
+    await settle();
+    late.shift()?.();
+    await settle();
+    expect(read).toHaveLength(before);
+    await set('a', 3);
+    await settle();
+    late.shift()?.();
+    await settle();
+    expect(read).toHaveLength(before + 1);
+    expect(told).toEqual(['added a 1', 'updated a 1→2', 'updated a 2→3']);
+  });
+
   it('resolves whenSynced once, and rejects it with the reason of the signal', async () => {
     const { cache, start } = setUp();
     const stop = new AbortController();

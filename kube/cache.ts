@@ -155,6 +155,9 @@ class WatchCache<T extends KubeObject> implements RunnableCache<T> {
 
   #read(raw: KubeObject): Arrival<T> {
     const { metadata } = raw;
+    // The answer to an own write comes again as an event: it is read once.
+    const known = this.#store.inVersion(metadata);
+    if (known !== undefined) return { metadata, object: known };
     try {
       return { metadata, object: deepFreeze(this.#options.parse(withoutManagedFields(raw))) };
     } catch (err) {

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import type { Clock } from '../process/clock.ts';
 import { FakeClock, settle } from '../process/fake-clock.ts';
 import { silentLogger } from '../process/log.ts';
+import { createCache } from './cache.ts';
 import { decideElection } from './decide-election.ts';
 import { createElector } from './election.ts';
 import { KubeError } from './errors.ts';
@@ -38,10 +39,14 @@ describe('what to do about the lease', () => {
   });
 });
 
-function candidate(identity: string, transport: KubeTransport, clock: Clock) {
+/** `watches`: it has a cache of the leases, as an operator has. */
+function candidate(identity: string, transport: KubeTransport, clock: Clock, { watches = false } = {}) {
   const log: string[] = [];
+  const shared = { transport, clock, random: () => 0, log: silentLogger };
+  const cache = watches ? createCache({ ...shared, resource: leases, parse: parseLease, namespace: 'ns' }) : undefined;
   const elector = createElector({
     transport,
+    ...(cache === undefined ? {} : { leases: cache }),
     namespace: 'ns',
     name: 'l',
     identity,
@@ -55,7 +60,12 @@ function candidate(identity: string, transport: KubeTransport, clock: Clock) {
     onStoppedLeading: () => void log.push(`stopped@${clock.monotonic()}`),
   });
   const stop = new AbortController();
-  return { identity, elector, log, stop, run: () => elector.run(stop.signal) };
+  const run = async () => {
+    const watching = cache?.run(stop.signal);
+    await elector.run(stop.signal);
+    await watching;
+  };
+  return { identity, elector, log, stop, run };
 }
 
 function specOf(api: FakeApi) {
@@ -92,6 +102,49 @@ describe('elector', () => {
     expect([b.elector.isLeader(), b.elector.holder]).toEqual([false, 'dead']);
     await clock.run(1);
     expect([b.elector.isLeader(), b.elector.holder, specOf(api)?.leaseTransitions]).toEqual([true, 'b', 1]);
+  });
+
+  it('counts from the last renewal, when a cache tells it of each, and not from when it looked', async () => {
+    const api = new FakeApi();
+    const clock = new FakeClock();
+    const [a, looks, watches] = [candidate('a', api, clock), candidate('b', api, clock), candidate('c', api, clock, { watches: true })];
+    void a.run();
+    await clock.run(1_500);
+    void looks.run();
+    void watches.run();
+    await clock.run(3_000);
+    // The renewal after 4 s was the last.
+    api.intercept = ({ verb }) => (verb === 'update' ? new Promise(() => undefined) : undefined);
+    await clock.run(14_000);
+    api.intercept = () => undefined;
+    await clock.run(1_500);
+    expect([looks.log, watches.log]).toEqual([[], ['started@19000']]);
+  });
+
+  it('takes a lease that is given away at once, when a cache tells it', async () => {
+    const api = new FakeApi();
+    const clock = new FakeClock();
+    const [a, b] = [candidate('a', api, clock), candidate('b', api, clock, { watches: true })];
+    const done = a.run();
+    await clock.run(100);
+    void b.run();
+    await clock.run(5_000);
+    a.stop.abort();
+    await done;
+    await settle();
+    expect(b.log).toEqual(['started@5100']);
+  });
+
+  it('is not told by a cache that lags behind what it saw', async () => {
+    const api = new FakeApi();
+    const clock = new FakeClock();
+    const b = candidate('b', api, clock, { watches: true });
+    await api.create(leases, newLease({ namespace: 'ns', name: 'l', holder: 'dead', durationMs: 15_000, nowMs: 0 }));
+    void b.run();
+    await clock.run(14_000);
+    api.silenceWatches();
+    await clock.run(1_000);
+    expect(b.log).toEqual(['started@15000']);
   });
 
   it.each([-3_600_000, 3_600_000])('does not care when its wall clock jumps by %d ms', async (jump) => {
@@ -298,7 +351,7 @@ describe('elector', () => {
       { weight: 1, arbitrary: fc.record({ do: fc.constant('heal' as const), ms: fc.constant(0), who: fc.nat(1) }) },
     );
     await fc.assert(
-      fc.asyncProperty(fc.array(event, { maxLength: 40 }), async (script) => {
+      fc.asyncProperty(fc.array(event, { maxLength: 40 }), fc.boolean(), async (script, watches) => {
         const api = new FakeApi();
         const time = new FakeClock();
         const network = [
@@ -332,8 +385,10 @@ describe('elector', () => {
             get: (...parameters: Parameters<FakeApi['get']>) => late(() => api.get(parameters[0], parameters[1])),
             create: (...parameters: Parameters<FakeApi['create']>) => late(() => api.create(parameters[0], parameters[1])),
             update: (...parameters: Parameters<FakeApi['update']>) => late(() => api.update(parameters[0], parameters[1])),
-          } as KubeTransport;
-          return { clock, rate, frozen, ...candidate(`p${who}`, transport, seenClock) };
+            list: (...parameters: Parameters<FakeApi['list']>) => api.list(...parameters),
+            watch: (...parameters: Parameters<FakeApi['watch']>) => api.watch(...parameters),
+          } as unknown as KubeTransport;
+          return { clock, rate, frozen, ...candidate(`p${who}`, transport, seenClock, { watches }) };
         });
         const pass = async (ms: number) => {
           for (let left = ms; left > 0; left -= 100) {

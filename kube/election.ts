@@ -11,10 +11,13 @@ import { isKubeError } from './errors.ts';
 import { leases, newLease, parseLease } from './lease.ts';
 import type { Lease } from './lease.ts';
 import { microTimestamp } from './time.ts';
-import type { Elector, KubeTransport, RequestOptions } from './types.ts';
+import { compareVersions } from './resource-version.ts';
+import type { Cache, Elector, KubeTransport, RequestOptions } from './types.ts';
 
 export interface ElectorOptions {
   readonly transport: KubeTransport;
+  /** A cache that has the Lease. Without one a renewal is seen at the next look, and the Lease of a dead leader taken as much later. */
+  readonly leases?: Pick<Cache<Lease>, 'subscribe'>;
   readonly namespace: string;
   readonly name: string;
   /** Of this very process: a restart must have another. */
@@ -63,6 +66,8 @@ class LeaseElector implements Elector {
   #term: Term | undefined;
   /** What the end of the last term does. */
   #stopping: Promise<void> = Promise.resolve();
+  /** Ends the pause before the next look. */
+  #wake: () => void = () => undefined;
 
   constructor(options: ElectorOptions) {
     this.#options = options;
@@ -93,7 +98,9 @@ class LeaseElector implements Elector {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, random } = this.#options;
+    const { random, leases: cache } = this.#options;
+    const told = (lease: Lease) => this.#told(lease);
+    const unsubscribe = cache?.subscribe({ added: told, updated: told });
     while (!isAborted(signal)) {
       let pause = this.#retryPeriodMs * (1 + (this.#term === undefined ? 0.2 * random() : 0));
       try {
@@ -106,9 +113,26 @@ class LeaseElector implements Elector {
           this.#log.warn({ err, leading: this.isLeader() }, 'Election round failed, trying again');
         }
       }
-      await sleep(clock, pause, signal).catch(() => undefined);
+      await this.#pause(pause, signal);
     }
+    unsubscribe?.();
     await this.#release();
+  }
+
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    await sleep(this.#options.clock, ms, AbortSignal.any([signal, woken.signal])).catch(() => undefined);
+  }
+
+  /** The cache has the Lease. Who leads knows better, having written it. */
+  #told(lease: Lease): void {
+    const { namespace, name } = this.#options;
+    if (this.#term !== undefined || lease.metadata.name !== name || lease.metadata.namespace !== namespace) return;
+    const known = this.#observed?.resourceVersion;
+    if (known !== undefined && (compareVersions(lease.metadata.resourceVersion, known) ?? 1) <= 0) return;
+    this.#observe(lease);
+    if (this.#observed?.holder === '') this.#wake();
   }
 
   /** Looks, decides, acts. Returns how long to wait at most. */

@@ -128,6 +128,21 @@ describe('event recorder', () => {
     expect(written().map(({ series }) => series)).toEqual([{ count: 2, lastObservedTime: '2026-01-01T00:06:40.000000Z' }]);
   });
 
+  it('remembers so many series and no more: what was forgotten begins a new event', async () => {
+    const { clock, recorder, written } = setUp({ memory: 2 });
+    const tell = (uid: string) => recorder.record({ ...started, regarding: { ...sandbox, metadata: { ...sandbox.metadata, uid } } });
+    for (const uid of ['u1', 'u2', 'u3', 'u3', 'u1']) tell(uid);
+    await clock.run(20_000);
+    expect(
+      written().map(({ regarding, series }) => [(regarding as { uid: string }).uid, (series as { count: number } | undefined)?.count]),
+    ).toEqual([
+      ['u1', undefined],
+      ['u2', undefined],
+      ['u3', 2],
+      ['u1', undefined],
+    ]);
+  });
+
   it('drops and counts what one object tells too often, and nothing of others', async () => {
     const { clock, metrics, recorder, written } = setUp({ burst: 3, perObjectMs: 1_000 });
     const note = (n: number, regarding = sandbox) => recorder.record({ ...started, regarding, note: String(n) });

@@ -32,6 +32,8 @@ export interface EventRecorderOptions {
   readonly perObjectMs?: number;
   /** Events waiting to be written; more are dropped. Default 5,000. */
   readonly queue?: number;
+  /** Series, and objects, that are remembered; of more the oldest are forgotten, so that an equal event is a new one. Default 4,096. */
+  readonly memory?: number;
 }
 
 export interface RunnableEventRecorder extends EventRecorder {
@@ -143,14 +145,15 @@ class Recorder implements RunnableEventRecorder {
     return bucket.take(now);
   }
 
-  /** Series that ended and buckets that are full again: the oldest come first. */
+  /** Series that ended, buckets that are full again, and what is too much: the oldest come first. */
   #forget(now: number, seriesMs: number): void {
+    const { memory = 4_096 } = this.#options;
     for (const [key, series] of this.#series) {
-      if (now - series.lastAt < seriesMs) break;
+      if (now - series.lastAt < seriesMs && this.#series.size <= memory) break;
       this.#series.delete(key);
     }
     for (const [uid, bucket] of this.#buckets) {
-      if (!bucket.isFull(now)) break;
+      if (!bucket.isFull(now) && this.#buckets.size <= memory) break;
       this.#buckets.delete(uid);
     }
   }
@@ -257,13 +260,20 @@ function keyOfSeries({ regarding, related, type, reason, action, note }: EventNo
   return createHash('sha256').update(parts.join('\0')).digest('base64');
 }
 
+function namesOf({ apiVersion, kind, metadata: { name, namespace, uid, resourceVersion } }: KubeObject): KubeObject {
+  return { apiVersion, kind, metadata: { name, namespace, uid, resourceVersion } };
+}
+
 function referenceTo({ apiVersion, kind, metadata: { name, namespace, uid, resourceVersion } }: KubeObject) {
   return { apiVersion, kind, name, ...(namespace === undefined ? {} : { namespace }), uid, resourceVersion };
 }
 
+/** What is kept of an event: of its objects only what names them. */
 function bounded(event: EventNote): EventNote {
   return {
     ...event,
+    regarding: namesOf(event.regarding),
+    ...(event.related === undefined ? {} : { related: namesOf(event.related) }),
     reason: cut(event.reason, longest.reason),
     action: cut(event.action, longest.action),
     note: cut(event.note, longest.note),

@@ -72,6 +72,13 @@ export class Store<T extends KubeObject> {
     return this.#entries.get(key)?.object;
   }
 
+  /** The object, if it is there in this very version. */
+  inVersion(metadata: Identity): T | undefined {
+    const entry = this.#entries.get(keyOfRef(metadata));
+    const isSame = entry?.uid === metadata.uid && entry.resourceVersion === metadata.resourceVersion && !entry.unreadable;
+    return isSame ? entry.object : undefined;
+  }
+
   isUnreadable(key: ObjectKey): boolean {
     return this.#entries.get(key)?.unreadable ?? false;
   }

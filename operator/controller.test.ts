@@ -261,6 +261,20 @@ describe('an operator', () => {
     expect(stage.runnerObject('r1').status.removals).toEqual([]);
   });
 
+  it('leaves a sandbox alone whose Runner object is deleted while its agent is connected', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    await stage.create('box');
+    await stage.api.delete(runnerResource, { name: 'r1' });
+    await stage.clock.run(60_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', order: 1, contentVersion: 1 });
+    await stage.api.delete(leases, { namespace: 'berth-system', name: 'runner-r1' });
+    await stage.runner('r1');
+    await stage.change('box', { desiredState: 'Stopped' });
+    await stage.clock.run(1_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Stopped', reason: 'Stopped', order: 2 });
+    expect(agent.orders).toMatchObject([{ wanted: Wanted.WANTED_RUNNING }, { wanted: Wanted.WANTED_STOPPED }]);
+  });
+
   it('keeps Ready and Schedulable of runners', async () => {
     const agent = await stage.agent('r1');
     const conditions = () => stage.runnerObject('r1').status.conditions.map(({ type, status, reason }) => [type, status, reason]);
@@ -274,6 +288,116 @@ describe('an operator', () => {
     agent.drop();
     await stage.clock.run(41_000);
     expect(conditions()[0]).toEqual(['Ready', 'Unknown', 'LeaseExpired']);
+  });
+
+  it('says of a lost runner and of what was started there that nobody knows, does nothing about it, and takes it back when the agent is back', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    await stage.runner('r2');
+    obedient(await stage.agent('r2'));
+    const renew = (name: string, nowMs: number) =>
+      stage.api.patch(
+        leases,
+        { namespace: 'berth-system', name: `runner-${name}` },
+        { type: 'merge', body: { spec: newLease({ namespace: '', name: '', holder: name, durationMs: 40_000, nowMs }).spec } },
+      );
+    await stage.api.patch(runnerResource, { name: 'r2' }, { type: 'merge', body: { spec: { unschedulable: true } } });
+    const { metadata } = await stage.create('box');
+    await stage.api.patch(runnerResource, { name: 'r2' }, { type: 'merge', body: { spec: { unschedulable: false } } });
+    const ready = () => stage.sandbox('box').status.conditions.find(({ type }) => type === 'Ready');
+    const before = stage.sandbox('box').status;
+    agent.drop();
+    await stage.clock.run(32_000);
+    const connected = { type: 'connection.berth.dev/10-0-0-1-3001', status: 'True', reason: 'Connected', message: 'm' };
+    const conditions = [...stage.runnerObject('r1').status.conditions, { ...connected, lastTransitionTime: '2026-01-01T00:00:00Z' }];
+    await stage.api.patch(runnerResource, { name: 'r1' }, { type: 'merge', body: { status: { conditions } } }, { subresource: 'status' });
+    await renew('r2', 1);
+    await stage.clock.run(9_000);
+    const runnerConditions = () => stage.runnerObject('r1').status.conditions.map(({ type, status, reason }) => [type, status, reason]);
+    expect(runnerConditions()).toEqual(
+      expect.arrayContaining([
+        ['Ready', 'Unknown', 'LeaseExpired'],
+        ['connection.berth.dev/10-0-0-1-3001', 'Unknown', 'Unknown'],
+      ]),
+    );
+    expect(ready()).toMatchObject({ status: 'Unknown', reason: 'RunnerLost' });
+    expect(stage.eventReasons()).toEqual(expect.arrayContaining(['LeaseExpired', 'RunnerLost']));
+    await renew('r2', 2);
+    await stage.clock.run(600_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', runnerName: 'r1', order: before.order, contentVersion: 1 });
+    const writes = stage.statusWrites('box').length;
+
+    const back = obedient(new ScriptedAgent('r1').dial(stage.operator.hub));
+    await renew('r1', 3);
+    await stage.clock.run(1);
+    back.inventory(aReport(metadata.uid, 1, { order: before.order, contentVersion: 1, state: CopyState.COPY_STATE_RUNNING }));
+    await stage.clock.run(500);
+    expect(ready()).toMatchObject({ status: 'True', reason: 'Started' });
+    expect([back.orders, stage.statusWrites('box').length - writes]).toEqual([[], 1]);
+  });
+
+  describe('a copy that nobody claims', () => {
+    const lonely = aReport('uid-lonely', 4, { name: 'lonely', contentVersion: 2, state: CopyState.COPY_STATE_RUNNING });
+    const said = (agent: ScriptedAgent) =>
+      agent.heard.flatMap((message) =>
+        message.$case === 'unclaimed' ? [message.value.copies.map(({ uid, epoch }) => `${uid}/${epoch}`)] : [],
+      );
+
+    it('is told to its agent again and again, with an Event once, and ordered nothing', async () => {
+      const agent = await stage.agent('r1');
+      agent.inventory(lonely);
+      await stage.clock.run(6_000);
+      expect(said(agent)).toEqual([['uid-lonely/4']]);
+      expect(agent.heard.at(-1)).toMatchObject({ value: { storeId: 'store-r1', validSeconds: 180, copies: [{ kind: 1 }] } });
+      await stage.clock.run(180_000);
+      expect(said(agent).length).toBeGreaterThanOrEqual(3);
+      expect(stage.eventReasons().filter((reason) => reason === 'UnclaimedCopy')).toHaveLength(1);
+      expect(agent.orders).toEqual([]);
+    });
+
+    it('is claimed again by an object that names it', async () => {
+      const agent = await stage.agent('r1');
+      agent.inventory(lonely);
+      await stage.clock.run(6_000);
+      const { metadata } = await stage.create('lonely', { desiredState: 'Stopped' });
+      const status = {
+        ...{ state: 'Stopped', order: 1, contentVersion: 2, runnerName: 'r1', observedGeneration: 1 },
+        assignment: {
+          ...{ epoch: 4, storeID: 'store-r1', bootID: 'boot-r1', phase: 'Committed', source: { kind: 'Local' } },
+          ...{ reason: 'FirstPlacement', startTime: '2026-01-01T00:00:00Z', configHash: 'x' },
+        },
+      };
+      await stage.api.patch(sandboxResource, metadata, { type: 'merge', body: { status } }, { subresource: 'status' });
+      agent.inventory({ ...lonely, uid: metadata.uid, state: CopyState.COPY_STATE_STOPPED });
+      await stage.clock.run(6_000);
+      expect(said(agent).at(-1)).toEqual([]);
+    });
+
+    it('is not said to be unclaimed while its object can not be read', async () => {
+      const agent = await stage.agent('r1');
+      await stage.api.create(sandboxResource, {
+        apiVersion: 'berth.dev/v1alpha1',
+        kind: 'Sandbox',
+        metadata: { name: 'lonely', namespace: 'default' },
+        spec: { image: 7 },
+      } as Manifest);
+      agent.inventory(lonely);
+      await stage.clock.run(120_000);
+      expect(said(agent).flat()).toEqual([]);
+    });
+
+    it('is not said to be unclaimed while the API server does not answer for its object', async () => {
+      const agent = await stage.agent('r1');
+      const { api } = stage;
+      const get = api.get.bind(api);
+      api.get = (resource, ref) =>
+        resource.plural === 'sandboxes' ? Promise.reject(new KubeError('Unreachable', 'The API server is away.')) : get(resource, ref);
+      agent.inventory(lonely);
+      await stage.clock.run(120_000);
+      expect(said(agent)).toEqual([]);
+      api.get = get;
+      await stage.clock.run(120_000);
+      expect(said(agent)[0]).toEqual(['uid-lonely/4']);
+    });
   });
 
   it('reads the Secrets that a sandbox names, gives them to its agent, and logs nothing of them', async () => {
@@ -292,6 +416,37 @@ describe('an operator', () => {
     await stage.clock.run(3_000);
     expect(stage.sandbox('box').status.state).toBe('Started');
     expect(agent.orders[0]?.credentials).toEqual([{ host: 'registry.test:5000', username: 'me', password: 'hush' }]);
+    expect(JSON.stringify([stage.lines, stage.api.objects(sandboxResource), stage.api.objects(events)])).not.toContain('hush');
+  });
+
+  it('waits for a Secret that the environment comes from, reads it at every start, and tells nothing of it', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const env = [
+      { name: 'GREETING', value: 'hello' },
+      { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 'mine', key: 'token', optional: false } } },
+    ];
+    await stage.create('box', { env });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Pending', reason: 'EnvSecretNotFound' });
+    expect(stage.statusWrites('box')).toEqual(['Pending']);
+    const secrets = { group: '', version: 'v1', plural: 'secrets', kind: 'Secret', namespaced: true };
+    const data = (value: string) => ({ data: { token: Buffer.from(value).toString('base64') } });
+    const metadata = { name: 'mine', namespace: 'default' };
+    await stage.api.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata, ...data('hush-1') });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status.state).toBe('Started');
+    await stage.api.patch(secrets, metadata, { type: 'merge', body: data('hush-2') });
+    await stage.change('box', { restartID: '1' });
+    await stage.clock.run(3_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Started', restartID: '1' });
+    await stage.api.delete(secrets, metadata);
+    await stage.change('box', { restartID: '2' });
+    await stage.clock.run(11_000);
+    expect(stage.sandbox('box').status).toMatchObject({ state: 'Pending', reason: 'EnvSecretNotFound' });
+    const started = agent.orders.filter(({ wanted }) => wanted === Wanted.WANTED_RUNNING);
+    expect(started.map(({ config, secretEnv }) => [config?.env, secretEnv])).toEqual(
+      ['hush-1', 'hush-2'].map((value) => [[{ name: 'GREETING', value: 'hello' }], [{ name: 'TOKEN', value }]]),
+    );
     expect(JSON.stringify([stage.lines, stage.api.objects(sandboxResource), stage.api.objects(events)])).not.toContain('hush');
   });
 

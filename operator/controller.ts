@@ -9,13 +9,19 @@ import type { Elector, KubeTransport } from '../kube/types.ts';
 import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
+import { failpoint } from './failpoints.ts';
 import { Hub } from './hub/controller.ts';
 import type { AgentAuthenticator } from './hub/stream.ts';
+import { defaultDeadlines, type Deadlines } from './lifecycle/deadlines.ts';
+import { Relays } from './relay/controller.ts';
+import { RelayServing } from './relay/serving.server.ts';
+import type { PeerDialer } from './relay/stream.ts';
 import { readRunner, readSandbox, runnerResource, sandboxResource } from './resources.ts';
 import { RunnerController, RunnerLeases } from './runners/controller.ts';
 import { Claims, Fleet } from './runners/gather.ts';
 import { claimOf } from './sandboxes/claims.ts';
-import { SandboxController, countByState, patienceMs, sandboxIndexes } from './sandboxes/controller.ts';
+import { SandboxController, countByState, sandboxIndexes } from './sandboxes/controller.ts';
+import { UnclaimedController } from './unclaimed/controller.ts';
 
 export interface OperatorOptions {
   readonly transport: KubeTransport;
@@ -31,11 +37,23 @@ export interface OperatorOptions {
   readonly identity: string;
   readonly version: string;
   readonly authenticator: AgentAuthenticator;
+  /** Checks the tokens of other operator pods. Absent: nothing is relayed for them. */
+  readonly peerAuthenticator?: AgentAuthenticator;
+  /** The other operator pods, as host:port, and how they are dialled while this one leads. Absent: there are none. */
+  readonly peers?: { readonly addresses: readonly string[]; readonly dialer: PeerDialer };
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
+  /** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines. Default 30,000 ms. */
+  readonly patienceMs?: number;
+  /** How long each state of a Sandbox may last. */
+  readonly deadlines?: Deadlines;
   /** Times of the election; the defaults are those of the elector. */
-  readonly election?: Pick<ElectorOptions, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>;
+  readonly election?: ElectionTimes;
 }
+
+export type ElectionTimes = Pick<ElectorOptions, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>;
+
+const patienceMs = 30_000;
 
 /** The name of the Lease that the leader holds. */
 export const electionName = 'berth-operator';
@@ -44,6 +62,8 @@ export const electionName = 'berth-operator';
 export class Operator {
   /** Every pod has one: agents connect to all of them. */
   readonly hub: Hub;
+  /** What other operator pods dial. */
+  readonly relay: RelayServing | undefined;
   readonly #options: OperatorOptions;
   readonly #sandboxes: RunnableCache<Sandbox>;
   readonly #runners: RunnableCache<Runner>;
@@ -69,9 +89,17 @@ export class Operator {
       operatorVersion: options.version,
       authenticator: options.authenticator,
     });
+    const { podName: operatorName, version: operatorVersion, peerAuthenticator } = options;
+    this.relay =
+      peerAuthenticator &&
+      new RelayServing({
+        ...{ hub: this.hub, authenticator: peerAuthenticator, operatorName, operatorVersion, clock },
+        log: log.child({ part: 'relay' }),
+      });
     this.#elector = createElector({
       ...shared,
       ...options.election,
+      leases: this.#leases,
       namespace,
       name: electionName,
       identity: options.identity,
@@ -82,15 +110,19 @@ export class Operator {
 
   /** Runs until the signal is aborted: hub and caches at once, the election as soon as the caches know the world. */
   async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#options;
+    const began = clock.monotonic();
     const caches = [this.#sandboxes, this.#runners, this.#leases];
     const running = caches.map((cache) => cache.run(signal));
     try {
       await Promise.all(caches.map((cache) => cache.whenSynced(signal)));
+      log.info({ ms: Math.round(clock.monotonic() - began) }, 'Caches synced');
     } catch (error) {
       if (!signal.aborted) throw error;
     }
     if (!signal.aborted) await this.#elector.run(signal);
     this.hub.close();
+    this.relay?.close();
     await Promise.all(running);
   }
 
@@ -106,12 +138,13 @@ export class Operator {
 
   /** Why it is not alive, in a sentence: a reconcile that takes longer than `limitMs`. */
   stuck(limitMs: number): string | undefined {
-    return this.#term?.sandboxes.stuck(limitMs) ?? this.#term?.runners.stuck(limitMs);
+    return this.#term?.controllers.map((controller) => controller.stuck(limitMs)).find((reason) => reason !== undefined);
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
     const term = this.#begin(signal);
     this.#term = term;
+    FAILPOINT: failpoint('term.begun');
     await term.done;
     if (this.#term === term) this.#term = undefined;
   }
@@ -119,6 +152,7 @@ export class Operator {
   /** Everything that only a leader does, made anew for each term: nothing that was believed before counts. */
   #begin(signal: AbortSignal): Term {
     const { transport, clock, random, log, metrics } = this.#options;
+    const patientUntil = clock.monotonic() + (this.#options.patienceMs ?? patienceMs);
     const stop = new AbortController();
     const claims = new Claims();
     const unsubscribe = this.#sandboxes.subscribe({
@@ -137,37 +171,50 @@ export class Operator {
       metrics,
     });
     const runnerClient = createClient({ transport, resource: runnerResource, parse: readRunner, cache: this.#runners });
-    const shared = { clock, random, log, metrics, hub: this.hub, isLeader: () => this.#elector.isLeader() && !signal.aborted };
+    const sandboxClient = createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes });
+    const isLeader = () => this.#elector.isLeader() && !signal.aborted;
+    const shared = { clock, random, log, metrics, hub: this.hub, events, isLeader };
     const sandboxes = new SandboxController({
       ...shared,
       transport,
       sandboxes: this.#sandboxes,
-      sandboxClient: createClient({ transport, resource: sandboxResource, parse: readSandbox, cache: this.#sandboxes }),
+      sandboxClient,
       runnerClient,
       fleet,
-      events,
       workers: this.#options.workers,
+      patientUntil,
+      deadlines: this.#options.deadlines ?? defaultDeadlines,
     });
     const runners = new RunnerController({
       ...shared,
       runners: this.#runners,
       client: runnerClient,
       leases: this.#liveness,
-      patientUntil: clock.monotonic() + patienceMs,
+      patientUntil,
       changed: (runnerName) => sandboxes.runnerChanged(runnerName, 'Object'),
     });
+    const unclaimed = new UnclaimedController({ ...shared, sandboxes: this.#sandboxes, sandboxClient, runners: this.#runners });
+    const { peers, podName: operatorName, version: operatorVersion } = this.#options;
+    const relays =
+      peers &&
+      new Relays({
+        ...{ clock, random, hub: this.hub, runners: this.#runners, operatorName, operatorVersion },
+        peers: peers.addresses,
+        dialer: peers.dialer,
+        log: log.child({ part: 'relay' }),
+      });
     const writing = events.run(stop.signal);
-    const done = Promise.all([sandboxes.run(signal), runners.run(signal)]).then(async () => {
+    const done = Promise.all([sandboxes.run(signal), runners.run(signal), unclaimed.run(signal), relays?.run(signal)]).then(async () => {
       unsubscribe();
       stop.abort();
       await writing;
     });
-    return { sandboxes, runners, done };
+    return { controllers: [sandboxes, runners, unclaimed], runners, done };
   }
 }
 
 interface Term {
-  readonly sandboxes: SandboxController;
+  readonly controllers: readonly { stuck(limitMs: number): string | undefined }[];
   readonly runners: RunnerController;
   readonly done: Promise<void>;
 }

@@ -12,9 +12,11 @@ import { createMetrics } from '../process/metrics.ts';
 import { createShutdown } from '../process/shutdown.ts';
 import { systemClock, type AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
-import { Operator } from './controller.ts';
+import { Operator, type ElectionTimes } from './controller.ts';
 import { isLoopback, startHubServer } from './hub/hub.server.ts';
-import { noAuthentication, tokenAuthenticator } from './hub/token-review.client.ts';
+import { noAuthentication, peerAuthenticator, tokenAuthenticator } from './hub/token-review.client.ts';
+import type { Deadlines } from './lifecycle/deadlines.ts';
+import { grpcPeerDialer, requireSecurePeers } from './relay/relay.client.ts';
 import { operatorSettings } from './settings.ts';
 import { VERSION } from './version.ts';
 
@@ -34,7 +36,9 @@ async function main(): Promise<void> {
   }
 }
 
-async function start(config: z.output<typeof operatorSettings>, clock: AnchoredClock, log: Logger): Promise<void> {
+type Settings = z.output<typeof operatorSettings>;
+
+async function start(config: Settings, clock: AnchoredClock, log: Logger): Promise<void> {
   const random = Math.random;
   const metrics = createMetrics();
   const shutdown = createShutdown({ clock, log });
@@ -48,7 +52,11 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
   const isUnasked = tls === undefined && isLoopback(listen.host);
   if (isUnasked)
     log.warn({ listen: config.listen }, 'Agents are not asked who they are: there is no TLS, and only this machine can connect');
-  const { namespace, audience } = config;
+  const { namespace, audience, peers, peerCa, peerTokenFile: tokenFile } = config;
+  requireSecurePeers(peers, peerCa !== undefined);
+  const peerTls = peerCa === undefined ? undefined : await loadTls({ files: { caFile: peerCa }, clock, log });
+  const serverName = config.peerServerName ?? (peerTls === undefined ? undefined : `berth-operator.${namespace}.svc`);
+  const review = { reviews: createReviews({ transport, clock }), audience, namespace };
   const podName = config.podName ?? hostname();
   const operator = new Operator({
     transport,
@@ -60,8 +68,13 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
     podName,
     identity: `${podName}_${uuid()}`,
     version: VERSION,
-    authenticator: isUnasked ? noAuthentication : tokenAuthenticator({ reviews: createReviews({ transport, clock }), audience, namespace }),
+    authenticator: isUnasked ? noAuthentication : tokenAuthenticator(review),
+    peerAuthenticator: isUnasked ? noAuthentication : peerAuthenticator(review),
+    peers: { addresses: peers, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
     workers: config.workers,
+    deadlines: deadlinesOf(config),
+    patienceMs: config.patienceSeconds * 1000,
+    election: electionTimes(config.leaseSeconds * 1000),
   });
 
   const health = await startHealthServer({
@@ -74,11 +87,18 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
   const stop = new AbortController();
   const running = operator.run(stop.signal);
   if (tls !== undefined) void tls.run(stop.signal);
+  if (peerTls !== undefined) void peerTls.run(stop.signal);
   shutdown.add('operator', async () => {
     stop.abort(new Error('shutting down'));
     await running;
   });
-  const hub = await startHubServer({ hub: operator.hub, ...listen, tls, log });
+  const hub = await startHubServer({
+    hub: operator.hub,
+    ...(operator.relay !== undefined && { relay: operator.relay }),
+    ...listen,
+    tls,
+    log,
+  });
   shutdown.add('hub', () => hub.close());
   running.catch((err: unknown) => {
     log.error({ err }, 'Operator ended');
@@ -88,6 +108,21 @@ async function start(config: z.output<typeof operatorSettings>, clock: AnchoredC
     { version: VERSION, pod: podName, listen: `${hub.host}:${hub.port}`, health: `${health.host}:${health.port}` },
     'Operator started',
   );
+}
+
+function deadlinesOf(config: Settings): Deadlines {
+  return {
+    creatingQuiet: config.creatingSeconds * 1000,
+    creatingTotal: config.creatingTotalSeconds * 1000,
+    starting: config.startingSeconds * 1000,
+    stopping: config.stoppingSeconds * 1000,
+    deleting: config.deletingSeconds * 1000,
+  };
+}
+
+/** In the proportions that Kubernetes' own controllers have: 15, 10 and 2 s. */
+function electionTimes(leaseDurationMs: number): ElectionTimes {
+  return { leaseDurationMs, renewDeadlineMs: (leaseDurationMs * 2) / 3, retryPeriodMs: (leaseDurationMs * 2) / 15 };
 }
 
 function parseAddress(setting: string, text: string): { readonly host: string; readonly port: number } {

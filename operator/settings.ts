@@ -1,5 +1,9 @@
 import { z } from 'zod';
+import { listOf } from '../process/config.ts';
 import { logLevels } from '../process/log.ts';
+
+const address = z.string().regex(/^(\[[^\]]+\]|[^:,]+):\d{1,5}$/, { message: 'each must be host:port, such as 10.0.0.5:3001' });
+const seconds = (standard: number) => z.coerce.number().int().min(1).max(86_400).default(standard);
 
 /** The settings of the operator: variables BERTH_…, or flags. */
 export const operatorSettings = z.object({
@@ -16,8 +20,42 @@ export const operatorSettings = z.object({
     .string()
     .optional()
     .describe('PEM file of its key. Without both, only the loopback interface is listened on, and agents are not asked who they are.'),
+  peers: listOf(address)
+    .default([])
+    .describe(
+      'The other operator pods as host:port, separated by commas: the leader reaches agents through them that are not connected to it. Its own address may be among them.',
+    ),
+  peerCa: z
+    .string()
+    .optional()
+    .describe(
+      'PEM file of the authority of the other operator pods. Read again when it changes. Without it only those on this machine are dialled.',
+    ),
+  peerServerName: z
+    .string()
+    .optional()
+    .describe("Name in the other operator pods' certificates. Default berth-operator.<namespace>.svc when there is a CA."),
+  peerTokenFile: z
+    .string()
+    .optional()
+    .describe('File with the bearer token for other operator pods, of the ServiceAccount berth-operator. Read again when it changes.'),
   healthListen: z.string().default('0.0.0.0:8080').describe('Address of /healthz, /readyz and /metrics.'),
   logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
   audience: z.string().min(1).default('berth-operator').describe("Audience that the agents' tokens must have."),
+  leaseSeconds: z.coerce
+    .number()
+    .int()
+    .min(3)
+    .max(600)
+    .default(15)
+    .describe('How long the others leave the lead to an operator that does not renew its Lease. It gives up after two thirds of it.'),
+  creatingSeconds: seconds(300).describe('How long a sandbox may be Creating or Restoring without a byte moved.'),
+  creatingTotalSeconds: seconds(3600).describe('How long a sandbox may be Creating or Restoring in all.'),
+  startingSeconds: seconds(60).describe('How long a sandbox may be Starting.'),
+  stoppingSeconds: seconds(30).describe('How long a sandbox may be Stopping beyond its grace period.'),
+  deletingSeconds: seconds(120).describe(
+    'How long a deleted Sandbox waits for its runner. What is left there is removed when the runner is back.',
+  ),
+  patienceSeconds: seconds(30).describe('How long after it began to lead an operator judges none of these.'),
   workers: z.coerce.number().int().min(1).max(256).default(16).describe('Sandboxes worked on at the same time.'),
 });

@@ -11,7 +11,10 @@ const files = readdirSync(folder).filter((name) => name.endsWith('.yaml'));
 interface Manifest {
   readonly kind?: string;
   readonly metadata?: { readonly name?: string };
-  readonly spec?: { readonly imagePullSecrets?: readonly { readonly name: string }[] };
+  readonly spec?: {
+    readonly imagePullSecrets?: readonly { readonly name: string }[];
+    readonly env?: readonly { readonly valueFrom?: { readonly secretKeyRef: { readonly name: string } } }[];
+  };
 }
 
 function documentsOf(file: string): readonly Manifest[] {
@@ -75,7 +78,11 @@ describe('the examples', () => {
     for (const file of files) {
       const objects = documentsOf(file);
       const secrets = objects.filter(({ kind }) => kind === 'Secret').map(({ metadata }) => metadata?.name);
-      expect(secrets).toEqual(expect.arrayContaining(objects.flatMap(({ spec }) => spec?.imagePullSecrets?.map(({ name }) => name) ?? [])));
+      const named = objects.flatMap(({ spec }) => [
+        ...(spec?.imagePullSecrets?.map(({ name }) => name) ?? []),
+        ...(spec?.env?.flatMap(({ valueFrom }) => valueFrom?.secretKeyRef.name ?? []) ?? []),
+      ]);
+      expect(secrets).toEqual(expect.arrayContaining(named));
     }
   });
 });

@@ -145,6 +145,26 @@ describe('connections', () => {
     for (const address of ['10.0.0.1:3001', '10.0.0.2:3001']) expect(latest(address).heard.at(-1)).toMatch(/STOPPED/);
   });
 
+  it('says on every stream how much it has told on any: streams that have told everything say the same, and one that is behind says less', async () => {
+    const { agent, latest } = await setUp(['10.0.0.1:3001', '10.0.0.2:3001']);
+    latest('10.0.0.1:3001').welcome();
+    await agent.rest();
+    agent.controller.deliver(anOrder());
+    await agent.rest();
+    latest('10.0.0.2:3001').welcome();
+    await agent.rest();
+    const ticks = (address: string) =>
+      latest(address).sent.flatMap((message) => (message.$case === 'inventory' || message.$case === 'report' ? [message.value.tick] : []));
+    expect(ticks('10.0.0.2:3001')).toEqual([ticks('10.0.0.1:3001').at(-1)]);
+    expect(ticks('10.0.0.1:3001')).toEqual(ticks('10.0.0.1:3001').toSorted((a, b) => a - b));
+    latest('10.0.0.2:3001').hasRoom = false;
+    agent.controller.deliver(toStop(2));
+    await agent.rest();
+    agent.controller.deliver(anOrder({ uid: 'u2' }));
+    await agent.rest();
+    expect(ticks('10.0.0.1:3001').at(-1)).toBeGreaterThan(ticks('10.0.0.2:3001').at(-1) ?? Infinity);
+  });
+
   it('sends one newest report for each copy when a pod reads slowly', async () => {
     const { agent, latest } = await setUp();
     latest().welcome();

@@ -5,6 +5,7 @@ import { noMetrics } from '../../process/metrics.ts';
 import type { Counter, Gauge, Metrics } from '../../process/metrics.ts';
 import { stableLines } from '../../process/stable-log-lines.ts';
 import type { CopyController } from '../copies/controller.ts';
+import type { Unclaimed } from '../proto/gen/berth/agent/v1/agent.ts';
 import { instanceIDOf } from './address-id.ts';
 import type { AgentIdentity } from './handshake.ts';
 import { Session } from './session.client.ts';
@@ -18,6 +19,8 @@ export interface ConnectionsOptions {
   readonly dialer: Dialer;
   readonly token: TokenSource;
   readonly copies: Pick<CopyController, 'attach' | 'deliver' | 'inventory' | 'prepareAhead'>;
+  /** Told of what the leader says about copies that nobody claims. */
+  readonly unclaimed?: (said: Unclaimed) => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -167,6 +170,7 @@ class Connection {
           this.#become('Connected', `Connected to operator ${operatorName}.`);
         },
         peers: (addresses) => this.#owner.peers(addresses),
+        unclaimed: (said) => this.#options.unclaimed?.(said),
         ended: (end) => this.#ended(end),
       },
     });

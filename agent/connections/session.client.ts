@@ -7,6 +7,7 @@ import type {
   OperatorMessage,
   Refusal,
   RunnerReport,
+  Unclaimed,
   Welcome,
 } from '../proto/gen/berth/agent/v1/agent.ts';
 import { helloOf, refuseWelcome } from './handshake.ts';
@@ -30,6 +31,8 @@ export interface SessionOptions {
 export interface SessionOwner {
   welcomed(welcome: Welcome): void;
   peers(addresses: readonly string[]): void;
+  /** The leader says which copies nobody claims. */
+  unclaimed(said: Unclaimed): void;
   ended(end: StreamEnd): void;
 }
 
@@ -51,6 +54,8 @@ export class Session implements ReportSink {
   readonly #refusals = new Map<string, Refusal>();
   readonly #copies = new Map<string, CopyReport>();
   #runner: RunnerReport | undefined;
+  /** Of the last change that is sent or waits to be. */
+  #tick = 0;
 
   constructor(options: SessionOptions) {
     const { address, identity, dialer, clock, token, handshakeMs = 10_000 } = options;
@@ -82,13 +87,15 @@ export class Session implements ReportSink {
     this.#stream.close();
   }
 
-  copyChanged(report: CopyReport): void {
+  copyChanged(report: CopyReport, tick: number): void {
     this.#copies.set(keyOf(report), report);
+    this.#tick = tick;
     this.#flushSoon();
   }
 
-  runnerChanged(report: RunnerReport): void {
+  runnerChanged(report: RunnerReport, tick: number): void {
     this.#runner = report;
+    this.#tick = tick;
     this.#flushSoon();
   }
 
@@ -118,6 +125,9 @@ export class Session implements ReportSink {
         return;
       case 'peers':
         owner.peers(message.value.addresses);
+        return;
+      case 'unclaimed':
+        owner.unclaimed(message.value);
     }
   }
 
@@ -138,8 +148,9 @@ export class Session implements ReportSink {
   /** What changes from here on is told after it. Parts of an inventory that was under way are sent to their end first. */
   #takeInventory(): void {
     if (this.#state !== 'Connected') return;
-    const { copies, runner } = this.#options.copies.inventory();
-    this.#parts = [...this.#parts, ...inventoryParts(++this.#seq, copies, runner)];
+    const inventory = this.#options.copies.inventory();
+    this.#tick = inventory.tick;
+    this.#parts = [...this.#parts, ...inventoryParts(++this.#seq, inventory)];
     this.#flushSoon();
   }
 
@@ -186,7 +197,8 @@ export class Session implements ReportSink {
     for (const report of copies) this.#copies.delete(keyOf(report));
     const runner = this.#runner;
     this.#runner = undefined;
-    return { $case: 'report', value: { seq: ++this.#seq, copies, runner } };
+    const tick = this.#copies.size === 0 ? this.#tick : 0;
+    return { $case: 'report', value: { seq: ++this.#seq, copies, runner, tick } };
   }
 
   #send(message: AgentMessage): void {

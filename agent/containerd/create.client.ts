@@ -1,8 +1,8 @@
-import { join } from 'node:path';
 import { BerthError } from '../../process/errors.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { Attempt, ContainerConfig, PreparedCopy, PrepareProgress } from '../copies/runtime.ts';
 import type { LocalImage, Images } from '../images/images.client.ts';
+import { failpoint } from '../failpoints.ts';
 import type { SeccompProfile } from '../security/oci.ts';
 import { resolveProcess } from '../security/process.ts';
 import { buildSpec } from '../security/spec.ts';
@@ -24,6 +24,7 @@ import { isShimGone, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
 import { type ShimGroups, type ShimPlace, shimRuntime } from './shim-groups.client.ts';
 import type { Tasks } from './tasks.client.ts';
+import type { LogFiles } from '../logs/files.client.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
 /** Paths are absolute. */
@@ -41,7 +42,7 @@ export interface CreatorOptions {
   readonly runtimeRoot: string;
   readonly seccomp: SeccompProfile;
   readonly hostsFile: string;
-  readonly logDirectory: string;
+  readonly logs: LogFiles;
   /** How many tasks are created at once. */
   readonly concurrentCreates: number;
 }
@@ -150,7 +151,13 @@ export class CopyCreator {
       const content = mounts ?? (local === undefined ? [] : await this.#prepareSnapshot(attempt, local));
       const kept = { group: labels?.shimGroup ?? '', sandbox: record?.sandbox ?? '' };
       await groups.join(id, async (place) => {
-        const reuse = isCurrent && record !== undefined && kept.group === place.group && kept.sandbox === place.sandbox;
+        // What comes from Secrets may have changed under the same hash.
+        const reuse =
+          isCurrent &&
+          attempt.secretEnv.length === 0 &&
+          record !== undefined &&
+          kept.group === place.group &&
+          kept.sandbox === place.sandbox;
         if (!reuse) await this.#replaceContainer(attempt, base, content, place);
         signal.throwIfAborted();
         await this.#createTask(attempt, base, content, onProgress);
@@ -187,7 +194,9 @@ export class CopyCreator {
     const { key, namespace, name, config } = attempt;
     const labels = snapshotLabels(installID, { key, namespace, name, requests: config.requests, baseDigest: local.digest, ...unset });
     const request = { snapshotter, key: copyID(key), parent: local.chainID, labels };
-    return (await connection.call(SnapshotsService.prepare, request)).mounts;
+    const { mounts } = await connection.call(SnapshotsService.prepare, request);
+    FAILPOINT: failpoint('snapshot.prepared');
+    return mounts;
   }
 
   async #replaceContainer(attempt: Attempt, base: Base, mounts: readonly Mount[], place: ShimPlace): Promise<void> {
@@ -195,6 +204,7 @@ export class CopyCreator {
     const user = await this.#lookUpUser(attempt.config, base, mounts);
     // The place in a shim group cannot be updated, and the snapshot stays by a label of its own.
     await connection.call(ContainersService.delete, { id: copyID(attempt.key) }).catch(unlessNotFound);
+    FAILPOINT: failpoint('container.deleted');
     await this.#createContainer(attempt, base, user, place);
   }
 
@@ -225,12 +235,14 @@ export class CopyCreator {
       extensions: keepImage(base),
     });
     await connection.call(ContainersService.create, { container });
+    FAILPOINT: failpoint('container.created');
   }
 
-  #spec({ key, name, config }: Attempt, base: Base, { user, home }: ResolvedUser) {
+  #spec({ key, name, config, secretEnv }: Attempt, base: Base, { user, home }: ResolvedUser) {
     const { cgroups, seccomp, hostsFile } = this.#options;
+    const env = [...config.env, ...secretEnv];
     return buildSpec({
-      ...resolveProcess(config, base.defaults, { hostname: name, home }),
+      ...resolveProcess({ ...config, env }, base.defaults, { hostname: name, home }),
       hostname: name,
       user,
       requests: config.requests,
@@ -244,9 +256,9 @@ export class CopyCreator {
   }
 
   async #createTask({ key, config }: Attempt, base: Base, mounts: readonly Mount[], onProgress: OnProgress): Promise<void> {
-    const { connection, logDirectory } = this.#options;
+    const { connection, logs } = this.#options;
     onProgress({ phase: 'CreatingTask', ...noBytes });
-    const log = `file://${join(logDirectory, `${copyID(key)}.log`)}`;
+    const log = `file://${logs.pathOf(copyID(key))}`;
     const request = CreateTaskRequest.fromPartial({
       containerId: copyID(key),
       rootfs: [...mounts],
@@ -256,6 +268,7 @@ export class CopyCreator {
     });
     try {
       await connection.call(TasksService.create, request);
+      FAILPOINT: failpoint('task.created');
     } catch (error) {
       throw createError(error, config, base);
     }

@@ -10,6 +10,7 @@ import type { Cgroups } from './cgroups.client.ts';
 import { specCgroup } from './cgroups.ts';
 import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isNotFound } from './containerd-error.ts';
+import { listContainers } from './containers.client.ts';
 import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
 import { CreateTaskRequest, TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { probeProgram } from './probe-program.ts';
@@ -114,9 +115,7 @@ async function createProbe(options: ProbeOptions, runtime: OciRuntime, id: strin
 
 /** Removes what probes of an agent that was killed left behind. */
 async function sweepProbes(connection: ContainerdConnection): Promise<void> {
-  const filters = [`labels."${label}"==true`];
-  const { containers } = await connection.call(ContainersService.list, { filters });
-  for (const { id } of containers) await removeProbe(connection, id);
+  for (const { id } of await listContainers(connection, [`labels."${label}"==true`])) await removeProbe(connection, id);
 }
 
 async function removeProbe(connection: ContainerdConnection, id: string): Promise<void> {

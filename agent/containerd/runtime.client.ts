@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { LABELS } from '../../crds/names.ts';
@@ -19,10 +19,14 @@ import type {
   StartedCopy,
 } from '../copies/runtime.ts';
 import { Images } from '../images/images.client.ts';
+import { failpoint } from '../failpoints.ts';
+import { LogFiles } from '../logs/files.client.ts';
+import type { LogLimits } from '../logs/rotation.ts';
 import { seccompProfile } from '../security/seccomp.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
 import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
 import { ContainerdError, isAmbiguous, isNotFound, status } from './containerd-error.ts';
+import { listContainers } from './containers.client.ts';
 import { CopyCreator } from './create.client.ts';
 import { type ContainerdEvent, followEvents } from './events.client.ts';
 import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
@@ -48,6 +52,8 @@ export interface ContainerdRuntimeOptions {
   readonly bootID: string;
   /** For logs and what the runtime itself needs. containerd must see it under the same path. */
   readonly stateDir: string;
+  /** How much of a sandbox's log is kept. Default 5 files of 10 MiB. */
+  readonly logLimits?: LogLimits;
   /** Where the OCI runtime keeps its state: on a tmpfs, one for each containerd. Default /run/berth/oci. */
   readonly runtimeRoot?: string;
   /** Default: crun when it passes a probe, else runc. */
@@ -79,6 +85,7 @@ export interface ContainerdRuntime extends CopyRuntime {
 /** How long containerd may be away before a call gives up. */
 const awayMs = 30_000;
 const retryMs = 200;
+const defaultLogLimits: LogLimits = { maxBytes: 10 * 2 ** 20, maxFiles: 5 };
 
 /**
  * Connects to containerd, checks that it can be used, takes over what is there and chooses the OCI runtime.
@@ -92,6 +99,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
     const containerdVersion = await openNamespace(connection, labels);
     const [logDirectory, hostsFile] = [join(stateDir, 'logs'), join(stateDir, 'hosts')];
     await mkdir(logDirectory, { recursive: true, mode: 0o700 });
+    const logs = new LogFiles({ directory: logDirectory, limits: options.logLimits ?? defaultLogLimits, clock, logger });
     await writeFile(hostsFile, '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n', { mode: 0o644 });
     const cgroups = new Cgroups(options.cgroups ?? {});
     const seccomp = seccompProfile(process.arch);
@@ -128,12 +136,13 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       restoreGroups(connection, groups, installID),
     ]);
     const creator = new CopyCreator({
-      ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile, logDirectory },
+      ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile, logs },
       bootID: options.bootID,
       concurrentCreates: options.concurrentCreates ?? 2 * availableParallelism(),
     });
+    logs.start();
     return new Runtime({
-      ...{ connection, images, tasks, groups, cgroups, creator, installID, snapshotter, logDirectory, clock, logger, containerdVersion },
+      ...{ connection, images, tasks, groups, cgroups, creator, installID, snapshotter, logs, clock, logger, containerdVersion },
       ociRuntime: runtime,
     });
   } catch (error) {
@@ -143,10 +152,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
 }
 
 async function restoreGroups(connection: ContainerdConnection, groups: ShimGroups, installID: string): Promise<void> {
-  const [{ containers }, { tasks }] = await Promise.all([
-    connection.call(ContainersService.list, { filters: [] }),
-    connection.call(TasksService.list, { filter: '' }),
-  ]);
+  const [containers, { tasks }] = await Promise.all([listContainers(connection, []), connection.call(TasksService.list, { filter: '' })]);
   const running = new Set(tasks.map((task) => task.id));
   const members = containers.filter(({ id }) => running.has(id));
   await groups.restore(members.map(({ id, labels }) => ({ id, group: parseCopyLabels(installID, labels)?.shimGroup ?? '' })));
@@ -161,7 +167,7 @@ interface RuntimeParts {
   readonly creator: CopyCreator;
   readonly installID: string;
   readonly snapshotter: string;
-  readonly logDirectory: string;
+  readonly logs: LogFiles;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly containerdVersion: string;
@@ -187,7 +193,7 @@ class Runtime implements ContainerdRuntime {
     const { connection, installID, snapshotter } = this.#parts;
     const filters = [`labels."${LABELS.installID}"=="${installID}"`];
     // Containers first: a copy whose container is there has its snapshot, or will have it by the next answer.
-    const { containers } = await connection.call(ContainersService.list, { filters });
+    const containers = await listContainers(connection, filters);
     const [{ tasks }, snapshots] = await Promise.all([
       connection.call(TasksService.list, { filter: '' }),
       connection.collect(SnapshotsService.list, { snapshotter, filters }),
@@ -234,18 +240,20 @@ class Runtime implements ContainerdRuntime {
   }
 
   remove(key: CopyKey): Promise<void> {
-    const { connection, tasks, snapshotter, logDirectory } = this.#parts;
+    const { connection, tasks, snapshotter, logs } = this.#parts;
     const id = copyID(key);
     const never = new AbortController().signal;
     this.#started.delete(id);
     return this.#untilAnswered(never, async () => {
       await tasks.end(id, 0, never);
       // The answer, or that it is not there, is the proof.
-      await Promise.all([
+      const removals = [
         connection.call(ContainersService.delete, { id }).catch(unlessNotFound),
         connection.call(SnapshotsService.remove, { snapshotter, key: id }).catch(unlessNotFound),
-        rm(join(logDirectory, `${id}.log`), { force: true }),
-      ]);
+        logs.remove(id),
+      ];
+      FAILPOINT: crashBetween(removals);
+      await Promise.all(removals);
     });
   }
 
@@ -278,6 +286,7 @@ class Runtime implements ContainerdRuntime {
   }
 
   async close(): Promise<void> {
+    this.#parts.logs.stop();
     await this.#parts.groups.settled();
     this.connection.close();
   }
@@ -330,6 +339,14 @@ class Runtime implements ContainerdRuntime {
       }
     }
   }
+}
+
+/** For the crash tests: each of them may be the last that was done. */
+function crashBetween([container, snapshot, log]: readonly Promise<unknown>[]): void {
+  const ignore = () => undefined;
+  container?.then(() => failpoint('copy.container-removed'), ignore);
+  snapshot?.then(() => failpoint('copy.snapshot-removed'), ignore);
+  log?.then(() => failpoint('copy.log-removed'), ignore);
 }
 
 function unlessNotFound(error: unknown): undefined {

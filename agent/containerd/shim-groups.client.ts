@@ -1,5 +1,6 @@
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
+import { failpoint } from '../failpoints.ts';
 import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isAlreadyExists, isNotFound } from './containerd-error.ts';
 import { Sandbox } from './gen/types/sandbox.ts';
@@ -162,6 +163,7 @@ export class ShimGroups {
     const sandbox = Sandbox.fromPartial({ sandboxId: id, runtime: { name: shimRuntime } });
     try {
       await connection.call(StoreService.create, { sandbox });
+      FAILPOINT: failpoint('group.opened');
     } catch (error) {
       if (!isAlreadyExists(error)) throw error;
     }
@@ -171,6 +173,7 @@ export class ShimGroups {
     const { connection } = this.#options;
     try {
       await connection.call(StoreService.delete, { sandboxId: id });
+      FAILPOINT: failpoint('group.closed');
     } catch (error) {
       if (!isNotFound(error)) throw error;
     }

@@ -1,6 +1,7 @@
 import { BerthError } from '../../process/errors.ts';
 import { type Clock, sleep } from '../../process/clock.ts';
 import type { ExitStatus } from '../copies/runtime.ts';
+import { failpoint } from '../failpoints.ts';
 import type { Cgroups } from './cgroups.client.ts';
 import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isNotFound, status } from './containerd-error.ts';
@@ -65,6 +66,7 @@ export class Tasks {
           return ran ? lostExit(Math.round(clock.now())) : undefined;
         case Status.STOPPED: {
           const exit = await this.exitOf(id, process);
+          FAILPOINT: failpoint('task.exited');
           await this.delete(id, signal);
           return exit;
         }
@@ -92,6 +94,7 @@ export class Tasks {
         if (!isNotFound(error)) throw error;
       }
     });
+    FAILPOINT: failpoint('task.deleted');
     await this.#ended(id, signal);
   }
 
@@ -104,6 +107,7 @@ export class Tasks {
     const grace = killAt - clock.monotonic();
     if (grace > 0) {
       await this.#kill(id, sigterm);
+      FAILPOINT: failpoint('task.terminated');
       const waited = new AbortController();
       const timeout = sleep(clock, grace, AbortSignal.any([signal, waited.signal])).then(
         () => 'grace over',
@@ -115,6 +119,7 @@ export class Tasks {
       if ((await timeout) === 'exited') return;
     }
     await this.#kill(id, sigkill);
+    FAILPOINT: failpoint('task.killed');
     await exited;
   }
 

@@ -39,6 +39,7 @@ export function anOrder(of: Partial<Order> = {}): Order {
     config: aConfig(),
     graceSeconds: 0,
     credentials: [],
+    secretEnv: [],
     ...of,
   };
 }
@@ -66,6 +67,7 @@ export function aPreparation(of: Partial<Preparation> = {}): Preparation {
     config: aConfig(),
     ttlSeconds: 30,
     credentials: [],
+    secretEnv: [],
     ...of,
   };
 }

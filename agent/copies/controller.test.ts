@@ -436,7 +436,7 @@ describe('copies of a runner', () => {
     it('is left alone and listed when nobody claims it', async () => {
       const first = await AnAgent.started();
       first.controller.deliver(anOrder());
-      await first.rest();
+      await first.rest(1_000);
       const agent = await AnAgent.started({ machine: first.machine });
       await agent.rest(3_600_000);
       expect(agent.controller.inventory().copies).toMatchObject([{ uid: 'u1', order: 0, contentVersion: 1 }]);
@@ -587,5 +587,64 @@ describe('copies of a runner', () => {
     }
     expect([...agent.machine.copies.keys()]).toEqual(['u1/2']);
     expect([agent.last(1), agent.last(2)]).toEqual(['ABSENT #3 v0', 'RUNNING #3 v2']);
+  });
+
+  describe('a copy that nobody claims', () => {
+    const minute = 60_000;
+    const say = (agent: AnAgent, copies: readonly { uid: string; epoch: number }[], storeId = 'store-1') =>
+      agent.controller.unclaimed({ storeId, validSeconds: 180, copies: copies.map((copy) => ({ ...copy, kind: 1 })) });
+    const sayFor = async (agent: AnAgent, minutes: number, copies: readonly { uid: string; epoch: number }[], storeId?: string) => {
+      for (let passed = 0; passed < minutes; passed++) {
+        say(agent, copies, storeId);
+        await agent.clock.run(minute);
+      }
+    };
+    const u1 = { uid: 'u1', epoch: 1 };
+    const running = async () => {
+      const agent = await AnAgent.started();
+      agent.controller.deliver(anOrder());
+      agent.controller.deliver(anOrder({ uid: 'u2' }));
+      await agent.rest();
+      return agent;
+    };
+
+    it('is stopped after ten minutes, kept and listed', async () => {
+      const agent = await running();
+      await sayFor(agent, 9, [u1]);
+      expect(agent.last()).toBe('RUNNING #1 v1');
+      expect(agent.controller.inventory().unclaimed).toMatchObject([u1]);
+      await sayFor(agent, 2, [u1]);
+      expect(agent.last()).toBe('STOPPED #1 v1 Signaled ordered');
+      expect([agent.machine.get('u1')?.hasContent, agent.last(1, 'u2')]).toEqual([true, 'RUNNING #1 v1']);
+      expect(agent.machine.done.filter((what) => what.startsWith('remove'))).toEqual([]);
+      await sayFor(agent, 30, [u1]);
+      expect(agent.machine.get('u1')?.hasContent).toBe(true);
+    });
+
+    it('runs on when nobody says so any more, when another store is meant, or when an order came for it', async () => {
+      const agent = await running();
+      await sayFor(agent, 5, [u1]);
+      await agent.clock.run(20 * minute);
+      await sayFor(agent, 15, [u1], 'store-2');
+      await sayFor(agent, 9, [u1]);
+      agent.controller.deliver(anOrder());
+      await sayFor(agent, 9, [u1]);
+      expect(agent.machine.done.filter((what) => what.startsWith('stop'))).toEqual([]);
+    });
+
+    it('is stopped though this agent knows no order about it, and obeys one that comes later', async () => {
+      const before = await running();
+      const agent = await AnAgent.started({ machine: before.machine });
+      expect(agent.last()).toBe('RUNNING #0 v1');
+      await sayFor(agent, 11, [u1]);
+      expect([agent.last(), agent.last(1, 'u2')]).toEqual(['STOPPED #0 v1', 'RUNNING #0 v1']);
+      agent.controller.deliver(toStart(5, 2));
+      await agent.rest();
+      expect(agent.last()).toBe('RUNNING #5 v2');
+      await sayFor(agent, 2, []);
+      agent.controller.deliver(toRemove(6));
+      await agent.rest();
+      expect(agent.last()).toBe('ABSENT #6 v0');
+    });
   });
 });

@@ -4,21 +4,25 @@ import type { Logger } from '../../process/log.ts';
 import { noMetrics } from '../../process/metrics.ts';
 import type { Metrics } from '../../process/metrics.ts';
 import type { Journal } from '../journal/journal.ts';
-import type { CopyReport, Order, Preparation, Refusal, RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
+import type { CopyReport, Order, Preparation, Refusal, RunnerReport, Unclaimed } from '../proto/gen/berth/agent/v1/agent.ts';
 import { allocated, misfit } from './capacity.ts';
 import type { Share } from './capacity.ts';
 import { Convergence } from './convergence/controller.ts';
 import type { ConvergenceHost } from './convergence/controller.ts';
 import { readOrder, readPreparation } from './order.ts';
+import { abandoned, claimed, heard, isSame, nextAbandoned, type UnclaimedWatch } from './unclaimed.ts';
 import { amountsMessage, isSameReport, isSameRunner } from './inventory.ts';
 import type { ResourceAmounts } from '../../crds/index.ts';
 import type { CopyKey, CopyRuntime, RuntimeCopy, RuntimeEvent } from './runtime.ts';
 import { CopyState } from '../proto/gen/berth/agent/v1/agent.ts';
 
-/** Who is told of every change: each stream to an operator, and the Runner's status. Must not block and must not throw. */
+/**
+ * Who is told of every change: each stream to an operator, and the Runner's status. Must not block and must not throw. `tick` rises with
+ * everything that is told.
+ */
 export interface ReportSink {
-  copyChanged(report: CopyReport): void;
-  runnerChanged(report: RunnerReport): void;
+  copyChanged(report: CopyReport, tick: number): void;
+  runnerChanged(report: RunnerReport, tick: number): void;
   /** The runtime's events were interrupted and everything was listed anew. */
   relisted(): void;
 }
@@ -38,6 +42,8 @@ export interface CopyControllerOptions {
   readonly reserved: ResourceAmounts;
   /** Everything is listed anew so often, since events may be lost. Default 30,000 ms. */
   readonly relistMs?: number;
+  /** How long nobody must claim a copy before it is stopped. Default 600,000 ms. */
+  readonly unclaimedMs?: number;
   /** Nothing may be done any more (the journal failed): the process must end. */
   readonly onFailed: (error: unknown) => void;
 }
@@ -46,6 +52,10 @@ export interface CopyControllerOptions {
 export interface CopyInventory {
   readonly copies: readonly CopyReport[];
   readonly runner: RunnerReport;
+  /** Of the last change that is in it. */
+  readonly tick: number;
+  /** The copies that nobody claims, as the leader said last; undefined while it has said nothing. */
+  readonly unclaimed: readonly CopyKey[] | undefined;
 }
 
 const mostImages = 500;
@@ -67,11 +77,16 @@ export class CopyController {
   #runner: RunnerReport;
   #images: readonly string[] = [];
   #imagesTimer: Timer | undefined;
+  /** Set while many copies may change in one turn: the runner is told once, at its end. */
+  #isObserving = false;
   #tick = 0;
+  #told = 0;
   /** The list that has not begun yet, and the one that is under way. */
   #nextList: Promise<void> | undefined;
   #listing: Promise<void> | undefined;
   #relistTimer: Timer | undefined;
+  #unclaimed: UnclaimedWatch | undefined;
+  #unclaimedTimer: Timer | undefined;
 
   constructor(options: CopyControllerOptions) {
     this.#options = options;
@@ -107,6 +122,7 @@ export class CopyController {
     this.#ended.abort(new Error('the agent ends'));
     this.#relistTimer?.cancel();
     this.#imagesTimer?.cancel();
+    this.#unclaimedTimer?.cancel();
     for (const convergence of this.#convergences.values()) convergence.end();
   }
 
@@ -122,6 +138,7 @@ export class CopyController {
     }
     this.#options.log.debug({ uid, epoch, order: number, wanted: order.wish.wanted }, 'Order received');
     const refusal = this.#convergence(uid).deliver(order);
+    if (refusal === undefined) this.#claimed(order.key);
     this.#metrics.orders.inc({ wanted: order.wish.wanted, answer: refusal?.code ?? 'Taken' });
     if (refusal !== undefined) this.#options.log.info({ uid, epoch, order: number, code: refusal.code }, 'An order was refused');
     return refusal;
@@ -137,6 +154,23 @@ export class CopyController {
     if (because !== undefined) this.#options.log.debug({ uid, epoch, because }, 'A preparation is left out');
   }
 
+  /** The leader says which copies nobody claims. It says so again and again; silence makes nothing unclaimed. */
+  unclaimed({ storeId, copies, validSeconds }: Unclaimed): void {
+    if (this.#ended.signal.aborted || storeId !== this.#options.storeID) return;
+    const { clock } = this.#options;
+    const before = this.#unclaimed;
+    this.#unclaimed = heard(before, copies, validSeconds * 1000, clock.monotonic());
+    this.#lookAtUnclaimed();
+    if (isSameList(before?.copies, this.#unclaimed.copies)) return;
+    for (const { uid, epoch } of this.#unclaimed.copies) {
+      if (before?.copies.some((one) => isSame(one, { uid, epoch })) !== true) {
+        this.#options.log.warn({ uid, epoch }, 'Nobody claims a copy: it is kept, and stopped if that lasts');
+      }
+    }
+    this.#told++;
+    for (const sink of this.#sinks) sink.runnerChanged(this.#runner, this.#told);
+  }
+
   /** Calls `sink` for every change from now on. Returns the unsubscriber. */
   attach(sink: ReportSink): () => void {
     this.#sinks.add(sink);
@@ -146,7 +180,12 @@ export class CopyController {
   /** Everything as it was told last. */
   inventory(): CopyInventory {
     const named = [...this.#convergences].flatMap(([uid, convergence]) => convergence.inventory().map((epoch) => textOf({ uid, epoch })));
-    return { copies: named.map((key) => this.#published.get(key)).filter((report) => report !== undefined), runner: this.#runner };
+    return {
+      copies: named.map((key) => this.#published.get(key)).filter((report) => report !== undefined),
+      runner: this.#runner,
+      tick: this.#told,
+      unclaimed: this.#unclaimed?.copies,
+    };
   }
 
   /** What is set aside for task slots from now on. What does not fit any more stays. */
@@ -162,6 +201,27 @@ export class CopyController {
     return convergence;
   }
 
+  #claimed(key: CopyKey): void {
+    if (this.#unclaimed?.copies.some((one) => isSame(one, key)) !== true) return;
+    this.#unclaimed = claimed(this.#unclaimed, key);
+    this.#lookAtUnclaimed();
+  }
+
+  #lookAtUnclaimed(): void {
+    const { clock, log, unclaimedMs = 600_000 } = this.#options;
+    const watch = this.#unclaimed;
+    this.#unclaimedTimer?.cancel();
+    if (watch === undefined) return;
+    const now = clock.monotonic();
+    const long = Map.groupBy(abandoned(watch, now, unclaimedMs), ({ uid }) => uid);
+    for (const [uid, convergence] of this.#convergences) {
+      const epochs = new Set((long.get(uid) ?? []).map(({ epoch }) => epoch));
+      if (convergence.abandon(epochs)) log.warn({ uid, epochs: [...epochs] }, 'What runs of the copies that nobody claims is stopped');
+    }
+    const next = nextAbandoned(watch, now, unclaimedMs);
+    this.#unclaimedTimer = next === undefined ? undefined : clock.after(next, () => this.#lookAtUnclaimed());
+  }
+
   #sharesExcept({ uid, epoch }: CopyKey): readonly Share[] {
     return [...this.#convergences].flatMap(([other, convergence]) => convergence.shares(other === uid ? epoch : undefined));
   }
@@ -174,16 +234,21 @@ export class CopyController {
     if (isAbsent) this.#published.delete(key);
     else this.#published.set(key, report);
     if (isNew && report.state === CopyState.COPY_STATE_REJECTED) this.#metrics.rejections.inc({ reason: report.reason });
-    if (again || isNew) for (const sink of this.#sinks) sink.copyChanged(report);
+    if (again || isNew) {
+      this.#told++;
+      for (const sink of this.#sinks) sink.copyChanged(report, this.#told);
+    }
     this.#tellRunner();
   }
 
   #tellRunner(): void {
+    if (this.#isObserving) return;
     const report = this.#runnerReport();
     if (isSameRunner(this.#runner, report)) return;
     this.#runner = report;
     this.#metrics.running.set(report.startedSandboxes);
-    for (const sink of this.#sinks) sink.runnerChanged(report);
+    this.#told++;
+    for (const sink of this.#sinks) sink.runnerChanged(report, this.#told);
   }
 
   #runnerReport(): RunnerReport {
@@ -231,7 +296,13 @@ export class CopyController {
   #observe(copies: readonly RuntimeCopy[], tick: number): void {
     const byUid = Map.groupBy(copies, ({ key }) => key.uid);
     for (const uid of byUid.keys()) this.#convergence(uid);
-    for (const [uid, convergence] of this.#convergences) convergence.observe(byUid.get(uid) ?? [], tick);
+    this.#isObserving = true;
+    try {
+      for (const [uid, convergence] of this.#convergences) convergence.observe(byUid.get(uid) ?? [], tick);
+    } finally {
+      this.#isObserving = false;
+    }
+    this.#tellRunner();
   }
 
   #relistLater(): void {
@@ -269,6 +340,10 @@ export class CopyController {
     this.stop();
     this.#options.onFailed(error);
   }
+}
+
+function isSameList(a: readonly CopyKey[] | undefined, b: readonly CopyKey[]): boolean {
+  return a?.length === b.length && a.every((one) => b.some((other) => isSame(one, other)));
 }
 
 type CopyMetrics = ReturnType<typeof copyMetrics>;

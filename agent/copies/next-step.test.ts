@@ -42,7 +42,7 @@ function stepFor({ records, copies = [{}] }: Given): Step {
   const blank = { observed: undefined, wish: undefined, ahead: undefined, exitHint: undefined };
   const views = copies.map((copy) => {
     const epoch = copy.epoch ?? 1;
-    const flags = { wasStartAsked: true, isRemoved: false, isWaiting: false };
+    const flags = { wasStartAsked: true, isRemoved: false, isWaiting: false, isAbandoned: false };
     return { ...blank, ...flags, epoch, entry: copyEntry(entry, epoch), ...copy };
   });
   return nextStep({ uid: 'u1', bootID: 'boot-1', entry, copies: views });
@@ -60,7 +60,7 @@ function inShort(step: Step): string {
     case 'TakeBack':
       return `${step.kind} ${step.epoch} v${step.contentVersion}`;
     case 'RecordExit':
-      return `RecordExit ${step.epoch} v${step.contentVersion}${step.exit.lost ? ' lost' : ` code ${step.exit.code}`}`;
+      return `RecordExit ${step.epoch} v${step.contentVersion}${step.exit.rebooted === true ? ' rebooted' : step.exit.lost ? ' lost' : ` code ${step.exit.code}`}`;
     case 'Stop':
       return `Stop ${step.epoch} ${step.graceSeconds}s`;
     default:
@@ -109,6 +109,29 @@ describe('the next step', () => {
       when: 'its start may have been asked for and there is no task',
       given: { records: [toRun, starting(1)], copies: [{ wish, observed: none }] },
       want: 'RecordExit 1 v1 lost',
+    },
+    {
+      when: 'its task is gone with the boot in which it was created',
+      given: { records: [toRun, starting(1)], copies: [{ wish, observed: aCopy({ state: 'None' }, { bootID: 'boot-0' }) }] },
+      want: 'RecordExit 1 v1 rebooted',
+    },
+    {
+      when: 'its task is gone with the boot of its order, and no label tells of a boot',
+      given: {
+        records: [anAcceptance({ bootID: 'boot-0' }), starting(1)],
+        copies: [{ observed: aCopy({ state: 'None' }, { bootID: '' }) }],
+      },
+      want: 'RecordExit 1 v1 rebooted',
+    },
+    {
+      when: 'it is to stop, and its task is gone with the boot in which it was created',
+      given: { records: [toRun, starting(1), toStop], copies: [{ observed: aCopy({ state: 'None' }, { bootID: 'boot-0' }) }] },
+      want: 'RecordExit 1 v1 rebooted',
+    },
+    {
+      when: 'it had ended before the machine was booted anew',
+      given: { records: [toRun, starting(1), exited(1)], copies: [{ observed: aCopy({ state: 'None' }, { bootID: 'boot-0' }) }] },
+      want: 'Rest',
     },
     {
       when: 'its start was recorded and its container is gone',
@@ -218,7 +241,33 @@ describe('the next step', () => {
       given: { records: [ahead], copies: [{ observed: created }] },
       want: 'Remove 1',
     },
-    { when: 'nobody claims it', given: { records: [], copies: [{ observed: running }] }, want: 'Rest' },
+    { when: 'no order is known of it', given: { records: [], copies: [{ observed: running }] }, want: 'Rest' },
+    // Abandoned
+    {
+      when: 'nobody claims it for long and it runs, without an order',
+      given: { records: [], copies: [{ isAbandoned: true, observed: running }] },
+      want: 'Stop 1 10s',
+    },
+    {
+      when: 'nobody claims it for long and it runs, as ordered',
+      given: { records: [toRun, starting(1)], copies: [{ isAbandoned: true, observed: running }] },
+      want: 'Stop 1 10s',
+    },
+    {
+      when: 'nobody claims it for long and it could start',
+      given: { records: [toRun], copies: [{ isAbandoned: true, observed: created, wish }] },
+      want: 'Stop 1 0s',
+    },
+    {
+      when: 'nobody claims it for long and it has stopped',
+      given: { records: [toRun, starting(1), exited(1)], copies: [{ isAbandoned: true, observed: none, wish }] },
+      want: 'Rest',
+    },
+    {
+      when: 'nobody claims it for long and it is to go',
+      given: { records: [toRun, starting(1), exited(1), toRemove], copies: [{ isAbandoned: true, observed: none }] },
+      want: 'Remove 1',
+    },
   ])('when $when → $want', ({ given, want }) => {
     expect(inShort(stepFor(given))).toBe(want);
   });

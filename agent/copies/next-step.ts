@@ -1,5 +1,5 @@
 import type { JournalSource, RecordedExit } from '../journal/record.ts';
-import type { AttemptWish } from './order.ts';
+import { defaultGraceSeconds, type AttemptWish } from './order.ts';
 import type { ExitStatus } from './runtime.ts';
 import { goalOf, hasNotRun, holdsContent, isAlive, isMadeFrom, isReady, sourceOf, taskOf } from './view.ts';
 import type { CopyView, Goal, SandboxView } from './view.ts';
@@ -53,21 +53,27 @@ function beforeStart(sandbox: SandboxView, start: Step & { readonly kind: 'Start
 /** The next step of one copy, whatever its siblings do. */
 export function copyStep(sandbox: SandboxView, copy: CopyView): Step {
   const goal = goalOf(sandbox, copy);
-  return exitToRecord(goal, copy) ?? stepTo(goal, copy);
+  return exitToRecord(sandbox, goal, copy) ?? stepTo(goal, copy);
 }
 
 /** A process that was started and is not there any more has ended, whoever wanted it. */
-function exitToRecord(goal: Goal, copy: CopyView): Step | undefined {
+function exitToRecord({ bootID }: SandboxView, goal: Goal, copy: CopyView): Step | undefined {
   const { entry, epoch } = copy;
   if (entry === undefined || entry.started === 0 || entry.exit !== undefined || isAlive(copy) || hasNotRun(copy)) return undefined;
   const task = taskOf(copy);
   const exit = task.state === 'Stopped' ? task.exit : (copy.exitHint ?? lostExit);
+  const ordered = goal.kind === 'Stopped' || goal.kind === 'Absent';
   return {
     kind: 'RecordExit',
     epoch,
     contentVersion: entry.started,
-    exit: { ...exit, ordered: goal.kind === 'Stopped' || goal.kind === 'Absent' },
+    exit: { ...exit, ordered, ...(exit.lost && ranUnder(copy) !== bootID && { rebooted: true }) },
   };
+}
+
+/** The boot under which its process was started. */
+function ranUnder({ observed, entry }: CopyView): string | undefined {
+  return observed === undefined || observed.bootID === '' ? entry?.accepted?.bootID : observed.bootID;
 }
 
 const lostExit: ExitStatus = { code: 255, signal: 0, oomKilled: false, finishTimeMs: 0, lost: true };
@@ -92,6 +98,8 @@ function stepTo(goal: Goal, copy: CopyView): Step {
       return copy.observed === undefined ? rest : remove(copy);
     case 'Unclaimed':
       return rest;
+    case 'Abandoned':
+      return towardsRest(copy);
   }
 }
 
@@ -133,6 +141,12 @@ function towardsAhead(copy: CopyView, wish: AttemptWish): Step {
 function towardsAbsent(copy: CopyView, graceSeconds: number): Step {
   if (isAlive(copy)) return stop(copy, graceSeconds);
   return copy.isRemoved && copy.observed === undefined ? { kind: 'RecordAbsent', epoch: copy.epoch } : remove(copy);
+}
+
+/** What runs is ended and what could start is taken away; whatever is written stays. */
+function towardsRest(copy: CopyView): Step {
+  if (isAlive(copy)) return stop(copy, Math.max(defaultGraceSeconds, copy.entry?.accepted?.graceSeconds ?? 0));
+  return taskOf(copy).state === 'Created' ? stop(copy, 0) : rest;
 }
 
 /** Takes away what could start, and what nothing ever ran on. */

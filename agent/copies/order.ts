@@ -1,7 +1,15 @@
 import { SourceKind, Wanted } from '../proto/gen/berth/agent/v1/agent.ts';
-import type { Amounts, CopyConfig, Order, Preparation, RegistryCredential, Source } from '../proto/gen/berth/agent/v1/agent.ts';
+import type {
+  Amounts,
+  CopyConfig,
+  EnvironmentVariable,
+  Order,
+  Preparation,
+  RegistryCredential,
+  Source,
+} from '../proto/gen/berth/agent/v1/agent.ts';
 import type { ResourceAmounts } from '../../crds/index.ts';
-import type { AttemptSource, ContainerConfig, CopyKey, ImageCredential } from './runtime.ts';
+import type { AttemptSource, ContainerConfig, CopyKey, ImageCredential, Variable } from './runtime.ts';
 
 /** An order as the agent understands it: what one copy should be. */
 export interface CopyOrder {
@@ -28,6 +36,8 @@ export interface AttemptWish {
   readonly config: ContainerConfig;
   /** Not part of the order's content. */
   readonly credentials: readonly ImageCredential[];
+  /** Variables from Secrets. Not part of the order's content, and told to nobody but the container. */
+  readonly secretEnv: readonly Variable[];
 }
 
 /** A preparation ahead of its order. */
@@ -125,9 +135,10 @@ interface AttemptMessage {
   readonly source: Source | undefined;
   readonly config: CopyConfig | undefined;
   readonly credentials: readonly RegistryCredential[];
+  readonly secretEnv: readonly EnvironmentVariable[];
 }
 
-function readAttempt({ source, config, credentials }: AttemptMessage): AttemptWish | string {
+function readAttempt({ source, config, credentials, secretEnv }: AttemptMessage): AttemptWish | string {
   const readSource = source && sourceOf(source);
   if (readSource === undefined) return 'it names no source';
   const readConfig = config && configOf(config);
@@ -136,6 +147,7 @@ function readAttempt({ source, config, credentials }: AttemptMessage): AttemptWi
     source: readSource,
     config: readConfig,
     credentials: credentials.map(({ host, username, password }) => ({ host, username, password })),
+    secretEnv: secretEnv.map(({ name, value }) => ({ name, value })),
   };
 }
 

@@ -79,7 +79,7 @@ function standingRejection(sandbox: SandboxView, { entry }: CopyView): Rejection
 }
 
 function isEnding(goal: Goal): boolean {
-  return goal.kind === 'Stopped' || goal.kind === 'Absent';
+  return goal.kind === 'Stopped' || goal.kind === 'Absent' || goal.kind === 'Abandoned';
 }
 
 /** No process of it runs and nothing is being done with it in this moment. */
@@ -120,6 +120,7 @@ function progressOf(activity: Activity | undefined): Progress | undefined {
 
 /** Why a process ended, in the API's words. */
 export function exitReason(exit: RecordedExit): ExitReason {
+  if (exit.rebooted === true) return 'RunnerRebooted';
   if (exit.lost) return 'Lost';
   if (exit.oomKilled) return 'OOMKilled';
   if (exit.signal > 0) return 'Signaled';
@@ -143,6 +144,8 @@ function tellExit(exit: RecordedExit | undefined): Omit<Told, 'state'> {
       return { reason: 'OOMKilled', message: 'The main program was killed because the sandbox went beyond its memory limit.' };
     case 'Signaled':
       return { reason: 'Signaled', message: `The main program was ended by signal ${exit.signal}.` };
+    case 'RunnerRebooted':
+      return { reason: 'RunnerRebooted', message: 'The machine was booted anew while the main program ran.' };
     case 'Lost':
       return { reason: 'ExitLost', message: 'The main program is gone and its exit was not seen.' };
   }

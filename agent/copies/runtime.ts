@@ -44,6 +44,8 @@ export interface Attempt {
   readonly source: AttemptSource;
   readonly config: ContainerConfig;
   readonly credentials: readonly ImageCredential[];
+  /** Variables from Secrets, in addition to the configuration's: the same hash may come with other values. */
+  readonly secretEnv: readonly Variable[];
 }
 
 export type AttemptSource =
@@ -55,13 +57,19 @@ export interface ContainerConfig {
   readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
   readonly command: readonly string[];
   readonly args: readonly string[];
-  readonly env: readonly { readonly name: string; readonly value: string }[];
+  readonly env: readonly Variable[];
   readonly workingDir: string;
   readonly runAsUser?: number;
   readonly runAsGroup?: number;
   readonly requests: ResourceAmounts;
   readonly limits: ResourceAmounts;
   readonly pidsLimit: number;
+}
+
+/** An environment variable. */
+export interface Variable {
+  readonly name: string;
+  readonly value: string;
 }
 
 export interface ImageCredential {

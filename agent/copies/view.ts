@@ -31,6 +31,8 @@ export interface CopyView {
   readonly isRemoved: boolean;
   /** A step failed and is tried again later. */
   readonly isWaiting: boolean;
+  /** Nobody has claimed it for a long time. */
+  readonly isAbandoned: boolean;
 }
 
 /** What is to become of a copy. */
@@ -47,17 +49,20 @@ export type Goal =
   | { readonly kind: 'Expired' }
   /** Gone for ever. */
   | { readonly kind: 'Gone' }
-  /** Nobody claims it: it is left alone. */
-  | { readonly kind: 'Unclaimed' };
+  /** No order is known of it: it is left alone. */
+  | { readonly kind: 'Unclaimed' }
+  /** Nobody has claimed it for a long time: it does not run any more, and is kept. */
+  | { readonly kind: 'Abandoned' };
 
 /** Only the newest order of a sandbox, of this boot, may start or prepare anything; to stop and to remove holds until it is done. */
 export function goalOf(sandbox: SandboxView, copy: CopyView): Goal {
   const { entry } = copy;
+  const accepted = entry?.accepted;
+  if (entry?.absentSinceMs !== undefined) return { kind: 'Gone' };
+  if (accepted?.wanted === 'Absent') return { kind: 'Absent', accepted };
+  if (copy.isAbandoned) return { kind: 'Abandoned' };
   if (entry === undefined) return { kind: 'Unclaimed' };
-  if (entry.absentSinceMs !== undefined) return { kind: 'Gone' };
-  const { accepted } = entry;
   if (accepted === undefined) return withoutOrder(copy, entry);
-  if (accepted.wanted === 'Absent') return { kind: 'Absent', accepted };
   if (accepted.wanted === 'Stopped') return copy.ahead === undefined ? { kind: 'Stopped', accepted } : { kind: 'Ahead', wish: copy.ahead };
   if (accepted.order !== sandbox.entry?.order || isRejected(entry) || accepted.bootID !== sandbox.bootID) return { kind: 'Discarded' };
   return { kind: accepted.wanted, accepted };

@@ -5,6 +5,7 @@ import { type Image, ImagesService } from '../containerd/gen/services/images/v1/
 import { KeyedLock } from '../containerd/limits.client.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { ContainerConfig, ImageCredential, PrepareProgress } from '../copies/runtime.ts';
+import { failpoint } from '../failpoints.ts';
 import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { type BlobDescriptor, chainID, chooseManifest, configOf, type ImageDefaults, isIndex, parseImageConfig } from './image-content.ts';
@@ -165,6 +166,7 @@ export class Images {
           timer.cancel();
           timer = stall();
           onProgress(progress);
+          FAILPOINT: failpoint('image.pulling');
         },
       });
     } catch (error) {
@@ -173,7 +175,9 @@ export class Images {
     } finally {
       timer.cancel();
     }
+    FAILPOINT: failpoint('image.pulled');
     const known = await this.#proven(name, request.namespace);
+    FAILPOINT: failpoint('image.proven');
     logger.info({ image: name, namespace: request.namespace, ms: Math.round(clock.monotonic() - begin), bytes: told }, 'Pulled image');
     return this.#local(known);
   }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { sandboxSpecSchema } from '../../crds/index.ts';
 import { parseReference, storeName } from './reference.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
@@ -27,6 +28,16 @@ describe('parseReference', () => {
       expect(parse).toThrow(expect.objectContaining({ code: 'InvalidSpec' }));
     },
   );
+
+  it.each([
+    ...['busybox', 'a.b-c_d__e--f:1', 'owner__x/a.b', 'localhost/a', 'localhost:5000/a/b_c--d:1', 'HOST.example/a', 'HOST:5000/a'],
+    ...['a..b:1', 'a_-_b', 'a___b:1', 'x/a.-b', 'HOST/a', 'Debian', 'docker.io/Foo', 'x/a-', '/a', 'a//b', 'a.b/'],
+  ])('takes "%s" as the API does, where spec.image can not be corrected later', (text) => {
+    const isTaken = sandboxSpecSchema.shape.image.safeParse(text).success;
+    const read = () => parseReference(text);
+    if (isTaken) expect(read).not.toThrow();
+    else expect(read).toThrow();
+  });
 });
 
 describe('storeName', () => {

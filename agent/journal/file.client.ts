@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
+import { failpoint } from '../failpoints.ts';
 import { compact } from './compaction.ts';
 import type { Journal } from './journal.ts';
 import { decodeJournal, encodeLine, journalFailed, journalHeader } from './line.ts';
@@ -117,7 +118,9 @@ export class FileJournal implements Journal {
     if (this.#grown > (this.#options.compactAfterBytes ?? 4 * 2 ** 20)) return this.#rewrite();
     const line = Buffer.from(encodeLine(records));
     await this.#file?.appendFile(line);
+    FAILPOINT: failpoint('journal.written');
     await this.#file?.datasync();
+    FAILPOINT: failpoint('journal.synced');
     this.#grown += line.length;
   }
 
@@ -130,7 +133,9 @@ export class FileJournal implements Journal {
     const next = await open(aside, 'w', 0o600);
     await next.writeFile(`${journalHeader}\n${records.map((record) => encodeLine([record])).join('')}`);
     await next.sync();
+    FAILPOINT: failpoint('journal.rewritten');
     await rename(aside, path);
+    FAILPOINT: failpoint('journal.renamed');
     await syncDirectory(dirname(path));
     await this.#file?.close();
     this.#file = next;

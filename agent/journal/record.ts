@@ -76,6 +76,8 @@ export interface ExitedRecord extends OfCopy {
 export interface RecordedExit extends ExitStatus {
   /** It ended because a Stopped or Absent order, or the start of a newer version, asked for it. */
   readonly ordered: boolean;
+  /** The machine was booted anew while it ran: not the process ended, everything did. */
+  readonly rebooted?: boolean;
 }
 
 /** The order will never be carried out here. Takes back the start of `takenBack` with it, when that is not 0. */

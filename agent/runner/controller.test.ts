@@ -22,6 +22,7 @@ const facts: RunnerFacts = {
   taskSlots: 4,
   connections: [{ id: '10-0-0-1-3001', isConnected: true, reason: 'Connected', message: 'agent-1-10-0-0-1-3001' }],
   copies: [],
+  unclaimed: undefined,
 };
 
 function setUp() {
@@ -86,23 +87,24 @@ describe('the agent publishes its Runner', () => {
     await done;
   });
 
-  it('lists copies that no order was about, with the time when they were first seen', async () => {
+  it('lists copies that nobody claims, with the time when that was first said, and keeps them listed while nobody knows', async () => {
     const { clock, stop, now, publisher, done, status } = setUp();
     const copy = {
-      ...{ uid: 'u1', namespace: 'default', name: 'a', epoch: 1, order: 0, contentVersion: 2, state: CopyState.COPY_STATE_STOPPED },
+      ...{ uid: 'u1', namespace: 'default', name: 'a', epoch: 1, order: 3, contentVersion: 2, state: CopyState.COPY_STATE_RUNNING },
       ...{ exit: undefined, reason: '', message: '', progress: undefined, baseDigest: '', startTimeMs: 0 },
     };
-    now.facts = {
-      ...facts,
-      copies: [copy, { ...copy, uid: 'u2', order: 1 }, { ...copy, uid: 'u3', state: CopyState.COPY_STATE_PREPARED }],
-    };
+    const known = { uid: 'u1', namespace: 'default', name: 'a', epoch: 1, contentVersion: 2 };
+    now.facts = { ...facts, copies: [copy, { ...copy, uid: 'u2' }], unclaimed: [{ uid: 'u1', epoch: 1 }] };
     await clock.run(10_000);
-    now.facts = { ...now.facts, copies: [{ ...copy, state: CopyState.COPY_STATE_RUNNING }] };
+    expect(status()?.status.unclaimed).toEqual([{ ...known, state: 'Running', startTime: '2026-01-01T00:00:00Z' }]);
+    now.facts = { ...now.facts, copies: [{ ...copy, state: CopyState.COPY_STATE_STOPPED }], unclaimed: undefined };
     publisher.numbersChanged();
     await clock.run(10_000);
-    expect(status()?.status.unclaimed).toEqual([
-      { uid: 'u1', namespace: 'default', name: 'a', epoch: 1, contentVersion: 2, state: 'Running', startTime: '2026-01-01T00:00:00Z' },
-    ]);
+    expect(status()?.status.unclaimed).toEqual([{ ...known, state: 'Stopped', startTime: '2026-01-01T00:00:00Z' }]);
+    now.facts = { ...now.facts, unclaimed: [] };
+    publisher.numbersChanged();
+    await clock.run(10_000);
+    expect(status()?.status.unclaimed).toEqual([]);
     stop.abort();
     await done;
   });

@@ -9,6 +9,7 @@ import {
 import { findCondition, setCondition } from '../../kube/conditions.ts';
 import { timestamp } from '../../kube/time.ts';
 import type { Condition } from '../../kube/types.ts';
+import type { CopyKey } from '../copies/runtime.ts';
 import { CopyState, type Amounts, type CopyReport, type RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
 
 /** Who the agent is, for as long as it runs. */
@@ -36,6 +37,8 @@ export interface RunnerFacts {
   readonly connections: readonly ConnectionState[];
   /** Every copy on the runner. */
   readonly copies: readonly CopyReport[];
+  /** Those of them that nobody claims; undefined while that is not known. */
+  readonly unclaimed: readonly CopyKey[] | undefined;
 }
 
 /** What the agent says in its Runner's status beside the conditions. */
@@ -58,7 +61,7 @@ export type OwnStatus = Required<
 
 /** `before` is the list that is stored: it has the times at which copies were first seen unclaimed. */
 export function ownStatus(
-  { identity, report, taskSlots, connections, copies }: RunnerFacts,
+  { identity, report, taskSlots, connections, copies, unclaimed }: RunnerFacts,
   before: readonly UnclaimedCopy[],
   nowMs: number,
 ): OwnStatus {
@@ -71,21 +74,25 @@ export function ownStatus(
     startedSandboxes: report.startedSandboxes,
     tasks: { slots: taskSlots, used: 0, queued: 0, summary: `0/${taskSlots}` },
     connections: { connected, known, summary: `${connected}/${known}` },
-    unclaimed: unclaimedCopies(copies, before, nowMs),
+    unclaimed: unclaimedCopies(copies, unclaimed ?? before, before, nowMs),
   };
 }
 
 const mostUnclaimed = 1024;
-const madeAhead: readonly CopyState[] = [CopyState.COPY_STATE_PREPARING, CopyState.COPY_STATE_PREPARED];
 
-/** Copies that no order was ever about. */
-function unclaimedCopies(copies: readonly CopyReport[], before: readonly UnclaimedCopy[], nowMs: number): readonly UnclaimedCopy[] {
+/** What lies there of the copies that nobody claims. While nobody knows, what is stored stays said. */
+function unclaimedCopies(
+  copies: readonly CopyReport[],
+  unclaimed: readonly CopyKey[],
+  before: readonly UnclaimedCopy[],
+  nowMs: number,
+): readonly UnclaimedCopy[] {
   return copies
-    .filter(({ order, state }) => order === 0 && !madeAhead.includes(state))
+    .filter(({ uid, epoch }) => unclaimed.some((one) => one.uid === uid && one.epoch === epoch))
     .slice(0, mostUnclaimed)
     .map(({ uid, epoch, namespace, name, contentVersion, state }) => ({
       ...{ uid, epoch, namespace, name, contentVersion },
-      state: state === CopyState.COPY_STATE_RUNNING ? 'Running' : 'Stopped',
+      state: state === CopyState.COPY_STATE_RUNNING || state === CopyState.COPY_STATE_STOPPING ? 'Running' : 'Stopped',
       startTime: before.find((one) => one.uid === uid && one.epoch === epoch)?.startTime ?? timestamp(nowMs),
     }));
 }

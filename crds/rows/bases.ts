@@ -28,7 +28,10 @@ export const sandboxBase = {
     imagePullSecrets: [{ name: 'registry' }],
     command: ['/bin/sh'],
     args: ['-c', 'sleep 1'],
-    env: [{ name: 'GREETING', value: 'hello' }, { name: 'PLACE' }],
+    env: [
+      { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 'token', key: 'value', optional: true } } },
+      { name: 'GREETING', value: 'hello' },
+    ],
     workingDir: '/work',
     securityContext: { runAsUser: 1000, runAsGroup: 1000 },
     resources: {
@@ -107,7 +110,7 @@ export const runnerBase = {
     tasks: { slots: 8, used: 1, queued: 0, summary: '1/8' },
     connections: { connected: 3, known: 3, summary: '3/3' },
     unclaimed: [{ uid: STORE, epoch: 1, namespace: 'default', name: 'gone', contentVersion: 1, state: 'Stopped', startTime: TIME }],
-    removals: [{ uid: STORE, epoch: 1, namespace: 'default', name: 'gone', storeID: STORE, order: 7, startTime: TIME }],
+    removals: [{ uid: STORE, epoch: 1, namespace: 'default', name: 'gone', storeID: STORE, order: 7, graceSeconds: 10, startTime: TIME }],
     conditions: [{ ...condition, type: 'connection.berth.dev/10-244-1-5-3001' }],
   },
 } as const;

@@ -14,6 +14,8 @@ export interface Row {
   readonly bad: readonly unknown[];
   /** A value that may not replace the one in the base. */
   readonly mayNotBecome?: unknown;
+  /** Another field, which this one excludes: left out of the base while the row is tried. */
+  readonly without?: string;
   /** The field works in no form yet. Its bad value then stands for every field within it, too. */
   readonly refused?: true;
 }
@@ -33,6 +35,11 @@ type Tree = Readonly<Record<string | number, unknown>>;
 /** `base` with the field set to `value` or left out. Parents are made as needed; `base` is not changed. */
 export function withField(base: unknown, field: string, value: unknown): unknown {
   return replaced(base, keysOf(field), value);
+}
+
+/** `base` as the row tries it with one of its values. */
+export function tried(base: unknown, { field, without }: Row, value: unknown): unknown {
+  return withField(without === undefined ? base : withField(base, without, ABSENT), field, value);
 }
 
 /** The field as messages name it: `spec.env[0].name`; a list by its own name, since zod and the API server blame different items of it. */

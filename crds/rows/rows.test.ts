@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { z } from 'zod';
 import { describeIssues } from '../index.ts';
-import { fieldsCovered, named, tables, withField, type Row } from './index.ts';
+import { fieldsCovered, named, tables, tried, type Row } from './index.ts';
 
 interface Schema {
   readonly type?: string;
@@ -47,14 +47,14 @@ describe.each(tables)('$names.kind', ({ manifest, base, rows }) => {
     expect(row.bad.length).toBeGreaterThan(0);
   });
 
-  it.each(rows.flatMap((row) => row.good.map((value): [string, string, unknown] => [row.field, shown(value), value])))(
+  it.each(rows.flatMap((row) => row.good.map((value): [string, string, Row, unknown] => [row.field, shown(value), row, value])))(
     '%s takes %s',
-    (field, _shown, value) => expect(verdict(withField(base, field, value))).toBe('accepted'),
+    (_field, _shown, row, value) => expect(verdict(tried(base, row, value))).toBe('accepted'),
   );
 
-  it.each(rows.flatMap((row) => row.bad.map((value): [string, string, unknown] => [row.field, shown(value), value])))(
+  it.each(rows.flatMap((row) => row.bad.map((value): [string, string, Row, unknown] => [row.field, shown(value), row, value])))(
     '%s refuses %s and names it',
-    (field, _shown, value) => expect(verdict(withField(base, field, value))).toContain(named(field)),
+    (field, _shown, row, value) => expect(verdict(tried(base, row, value))).toContain(named(field)),
   );
 
   it('fields that may not change say so to the API server', () => {

@@ -67,6 +67,7 @@ export const runnerRows: readonly Row[] = [
   row('status.removals[].name', ['gone'], [ABSENT, 'a'.repeat(254), 1]),
   identityRow('status.removals[].storeID'),
   counterRow('status.removals[].order'),
+  row('status.removals[].graceSeconds', [0, 3600, ABSENT], [-1, 3601, 1.5, '10']),
   timeRow('status.removals[].startTime'),
   ...conditionRows(257),
 ];

@@ -3,6 +3,7 @@ import { ABSENT, refusedRow, row, type Row } from './row.ts';
 
 /** As much as is allowed: what is within the bounds must be within the API server's budget for CEL, too. */
 const longest = (length: number, index: number) => `${'n'.repeat(length - 4)}${1000 + index}`;
+const halves = (length: number) => ['a'.repeat(length / 2), 'a'.repeat(length / 2)];
 const many = (count: number, item: (index: number) => unknown) => Array.from({ length: count }, (_, index) => item(index));
 
 export const sandboxSpecRows: readonly Row[] = [
@@ -19,8 +20,18 @@ export const sandboxSpecRows: readonly Row[] = [
         'localhost:5000/a/b_c--d:1',
         `127.0.0.1:5000/berth/demo@${DIGEST}`,
         `a:1@${DIGEST}`,
+        'a.b-c_d__e--f:1',
+        'owner__a/b.c',
+        'localhost/a',
+        'Registry.EXAMPLE/a',
+        'HOST:65535/a',
+        `h${'.h'.repeat(100)}/${'p/'.repeat(100)}p`,
       ],
-      [ABSENT, '', 'De bian', 'debian:', 'debian@sha256:00', 'https://example.com/a', 'a'.repeat(513), 1],
+      [
+        ...[ABSENT, '', 'De bian', 'debian:', 'debian@sha256:00', 'https://example.com/a', 'a'.repeat(513), 1],
+        ...['a..b:1', 'a_-_b', 'a___b:1', 'x/a.-b', 'x/a-', '/a', 'a//b', 'docker.io/Foo', 'HOST/a', 'Debian'],
+        ...['a..b/c', '-a.b/c', 'a-.b/c', 'a_b.c/d', 'a.b:/c', 'a.b:0/c', 'a.b:65536/c'],
+      ],
     ),
     mayNotBecome: '127.0.0.1:5000/berth/demo:2',
   },
@@ -31,16 +42,34 @@ export const sandboxSpecRows: readonly Row[] = [
     [[{ name: 'a' }, { name: 'a' }], many(17, (n) => ({ name: `s${n}` })), 'a'],
   ),
   row('spec.imagePullSecrets[].name', ['registry', 'a.b'], [ABSENT, '', 'A b', 'a'.repeat(254), 1]),
-  row('spec.command[]', [[], ['sh', ''], ABSENT], [['a\0b'], [1], many(257, () => 'a'), 'sh']),
-  row('spec.args[]', [[], ['-c', 'echo "$HOME"\n', '✓'], ABSENT], [['a\0b'], ['a'.repeat(131_073)], many(1025, () => 'a'), 'sh']),
+  // Together they may have 262,144 characters; the base has some in each of the three.
+  row('spec.command[]', [[], ['sh', ''], halves(262_000), ABSENT], [['a\0b'], [1], many(257, () => 'a'), halves(262_144), 'sh']),
+  row(
+    'spec.args[]',
+    [[], ['-c', 'echo "$HOME"\n', '✓'], many(1024, () => '✓'.repeat(255)), ABSENT],
+    [['a\0b'], ['a'.repeat(131_073)], many(1025, () => 'a'), many(1024, () => 'a'.repeat(256)), 'sh'],
+  ),
   row(
     'spec.env[]',
-    [[], [{ name: 'A' }, { name: 'B', value: 'b' }], many(256, (n) => ({ name: longest(256, n), value: 'v' })), ABSENT],
-    [[{ name: 'A' }, { name: 'A' }], many(257, (n) => ({ name: `V${n}` })), { A: 'a' }],
+    [[], [{ name: 'A' }, { name: 'B', value: 'b' }], many(256, (n) => ({ name: longest(256, n), value: 'v'.repeat(767) })), ABSENT],
+    [
+      [{ name: 'A' }, { name: 'A' }],
+      [{ name: 'A', value: '', valueFrom: { secretKeyRef: { name: 'a', key: 'b' } } }],
+      many(257, (n) => ({ name: `V${n}` })),
+      many(256, (n) => ({ name: longest(256, n), value: 'v'.repeat(768) })),
+      { A: 'a' },
+    ],
   ),
   row('spec.env[].name', ['A', '_a.b-c9', 'a'.repeat(256)], [ABSENT, '', '1A', 'A=B', 'A B', 'a'.repeat(257), 1]),
-  row('spec.env[].value', ['', 'two\nlines', '✓'.repeat(131_072), ABSENT], ['a\0b', 'a'.repeat(131_073), 1, true]),
-  refusedRow('spec.env[].valueFrom', { secretKeyRef: { name: 'a', key: 'b' } }),
+  {
+    ...row('spec.env[].value', ['', 'two\nlines', '✓'.repeat(131_072), ABSENT], ['a\0b', 'a'.repeat(131_073), 1, true]),
+    without: 'spec.env[].valueFrom',
+  },
+  row('spec.env[].valueFrom', [{ secretKeyRef: { name: 'a', key: 'b' } }, ABSENT], [{}, 'a', { configMapKeyRef: { name: 'a', key: 'b' } }]),
+  row('spec.env[].valueFrom.secretKeyRef', [{ name: 'a', key: 'b' }], [ABSENT, {}, 'a/b']),
+  row('spec.env[].valueFrom.secretKeyRef.name', ['token', 'a.b'], [ABSENT, '', 'A b', 'a'.repeat(254), 1]),
+  row('spec.env[].valueFrom.secretKeyRef.key', ['token', '.a_B-9', 'k'.repeat(253)], [ABSENT, '', 'a b', 'a/b', 'k'.repeat(254), 1]),
+  row('spec.env[].valueFrom.secretKeyRef.optional', [true, false, ABSENT], ['yes', 1]),
   row('spec.workingDir', ['/', '/work', '/a b', ABSENT], ['', 'work', './a', '/a\0b', `/${'a'.repeat(4096)}`, 1]),
   row('spec.securityContext', [{}, { runAsUser: 1 }, ABSENT], ['root', 0]),
   row('spec.securityContext.runAsUser', [0, 65_534, 2_147_483_647, ABSENT], [-1, 2_147_483_648, 1.5, 'root']),

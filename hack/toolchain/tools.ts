@@ -59,6 +59,10 @@ export const tools = {
   openssl: { from: 'debian', package: 'openssl' },
   nsenter: { from: 'debian', package: 'util-linux' },
   unshare: { from: 'debian', package: 'util-linux' },
+  ip: { from: 'debian', package: 'iproute2' },
+  nft: { from: 'debian', package: 'nftables' },
+  /** It brings libfaketime, which is what is used. */
+  faketime: { from: 'debian', package: 'faketime' },
 } as const satisfies Record<string, Source>;
 
 export type ToolName = keyof typeof tools;

@@ -23,6 +23,7 @@ export function decideStart(situation: Situation): Outcome {
     endedByItself, // S4
     backingOff,
     credentialsMissing,
+    environmentMissing,
     firstPlacement, // D4
     runnerAway,
     runnerFull, // D11
@@ -111,6 +112,16 @@ function credentialsMissing({ world: { credentials }, settled: { status } }: Sit
   return { kind: 'Fail', reason: credentials.reason, message: credentials.message, retry: 'BackOff' };
 }
 
+/** Nobody says when a Secret comes: it is looked for again after this long, and up to as much again. */
+const secretsMs = 5_000;
+
+/** Every start needs the Secrets that its environment comes from: it waits for them, and goes on when they are there. */
+function environmentMissing({ world: { environment, jitter } }: Situation): Outcome | undefined {
+  if (environment.kind === 'Ready') return undefined;
+  const { reason, message } = environment;
+  return { kind: 'Wait', reason, message, lookAgainMs: secretsMs * (1 + jitter) };
+}
+
 /** D4: no content yet. */
 function firstPlacement(situation: Situation): Outcome | undefined {
   const { status } = situation.settled;
@@ -126,7 +137,11 @@ function runnerAway({ world: { runner }, settled: { status } }: Situation): Outc
   const name = status.runnerName ?? '';
   return runner?.isReady === true
     ? { kind: 'Wait', reason: 'RunnerNotConnected', message: `The runner ${name}, which has the files, is not connected to the operator.` }
-    : { kind: 'Wait', reason: 'RunnerLost', message: `The runner ${name}, which has the files, is not ready.` };
+    : {
+        kind: 'Wait',
+        reason: 'RunnerLost',
+        message: `The runner ${name}, which has the files, is lost. It is waited for: there is no current backup.`,
+      };
 }
 
 /** D11, as far as it stays: it does not fit where it lies. */

@@ -45,6 +45,11 @@ export interface RunnerView {
   readonly failures: FailureView;
 }
 
+/** D7: its Lease has expired and no agent of it is connected. What ran there may still run. */
+export function isLost(runner: RunnerView | undefined): boolean {
+  return runner?.isReady !== true && runner?.agent === undefined;
+}
+
 /** What is taken of the runner by others: what we placed or what the agent counts, whichever is more. */
 export function takenOf(runner: RunnerView, agent: AgentView): ResourceAmounts {
   return add(larger(runner.load.amounts, agent.allocated), setAsideForTasks(runner.spec));

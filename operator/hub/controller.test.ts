@@ -21,6 +21,7 @@ const order = (number: number, uid = 'u'): Order => ({
   config: undefined,
   graceSeconds: 1,
   credentials: [],
+  secretEnv: [],
 });
 
 describe('the hub', () => {
@@ -84,6 +85,38 @@ describe('the hub', () => {
     expect((await connected()).ended).toMatchObject({ code: 'Unavailable' });
   });
 
+  it('ends a stream that says no Hello, and one whose token nobody checks', async () => {
+    const silent = new ScriptedAgent('r1');
+    hub.accept(silent);
+    answer = () => new Promise(() => undefined);
+    const unchecked = await connected('r2');
+    clock.advance(9_999);
+    expect([silent.ended, unchecked.ended]).toEqual([undefined, undefined]);
+    clock.advance(1);
+    expect([silent.ended?.code, unchecked.ended?.code]).toEqual(['InvalidArgument', 'Unavailable']);
+    expect(clock.timers).toBe(0);
+  });
+
+  it('does not end a stream that was welcomed in time', async () => {
+    const agent = await connected();
+    clock.advance(60_000);
+    expect(agent.ended).toBeUndefined();
+  });
+
+  it('keeps no more than 1024 streams that nobody has welcomed: those that say nothing go first, then new ones are refused', async () => {
+    const silent = Array.from({ length: 1024 }, () => new ScriptedAgent('r0'));
+    for (const stream of silent) hub.accept(stream);
+    expect((await connected('r1')).isWelcome).toBe(true);
+    expect(silent.map(({ ended }) => ended?.code)).toEqual(['ResourceExhausted', ...Array.from({ length: 1023 }, () => undefined)]);
+    answer = () => new Promise(() => undefined);
+    const asking = await Promise.all(Array.from({ length: 1024 }, (_, n) => connected(`a${n}`)));
+    expect([silent, asking].map((streams) => streams.filter(({ ended }) => ended !== undefined).length)).toEqual([1024, 0]);
+    expect((await connected('r2')).ended).toMatchObject({ code: 'ResourceExhausted' });
+    clock.advance(10_000);
+    answer = (token) => Promise.resolve({ kind: 'Authenticated', identity: { nodeName: token ?? '', expiresAt: undefined } });
+    expect((await connected('r3')).isWelcome).toBe(true);
+  });
+
   it('ends the stream with the token, unless a new one came', async () => {
     answer = (token) =>
       Promise.resolve({ kind: 'Authenticated', identity: { nodeName: 'r1', expiresAt: clock.now() + (token === 'new' ? 9_000 : 1_000) } });
@@ -117,7 +150,7 @@ describe('the hub', () => {
     if (when.startsWith('a second')) agent.dial(hub);
     else {
       const receiver = hub.accept(agent);
-      receiver.received({ message: { $case: 'report', value: { seq: 1, copies: [], runner: undefined } } });
+      receiver.received({ message: { $case: 'report', value: { seq: 1, copies: [], runner: undefined, tick: 1 } } });
     }
     await settle();
     say(agent);
@@ -127,7 +160,7 @@ describe('the hub', () => {
   it('knows a runner from its complete inventory on, also one in parts, and tells whom it is about', async () => {
     const agent = await connected();
     const part = (copies: ReturnType<typeof aReport>[], last: boolean) =>
-      agent.say({ $case: 'inventory', value: { seq: 7, copies, runner: last ? aRunnerReport : undefined, last } });
+      agent.say({ $case: 'inventory', value: { seq: 7, copies, runner: last ? aRunnerReport : undefined, last, tick: 1 } });
     part([aReport('a', 1)], false);
     expect(hub.facts('r1')).toMatchObject({ isConnected: true, isComplete: false, copies: new Map() });
     part([aReport('b', 2)], true);
@@ -157,7 +190,7 @@ describe('the hub', () => {
   ])('drops the stream when $when, so that the agent begins with an inventory', async ({ seq }) => {
     const agent = await connected();
     agent.inventory();
-    agent.say({ $case: 'report', value: { seq, copies: [aReport('a', 1)], runner: undefined } });
+    agent.say({ $case: 'report', value: { seq, copies: [aReport('a', 1)], runner: undefined, tick: 1 } });
     expect(agent.ended).toMatchObject({ code: 'Aborted' });
     expect(hub.facts('r1')).toMatchObject({ isConnected: false, isComplete: false });
     expect(hub.facts('r1')?.copies.size).toBe(0);

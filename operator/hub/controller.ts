@@ -1,23 +1,10 @@
-import type { AgentMessage, Hello, Order, Preparation } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { Clock, Timer } from '../../process/clock.ts';
-import { messageOf } from '../../process/errors.ts';
+import type { Hello, OperatorMessage, Order, Preparation, Refusal, Report, Unclaimed } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics, type Counter, type Gauge, type Metrics } from '../../process/metrics.ts';
-import { stableLines } from '../../process/stable-log-lines.ts';
-import {
-  copyKey,
-  disconnected,
-  emptyInbox,
-  factsOf,
-  takeInventory,
-  takeRefusal,
-  takeReport,
-  type Inbox,
-  type RunnerFacts,
-  type Taken,
-} from './facts.ts';
-import { PROTOCOL_VERSION, shakeHands } from './handshake.ts';
-import type { AgentAuthenticator, AgentIdentity, AgentStream, Authentication, StreamEnd, StreamReceiver } from './stream.ts';
+import { copyKey, disconnected, factsOf, type RunnerFacts, type Taken } from './facts.ts';
+import { Session, type Told } from './session.server.ts';
+import type { AgentAuthenticator, AgentStream, StreamReceiver } from './stream.ts';
 
 /** What changed in the fleet, for whoever has to look again. */
 export interface FleetListener {
@@ -25,6 +12,18 @@ export interface FleetListener {
   copiesChanged(runnerName: string, uids: readonly string[]): void;
   /** The agent connected (its inventory is complete), disconnected, or has other amounts. */
   runnerChanged(runnerName: string, what: 'Connected' | 'Disconnected' | 'Amounts'): void;
+}
+
+/** Hears what one agent says on its own stream to this pod, to pass it on. */
+export interface AgentTap {
+  /** A stream has begun; an inventory follows. */
+  began(hello: Hello): void;
+  /** Everything that it has told so far. */
+  inventory(facts: RunnerFacts): void;
+  report(report: Report): void;
+  refused(refusal: Refusal): void;
+  /** The stream has ended. */
+  gone(): void;
 }
 
 export interface HubOptions {
@@ -44,8 +43,8 @@ export interface AgentInstance {
   readonly agentID: string;
 }
 
-/** How long an order waits for its acceptance before it is sent again on the same stream. */
-const resendMs = 10_000;
+/** Streams that may wait for their Welcome at once: enough for a large fleet that comes back in one moment. */
+const mostStrangers = 1024;
 
 /**
  * The streams of all agents to this operator pod, and what the agents say. Knows no gRPC: `hub.server.ts` feeds it. Decides nothing: it keeps
@@ -56,8 +55,12 @@ export class Hub {
   readonly #streams = new Map<string, Session>();
   readonly #facts = new Map<string, RunnerFacts>();
   readonly #listeners = new Set<FleetListener>();
+  readonly #taps = new Map<string, Set<AgentTap>>();
   readonly #sessions = new Set<Session>();
+  /** Those that nobody has welcomed yet, the oldest first. */
+  readonly #strangers = new Set<Session>();
   readonly #connections: Gauge;
+  readonly #relayed: Gauge;
   readonly #ended: Counter;
   #closed = false;
 
@@ -65,6 +68,10 @@ export class Hub {
     this.#options = options;
     const metrics = options.metrics ?? noMetrics;
     this.#connections = metrics.gauge({ name: 'berth_hub_connected_agents', help: 'Agents with a stream to this operator pod.' });
+    this.#relayed = metrics.gauge({
+      name: 'berth_hub_relayed_agents',
+      help: 'Agents that this operator pod reaches through another one.',
+    });
     this.#ended = metrics.counter({
       name: 'berth_hub_streams_ended_total',
       help: 'Streams of agents that ended, by who ended them and why.',
@@ -74,16 +81,59 @@ export class Hub {
 
   /** Takes on a stream that an agent has opened. */
   accept(stream: AgentStream): StreamReceiver {
-    const session = new Session(stream, this.#options, {
+    return this.#open(stream, undefined);
+  }
+
+  /**
+   * Takes on a runner that the operator pod `via` relays. An own stream of its agent always comes before it. What the relay tells counts
+   * once it is as new as what was known before.
+   */
+  acceptRelayed(stream: AgentStream, via: string): StreamReceiver {
+    return this.#open(stream, via);
+  }
+
+  #open(stream: AgentStream, via: string | undefined): StreamReceiver {
+    const session = new Session(stream, via, this.#options, {
       greeted: (one, hello) => this.#replace(one, hello),
-      taken: (one, taken) => this.#take(one, taken),
-      refused: (one, facts, uid) => this.#refused(one, facts, uid),
+      taken: (one, taken, message) => this.#take(one, taken, message),
+      refused: (one, facts, refusal) => this.#refused(one, facts, refusal),
       factsOf: (runnerName) => this.#facts.get(runnerName),
       ended: (one, reason) => this.#end(one, reason),
     });
     this.#sessions.add(session);
+    this.#strangers.add(session);
+    if (this.#strangers.size > mostStrangers) this.#turnAway(session);
     if (this.#closed) session.end('Unavailable', 'This operator pod is shutting down.');
     return session;
+  }
+
+  /** How the runner's agent is reached. */
+  reach(runnerName: string): 'Connected' | 'Relayed' | 'None' {
+    const session = this.#streams.get(runnerName);
+    if (session === undefined) return 'None';
+    return session.via === undefined ? 'Connected' : 'Relayed';
+  }
+
+  /** Hears what the agent says on its own stream, beginning with what it has told so far. Returns how to stop. */
+  tap(runnerName: string, tap: AgentTap): () => void {
+    const taps = this.#taps.get(runnerName) ?? new Set();
+    this.#taps.set(runnerName, taps.add(tap));
+    const session = this.#streams.get(runnerName);
+    const facts = this.#facts.get(runnerName);
+    if (session?.via === undefined && session?.hello !== undefined && facts?.isComplete === true) {
+      tap.began(session.hello);
+      tap.inventory(facts);
+    }
+    return () => {
+      taps.delete(tap);
+      if (taps.size === 0 && this.#taps.get(runnerName) === taps) this.#taps.delete(runnerName);
+    };
+  }
+
+  /** Passes on what another pod has to say to an agent that is connected here; lost when it is not. */
+  passOn(runnerName: string, message: OperatorMessage): void {
+    const session = this.#streams.get(runnerName);
+    if (session?.via === undefined && session?.hello !== undefined) session.stream.send(message);
   }
 
   /** Tells of changes from now on. Returns the unsubscriber. */
@@ -115,10 +165,17 @@ export class Hub {
     this.#streams.get(runnerName)?.stream.send({ message: { $case: 'preparation', value: preparation } });
   }
 
+  /** Tells the agent which of its copies nobody claims; lost when it is not connected. */
+  tell(runnerName: string, unclaimed: Unclaimed): void {
+    this.#streams.get(runnerName)?.stream.send({ message: { $case: 'unclaimed', value: unclaimed } });
+  }
+
   /** The connected agents by instance id. */
   instances(): readonly AgentInstance[] {
-    return [...this.#streams.values()].flatMap(({ hello }) =>
-      hello === undefined ? [] : [{ instanceID: hello.instanceId, runnerName: hello.runnerName, agentID: hello.agentId }],
+    return [...this.#streams.values()].flatMap(({ hello, via }) =>
+      hello === undefined || via !== undefined
+        ? []
+        : [{ instanceID: hello.instanceId, runnerName: hello.runnerName, agentID: hello.agentId }],
     );
   }
 
@@ -128,233 +185,79 @@ export class Hub {
     for (const session of [...this.#sessions]) session.end('Unavailable', 'This operator pod is shutting down.');
   }
 
-  /** A new stream of a runner: it replaces an older one, unless it comes from an older start of the agent. */
+  /** One stream too many waits: one that has said nothing goes first, since an agent begins with its Hello. */
+  #turnAway(newest: Session): void {
+    const silent = [...this.#strangers].find(({ isSilent }) => isSilent);
+    (silent ?? newest).end('ResourceExhausted', `More than ${mostStrangers} streams wait for their Welcome: try again later.`);
+  }
+
+  /** A new stream of a runner: it replaces an older one, unless it comes from an older start of the agent, or only through another pod. */
   #replace(session: Session, hello: Hello): boolean {
     const { runnerName } = hello;
     const before = this.#facts.get(runnerName);
-    if (before?.isConnected === true && before.storeID === hello.storeId && before.incarnation > hello.incarnation) {
+    const old = this.#streams.get(runnerName);
+    const isOlder = before?.storeID === hello.storeId && before.incarnation > hello.incarnation;
+    if (isOlder && (before.isConnected || session.via !== undefined)) {
       session.end('Aborted', `A newer start of the agent of runner "${runnerName}" is connected.`);
       return false;
     }
-    const old = this.#streams.get(runnerName);
+    if (session.via !== undefined && old !== undefined) {
+      session.end('Aborted', `The agent of runner "${runnerName}" is reached already.`);
+      return false;
+    }
+    this.#strangers.delete(session);
     this.#streams.set(runnerName, session);
     this.#facts.set(runnerName, factsOf(hello, before));
     old?.end('Aborted', 'A newer stream of this agent has replaced this one.');
-    this.#connections.set(this.#streams.size);
+    this.#count();
     return true;
   }
 
-  #take(session: Session, taken: Taken & { readonly kind: 'Taken' }): void {
+  #take(session: Session, taken: Taken & { readonly kind: 'Taken' }, message: Told): void {
     const { runnerName, isComplete } = taken.facts;
     if (this.#streams.get(runnerName) !== session) return;
     const wasComplete = this.#facts.get(runnerName)?.isComplete === true;
     this.#facts.set(runnerName, taken.facts);
     const isNew = isComplete && !wasComplete;
+    if (isComplete && session.via === undefined) this.#tellTaps(session, taken.facts, message, isNew);
     for (const listener of this.#listeners) {
       if (taken.uids.length > 0) listener.copiesChanged(runnerName, taken.uids);
       if (isNew || taken.runnerChanged) listener.runnerChanged(runnerName, isNew ? 'Connected' : 'Amounts');
     }
   }
 
-  #refused(session: Session, facts: RunnerFacts, uid: string): void {
+  #tellTaps({ hello }: Session, facts: RunnerFacts, message: Told, isNew: boolean): void {
+    for (const tap of this.#taps.get(facts.runnerName) ?? []) {
+      if (isNew && hello !== undefined) tap.began(hello);
+      if (message.$case === 'report') tap.report(message.value);
+      else if (message.value.last) tap.inventory(facts);
+    }
+  }
+
+  #refused(session: Session, facts: RunnerFacts, refusal: Refusal): void {
     if (this.#streams.get(facts.runnerName) !== session) return;
     this.#facts.set(facts.runnerName, facts);
-    for (const listener of this.#listeners) listener.copiesChanged(facts.runnerName, [uid]);
+    if (session.via === undefined) for (const tap of this.#taps.get(facts.runnerName) ?? []) tap.refused(refusal);
+    for (const listener of this.#listeners) listener.copiesChanged(facts.runnerName, [refusal.uid]);
   }
 
   #end(session: Session, reason: string): void {
     if (!this.#sessions.delete(session)) return;
+    this.#strangers.delete(session);
     this.#ended.inc({ reason });
     const runnerName = session.hello?.runnerName;
     if (runnerName === undefined || this.#streams.get(runnerName) !== session) return;
     this.#streams.delete(runnerName);
-    this.#connections.set(this.#streams.size);
+    this.#count();
     const facts = this.#facts.get(runnerName);
     if (facts !== undefined) this.#facts.set(runnerName, disconnected(facts));
+    if (session.via === undefined) for (const tap of this.#taps.get(runnerName) ?? []) tap.gone();
     for (const listener of this.#listeners) listener.runnerChanged(runnerName, 'Disconnected');
   }
-}
 
-interface SessionOwner {
-  /** False when the session was ended instead. */
-  greeted(session: Session, hello: Hello): boolean;
-  taken(session: Session, taken: Taken & { readonly kind: 'Taken' }): void;
-  refused(session: Session, facts: RunnerFacts, uid: string): void;
-  factsOf(runnerName: string): RunnerFacts | undefined;
-  ended(session: Session, reason: string): void;
-}
-
-/** One stream: Hello, the check of the token, Welcome, then inventory and reports in their sequence. */
-class Session implements StreamReceiver {
-  readonly stream: AgentStream;
-  /** Set once the agent is welcome. */
-  hello: Hello | undefined;
-  readonly #options: HubOptions;
-  readonly #owner: SessionOwner;
-  readonly #sent = new Map<string, { readonly order: number; readonly at: number }>();
-  #inbox: Inbox = emptyInbox;
-  #nodeName: string | undefined;
-  #expiry: Timer | undefined;
-  #state: 'Opened' | 'Checking' | 'Welcome' | 'Ended' = 'Opened';
-
-  constructor(stream: AgentStream, options: HubOptions, owner: SessionOwner) {
-    this.stream = stream;
-    this.#options = options;
-    this.#owner = owner;
-  }
-
-  received({ message }: AgentMessage): void {
-    if (this.#state === 'Ended') return;
-    if (this.#state === 'Opened' && message?.$case === 'hello') {
-      this.#state = 'Checking';
-      void this.#greet(message.value);
-      return;
-    }
-    if (this.#state !== 'Welcome' || this.hello === undefined) {
-      this.end('InvalidArgument', 'The first message must be a Hello, and the next waits for the Welcome.');
-      return;
-    }
-    this.#read(message, this.hello);
-  }
-
-  closed(reason: string): void {
-    this.#finish('closed');
-    this.#options.log.debug({ instanceID: this.hello?.instanceId, reason }, 'Stream of an agent closed');
-  }
-
-  /** Ends the stream from this side. */
-  end(code: StreamEnd, message: string): void {
-    if (this.#state === 'Ended') return;
-    const { runnerName, instanceId } = this.hello ?? {};
-    this.#options.log.info({ runner: runnerName, instanceID: instanceId, code, reason: message }, 'Stream of an agent ended');
-    this.#finish(code);
-    this.stream.end(code, message);
-  }
-
-  sentOrder(key: string): number {
-    return this.#sent.get(key)?.order ?? 0;
-  }
-
-  sendOrder(order: Order, isAccepted: boolean): boolean {
-    if (this.#state !== 'Welcome') return false;
-    const key = copyKey(order.uid, order.epoch);
-    const now = this.#options.clock.monotonic();
-    const before = this.#sent.get(key);
-    const isDue = before?.order !== order.order || (!isAccepted && now - before.at >= resendMs);
-    if (!isDue) return true;
-    this.#sent.set(key, { order: order.order, at: now });
-    const { uid, epoch, order: number } = order;
-    this.#options.log.debug({ runner: this.hello?.runnerName, uid, epoch, order: number }, 'Order sent');
-    this.stream.send({ message: { $case: 'order', value: order } });
-    return true;
-  }
-
-  async #greet(hello: Hello): Promise<void> {
-    const authentication = await this.#authenticate(this.stream.token);
-    if (this.#isEnded()) return;
-    if (authentication.kind !== 'Authenticated') {
-      this.#options.log.warn({ runner: hello.runnerName, code: authentication.code, reason: authentication.message }, 'Agent refused');
-      this.end(authentication.code, authentication.message);
-      return;
-    }
-    const { operatorName, operatorVersion } = this.#options;
-    const offer = { minVersion: PROTOCOL_VERSION, maxVersion: PROTOCOL_VERSION, capabilities: [], operatorName, operatorVersion };
-    const handshake = shakeHands(hello, authentication.identity, offer);
-    if (handshake.kind === 'Refused') {
-      this.#options.log.warn({ runner: hello.runnerName, code: handshake.code, reason: handshake.message }, 'Agent refused');
-      this.end(handshake.code, handshake.message);
-      return;
-    }
-    if (!this.#owner.greeted(this, hello)) return;
-    this.hello = hello;
-    this.#state = 'Welcome';
-    this.#nodeName = authentication.identity.nodeName;
-    this.#expireWith(authentication.identity);
-    this.stream.send({ message: { $case: 'welcome', value: handshake.welcome } });
-    const { runnerName, storeId: storeID, incarnation } = hello;
-    this.#options.log.info({ runner: runnerName, storeID, incarnation }, stableLines.agentConnected(hello.instanceId));
-  }
-
-  #read(message: AgentMessage['message'], { runnerName }: Hello): void {
-    const facts = this.#owner.factsOf(runnerName);
-    if (facts === undefined) return;
-    const now = this.#options.clock.monotonic();
-    switch (message?.$case) {
-      case 'inventory':
-        this.#keep(takeInventory(facts, this.#inbox, message.value, now));
-        return;
-      case 'report':
-        for (const { uid, epoch, order, state } of message.value.copies)
-          this.#options.log.debug({ runner: runnerName, uid, epoch, order, state }, 'Report received');
-        this.#keep(takeReport(facts, this.#inbox, message.value, now));
-        return;
-      case 'refusal':
-        this.#options.log.debug({ runner: runnerName, ...message.value }, 'Order not taken by the agent');
-        this.#owner.refused(this, takeRefusal(facts, message.value), message.value.uid);
-        return;
-      case 'tokenRenewal':
-        void this.#renew(message.value.token);
-        return;
-      case 'hello':
-        this.end('InvalidArgument', 'A stream has one Hello.');
-        return;
-      case undefined:
-        this.#options.log.debug({ runner: runnerName }, 'Message of a newer agent passed over');
-    }
-  }
-
-  #keep(taken: Taken): void {
-    if (taken.kind === 'Gap') {
-      this.end('Aborted', `${taken.message} Begin again with an inventory.`);
-      return;
-    }
-    this.#inbox = taken.inbox;
-    this.#owner.taken(this, taken);
-  }
-
-  /** The stream ends when its token does, unless a new one comes first. */
-  async #renew(token: string): Promise<void> {
-    const authentication = await this.#authenticate(token);
-    if (this.#isEnded()) return;
-    if (authentication.kind !== 'Authenticated') {
-      this.#options.log.warn({ runner: this.hello?.runnerName, reason: authentication.message }, 'Renewed token of an agent refused');
-    } else if (authentication.identity.nodeName !== this.#nodeName) {
-      this.end('PermissionDenied', `The renewed token is bound to another node than "${this.#nodeName ?? ''}".`);
-    } else {
-      this.#expireWith(authentication.identity);
-    }
-  }
-
-  async #authenticate(
-    token: string | undefined,
-  ): Promise<Authentication | { readonly kind: 'Unknown'; readonly code: 'Unavailable'; readonly message: string }> {
-    try {
-      return await this.#options.authenticator.authenticate(token);
-    } catch (err) {
-      this.#options.log.error({ err }, 'Token of an agent not checked');
-      return { kind: 'Unknown', code: 'Unavailable', message: `The token can not be checked now: ${messageOf(err)}` };
-    }
-  }
-
-  #expireWith({ expiresAt }: AgentIdentity): void {
-    this.#expiry?.cancel();
-    this.#expiry = undefined;
-    if (expiresAt === undefined) return;
-    const { clock } = this.#options;
-    this.#expiry = clock.after(Math.max(0, expiresAt - clock.now()), () =>
-      this.end('Unauthenticated', 'The token of this stream has expired.'),
-    );
-  }
-
-  #finish(reason: string): void {
-    if (this.#state === 'Ended') return;
-    this.#state = 'Ended';
-    this.#expiry?.cancel();
-    this.#owner.ended(this, reason);
-  }
-
-  /** As a call, since the state changes while one awaits. */
-  #isEnded(): boolean {
-    return this.#state === 'Ended';
+  #count(): void {
+    const relayed = [...this.#streams.values()].filter(({ via }) => via !== undefined).length;
+    this.#connections.set(this.#streams.size - relayed);
+    this.#relayed.set(relayed);
   }
 }

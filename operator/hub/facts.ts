@@ -21,6 +21,8 @@ export interface RunnerFacts {
   readonly incarnation: number;
   readonly agentID: string;
   readonly bootID: string;
+  /** The agent's own count of what it has told, as far as it has come here: see Inventory.tick. */
+  readonly tick: number;
   readonly isConnected: boolean;
   /** An inventory of this connection is complete. */
   readonly isComplete: boolean;
@@ -70,6 +72,7 @@ export function factsOf(hello: Hello, before: RunnerFacts | undefined): RunnerFa
     incarnation,
     agentID,
     bootID,
+    tick: kept?.incarnation === incarnation ? kept.tick : 0,
     isConnected: true,
     isComplete: false,
     capacity: kept?.capacity ?? NOTHING,
@@ -98,7 +101,7 @@ export function takeInventory(facts: RunnerFacts, inbox: Inbox, part: Inventory,
   const gone = [...facts.copies.keys()].filter((key) => !replaced.has(key)).map((key) => key.slice(0, key.lastIndexOf('/')));
   return {
     kind: 'Taken',
-    facts: { ...withRunner(facts, runner), isComplete: true, copies: replaced },
+    facts: { ...withRunner(facts, runner), isComplete: true, copies: replaced, tick: part.tick },
     inbox: { seq: part.seq, parts: undefined },
     uids: unique([...copies.map(({ uid }) => uid), ...gone]),
     runnerChanged: true,
@@ -113,7 +116,7 @@ export function takeReport(facts: RunnerFacts, inbox: Inbox, report: Report, now
   const copies = bounded(new Map([...facts.copies, ...report.copies.map((copy) => entryOf(copy, facts, now))]));
   return {
     kind: 'Taken',
-    facts: { ...withRunner(facts, report.runner), copies },
+    facts: { ...withRunner(facts, report.runner), copies, tick: Math.max(facts.tick, report.tick) },
     inbox: { seq: report.seq, parts: undefined },
     uids: unique(report.copies.map(({ uid }) => uid)),
     runnerChanged: report.runner !== undefined,
@@ -149,10 +152,12 @@ function entryOf(report: CopyReport, facts: RunnerFacts, now: number): readonly 
 }
 
 function copyViewOf(report: CopyReport, before: CopyView | undefined, now: number): CopyView {
-  const { order, contentVersion, reason, message, baseDigest, startTimeMs } = report;
+  const { namespace, name, order, contentVersion, reason, message, baseDigest, startTimeMs } = report;
   const bytes = report.progress?.bytes ?? 0;
   const moved = bytes > (before?.order === order ? before.bytes : 0);
   return {
+    namespace,
+    name,
     order,
     contentVersion,
     state: stateOf(report.state),

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { connect as connectHttp2, type Settings } from 'node:http2';
 import { connect as connectSocket } from 'node:net';
 import { Metadata, credentials, status, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { AgentHubClient, type AgentMessage, type OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
@@ -65,7 +66,7 @@ describe('the hub over gRPC', () => {
     stream.on('error', () => undefined);
     expect(await next(stream)).toMatchObject({ message: { $case: 'welcome', value: { version: 1, operatorName: 'operator-1' } } });
     expect(tokens).toEqual(['good']);
-    stream.write({ message: { $case: 'inventory', value: { seq: 1, copies: [], runner: aRunnerReport, last: true } } });
+    stream.write({ message: { $case: 'inventory', value: { seq: 1, copies: [], runner: aRunnerReport, last: true, tick: 1 } } });
     await until(() => hub.facts('r1')?.isComplete === true);
     const order = {
       uid: 'u',
@@ -79,7 +80,7 @@ describe('the hub over gRPC', () => {
       contentVersion: 0,
       graceSeconds: 4,
     } as const;
-    hub.send('r1', { ...order, source: undefined, config: undefined, credentials: [] }, { isAccepted: false });
+    hub.send('r1', { ...order, source: undefined, config: undefined, credentials: [], secretEnv: [] }, { isAccepted: false });
     expect(await next(stream)).toMatchObject({ message: { $case: 'order', value: order } });
     stream.end();
     await until(() => hub.facts('r1')?.isConnected === false);
@@ -88,6 +89,13 @@ describe('the hub over gRPC', () => {
   it.each([undefined, 'Bearer bad', 'Basic good'])('refuses an agent that shows %p', async (authorization) => {
     expect(await ended(dial(authorization))).toEqual({ code: status.UNAUTHENTICATED, details: 'The token is not valid.' });
     expect(hub.instances()).toEqual([]);
+  });
+
+  it('takes only a few streams on one connection', async () => {
+    const session = connectHttp2(`http://127.0.0.1:${server.port}`);
+    const settings = await new Promise<Settings>((resolve) => session.once('remoteSettings', resolve));
+    expect(settings.maxConcurrentStreams).toBe(8);
+    session.destroy();
   });
 
   it('notices an agent that vanishes', async () => {

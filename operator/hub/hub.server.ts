@@ -2,14 +2,18 @@ import { createServer as createPlainServer, type AddressInfo, type Server as Pla
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import { Server, ServerCredentials, status, type ServerDuplexStream } from '@grpc/grpc-js';
 import { AgentHubService, type AgentMessage, type OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { OperatorRelayService, type LeaderMessage, type RelayMessage } from '../../agent/proto/gen/berth/agent/v1/relay.ts';
 import { BerthError } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
 import type { TlsReloader } from '../../process/tls.ts';
+import type { RelayServing } from '../relay/serving.server.ts';
 import type { Hub } from './controller.ts';
 import type { StreamEnd } from './stream.ts';
 
 export interface HubServerOptions {
   readonly hub: Pick<Hub, 'accept' | 'close'>;
+  /** What other operator pods dial; absent: nothing is relayed for them. */
+  readonly relay?: Pick<RelayServing, 'accept' | 'close'>;
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
@@ -26,6 +30,7 @@ export interface HubServer {
 }
 
 type Call = ServerDuplexStream<AgentMessage, OperatorMessage>;
+type RelayCall = ServerDuplexStream<LeaderMessage, RelayMessage>;
 
 const statusOf: Readonly<Record<StreamEnd, status>> = {
   FailedPrecondition: status.FAILED_PRECONDITION,
@@ -33,20 +38,23 @@ const statusOf: Readonly<Record<StreamEnd, status>> = {
   PermissionDenied: status.PERMISSION_DENIED,
   Aborted: status.ABORTED,
   InvalidArgument: status.INVALID_ARGUMENT,
+  ResourceExhausted: status.RESOURCE_EXHAUSTED,
   Unavailable: status.UNAVAILABLE,
 };
 
 /** An inventory part of a few thousand copies fits; more is not sent in one message. */
 const longestMessage = 16 * 1024 * 1024;
+/** An agent has one stream on a connection of its own; the others are room for a stream that replaces it. */
+const streamsPerConnection = 8;
 /** A connection that does not finish its TLS handshake is dropped. */
 const handshakeMs = 10_000;
 
 /**
- * Serves AgentHub over gRPC. Listens itself and hands decrypted connections to gRPC, so that a new certificate counts from the next
+ * Serves AgentHub, and OperatorRelay for other pods, over gRPC. Listens itself and hands decrypted connections to gRPC, so that a new certificate counts from the next
  * connection on. Rejects with `ListenFailed`, or `InsecureListen` for plain text anywhere but on the loopback interface.
  */
 export async function startHubServer(options: HubServerOptions): Promise<HubServer> {
-  const { hub, host, port, tls, log } = options;
+  const { hub, relay, host, port, tls, log } = options;
   if (tls === undefined && !isLoopback(host)) {
     throw new BerthError(
       'InsecureListen',
@@ -55,11 +63,13 @@ export async function startHubServer(options: HubServerOptions): Promise<HubServ
   }
   const grpc = new Server({
     'grpc.max_receive_message_length': longestMessage,
+    'grpc.max_concurrent_streams': streamsPerConnection,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
     'grpc.http2.min_ping_interval_without_data_ms': 5_000,
   });
   grpc.addService(AgentHubService, { connect: (call: Call) => serve(hub, call, log) });
+  if (relay !== undefined) grpc.addService(OperatorRelayService, { relay: (call: RelayCall) => serveRelay(relay, call, log) });
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
   const listener = listenerFor(tls, (socket) => injector.injectConnection(socket));
   const address = await listen(listener, host, port);
@@ -70,6 +80,7 @@ export async function startHubServer(options: HubServerOptions): Promise<HubServ
     close: async () => {
       const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
       hub.close();
+      relay?.close();
       await new Promise<void>((resolve) => grpc.tryShutdown(() => resolve()));
       injector.drain(0);
       injector.destroy();
@@ -107,23 +118,42 @@ function listen(listener: PlainServer | TlsServer, host: string, port: number): 
 }
 
 function serve(hub: Pick<Hub, 'accept'>, call: Call, log: Logger): void {
-  const receiver = hub.accept({
+  const receiver = hub.accept(sideOf(call));
+  listenTo(call, receiver, (reason) => log.debug({ reason }, 'Stream of an agent failed'));
+}
+
+function serveRelay(relay: Pick<RelayServing, 'accept'>, call: RelayCall, log: Logger): void {
+  const receiver = relay.accept(sideOf(call));
+  listenTo(call, receiver, (reason) => log.debug({ reason }, 'Stream of another operator pod failed'));
+}
+
+/** Our side of a stream. */
+function sideOf<In, Out>(call: ServerDuplexStream<In, Out>) {
+  return {
     token: bearerOf(call.metadata.get('authorization')[0]),
-    send: (message) => {
+    send: (message: Out) => {
       if (!call.cancelled && !call.destroyed) call.write(message);
     },
-    end: (code, message) => {
+    end: (code: StreamEnd, message: string) => {
       if (!call.cancelled && !call.destroyed) call.emit('error', { code: statusOf[code], details: message });
     },
-  });
-  call.on('data', (message: AgentMessage) => receiver.received(message));
+  };
+}
+
+interface Receiver<In> {
+  received(message: In): void;
+  closed(reason: string): void;
+}
+
+function listenTo<In, Out>(call: ServerDuplexStream<In, Out>, receiver: Receiver<In>, failed: (reason: string) => void): void {
+  call.on('data', (message: In) => receiver.received(message));
   call.on('end', () => {
-    receiver.closed('the agent ended the stream');
+    receiver.closed('the other side ended the stream');
     call.end();
   });
   call.on('cancelled', () => receiver.closed('the connection was lost'));
   call.on('error', (error: Error) => {
-    log.debug({ reason: error.message }, 'Stream of an agent failed');
+    failed(error.message);
     receiver.closed(error.message);
   });
 }

@@ -12,6 +12,8 @@ export type StreamEnd =
   | 'Aborted'
   /** What the agent says is not the protocol. */
   | 'InvalidArgument'
+  /** Too many streams wait for their check. */
+  | 'ResourceExhausted'
   /** This pod ends or can not check tokens now. */
   | 'Unavailable';
 

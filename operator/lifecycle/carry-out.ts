@@ -139,8 +139,9 @@ function asBackingOff({ world, settled: { status } }: Situation, { retryMs }: Ou
 }
 
 /** The entry into a state that ends by a deadline. */
-export function transitionTo(state: SandboxStatus['state'], { now, sandbox }: SandboxSnapshot, attempts: number): Transition {
-  const deadline = deadlineOf(state, now.wall, sandbox.spec.terminationGracePeriodSeconds);
+export function transitionTo(state: SandboxStatus['state'], world: SandboxSnapshot, attempts: number): Transition {
+  const { now } = world;
+  const deadline = deadlineOf(world, state, now.wall);
   return { startTime: pastTime(now.wall), ...(deadline !== undefined && { deadlineTime: dueTime(deadline) }), attempts };
 }
 
@@ -174,6 +175,8 @@ function endOf({ exitReason, exitCode = 255, startTime, finishTime }: SandboxSta
       return `The main program was killed${after} because the sandbox went beyond its memory limit.`;
     case 'Signaled':
       return `The main program was ended${after} by signal ${exitCode - 128}.`;
+    case 'RunnerRebooted':
+      return 'The machine was booted anew while the main program ran.';
     case 'Lost':
       return 'The main program is gone and nobody saw how it ended.';
     default:

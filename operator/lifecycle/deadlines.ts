@@ -2,28 +2,42 @@ import type { SandboxStatus } from '../../crds/index.ts';
 import type { SandboxSnapshot } from './snapshot.ts';
 import { timeOf } from './time.ts';
 
-/** How long each state may last, in milliseconds. Byte progress extends `Creating` up to its total; nothing extends the others. */
-export const limits = {
+/** How long each state may last, in milliseconds. Byte progress extends `Creating` and `Restoring` up to their total; nothing extends the others. */
+export interface Deadlines {
+  readonly creatingQuiet: number;
+  readonly creatingTotal: number;
+  readonly starting: number;
+  /** On top of the grace period. */
+  readonly stopping: number;
+  /** At least; never less than the grace period and `stopping`. */
+  readonly deleting: number;
+}
+
+export const defaultDeadlines: Deadlines = {
   creatingQuiet: 300_000,
   creatingTotal: 3_600_000,
   starting: 60_000,
-  /** On top of the grace period. */
   stopping: 30_000,
   deleting: 120_000,
-} as const;
+};
 
 /** When the state is given up if nothing happens, counted from `since`; undefined for states that may last. */
-export function deadlineOf(state: SandboxStatus['state'], since: number, graceSeconds: number): number | undefined {
+export function deadlineOf(
+  { sandbox, deadlines }: Pick<SandboxSnapshot, 'sandbox' | 'deadlines'>,
+  state: SandboxStatus['state'],
+  since: number,
+): number | undefined {
+  const stopped = since + sandbox.spec.terminationGracePeriodSeconds * 1000 + deadlines.stopping;
   switch (state) {
     case 'Creating':
     case 'Restoring':
-      return since + limits.creatingQuiet;
+      return since + deadlines.creatingQuiet;
     case 'Starting':
-      return since + limits.starting;
+      return since + deadlines.starting;
     case 'Stopping':
-      return since + graceSeconds * 1000 + limits.stopping;
+      return stopped;
     case 'Deleting':
-      return since + limits.deleting;
+      return Math.max(stopped, since + deadlines.deleting);
     default:
       return undefined;
   }
@@ -34,9 +48,9 @@ export function timeLeft(world: SandboxSnapshot): number | undefined {
   const { state, transition } = world.sandbox.status;
   const since = timeOf(transition?.startTime);
   if (since === undefined) return undefined;
-  const due = deadlineOf(state, Math.max(since, progressTime(world) ?? 0), world.sandbox.spec.terminationGracePeriodSeconds);
+  const due = deadlineOf(world, state, Math.max(since, progressTime(world) ?? 0));
   if (due === undefined) return undefined;
-  const last = state === 'Creating' || state === 'Restoring' ? since + limits.creatingTotal : due;
+  const last = state === 'Creating' || state === 'Restoring' ? since + world.deadlines.creatingTotal : due;
   const patience = Math.max(0, world.patientUntil - world.now.monotonic);
   return Math.max(0, patience, Math.min(due, last) - world.now.wall);
 }

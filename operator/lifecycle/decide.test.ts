@@ -60,6 +60,23 @@ describe('a sandbox that should run', () => {
       want: { state: 'Error', reason: 'ImagePullSecretNotFound', order: 0, runnerName: undefined },
     },
     {
+      when: 'D4: a Secret that its environment comes from is missing: it waits before anything is assigned',
+      given: aWorld(aSandbox()).environment({ kind: 'Missing', reason: 'EnvSecretNotFound', message: 'There is no Secret "s".' }),
+      want: { state: 'Pending', reason: 'EnvSecretNotFound', order: 0, runnerName: undefined },
+    },
+    {
+      when: 'D13: a Secret that its environment comes from is missing: it waits with its files',
+      given: aWorld(onR1.stopped()).environment({ kind: 'Missing', reason: 'EnvSecretKeyNotFound', message: 'It has no key "k".' }),
+      want: { state: 'Pending', reason: 'EnvSecretKeyNotFound', contentVersion: 1, runnerName: 'r1' },
+    },
+    {
+      when: 'it runs, and the Secret that its environment came from is gone: it runs on',
+      given: aWorld(onR1.started())
+        .reported(aCopy('Running'))
+        .environment({ kind: 'Missing', reason: 'EnvSecretNotFound', message: 'There is no Secret "s".' }),
+      want: { state: 'Started', order: 1, contentVersion: 1 },
+    },
+    {
       when: 'D1: the runner prepares it',
       given: aWorld(onR1.creating()).reported(aCopy('Preparing')),
       want: { writes: false, state: 'Creating' },
@@ -118,6 +135,28 @@ describe('a sandbox that should run', () => {
       when: 'D6: the object of its runner is gone',
       given: aWorld(onR1.stopped()).runners(aRunner('r2')),
       want: { state: 'Error', reason: 'ContentMissing', runnerName: 'r1', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone while the agent, which has the very disk, says that it runs',
+      given: aWorld(onR1.started()).reported(aCopy('Running')).withoutRunnerObjects(),
+      want: { state: 'Started', order: 1, contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent has another disk',
+      given: aWorld(onR1.started()).runners(aRunner('r1').wiped()).withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent has not told all that it has',
+      given: aWorld(onR1.started())
+        .runners(aRunner('r1').agent({ isComplete: false }))
+        .withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
+    },
+    {
+      when: 'D6: the object of its runner is gone, and the agent does not have the copy',
+      given: aWorld(onR1.started()).withoutRunnerObjects(),
+      want: { state: 'Error', reason: 'ContentMissing', contentVersion: 1 },
     },
     {
       when: 'D6: its runner came back with another disk',
@@ -433,6 +472,14 @@ describe('S4: the main process ended', () => {
       also: { exitCode: 255, finishTime: at(0) },
     },
     {
+      when: 'the machine was booted anew: started again soon, whatever went before',
+      given: aWorld(running.status({ transition: { startTime: at(-5_000), attempts: 7 } })).reported(
+        exit('RunnerRebooted', { exit: anExit('RunnerRebooted', { finishTimeMs: 0 }) }),
+      ),
+      want: { state: 'Stopped', reason: 'RestartBackOff' },
+      also: { exitReason: 'RunnerRebooted', transition: { startTime: at(0), attempts: 1, retryTime: at(1_000) } },
+    },
+    {
       when: 'the wait is not over',
       given: aWorld(
         onR1.ended('Error', 'RestartBackOff').status({ transition: { startTime: at(-1_000), attempts: 1, retryTime: at(500) } }),
@@ -647,7 +694,8 @@ describe('D0: the object is deleted', () => {
     const { finalizer, removals, status } = decide(world.snapshot());
     return { finalizer, removals, state: status.state, order: status.order };
   };
-  const note = { uid: 'uid-box', namespace: 'default', name: 'box', epoch: 1, storeID: 'store-r1', startTime: at(0) };
+  const note = { uid: 'uid-box', namespace: 'default', name: 'box', epoch: 1, storeID: 'store-r1', graceSeconds: 10, startTime: at(0) };
+  const patient = onR1.order(3).spec({ terminationGracePeriodSeconds: 600 });
   it.each([
     { when: 'nothing was ever placed', given: aWorld(aSandbox().deleting()), want: { finalizer: 'Remove', removals: [] } },
     {
@@ -683,6 +731,16 @@ describe('D0: the object is deleted', () => {
       want: { finalizer: 'Remove', removals: [{ runnerName: 'r1', removal: { ...note, order: 3 } }] },
     },
     {
+      when: 'its grace period is longer than the deadline: waited for, while the runner is at it',
+      given: aWorld(patient.deletingSince(-629_000)).reported(aCopy('Stopping', { order: 3 })),
+      want: { finalizer: 'Keep', state: 'Deleting', removals: [] },
+    },
+    {
+      when: 'its grace period is over and it is still there: noted with that grace',
+      given: aWorld(patient.deletingSince(-630_000)).reported(aCopy('Stopping', { order: 3 })),
+      want: { finalizer: 'Remove', removals: [{ runnerName: 'r1', removal: { ...note, order: 4, graceSeconds: 600 } }] },
+    },
+    {
       when: 'the runner has another disk now: noted at once',
       given: aWorld(onR1.stopped().deleting()).runners(aRunner('r1').wiped()),
       want: { finalizer: 'Remove', removals: [{ runnerName: 'r1', removal: { ...note, order: 3 } }] },
@@ -693,6 +751,16 @@ describe('D0: the object is deleted', () => {
       want: { finalizer: 'Remove', removals: [] },
     },
   ])('$when', ({ given, want }) => expect(decided(given)).toMatchObject(want));
+
+  const late = onR1.order(2).deletingSince(-120_000);
+  it.each([
+    { when: 'is away', runner: aRunner('r1').disconnected(), want: /^The copy on r1 is removed when the runner is back\.$/ },
+    { when: 'is connected', runner: aRunner('r1'), want: /^The runner r1 is connected and has not removed the copy in time/ },
+    { when: 'has another disk', runner: aRunner('r1').wiped(), want: /^The copy on a disk that the runner r1 has no more/ },
+  ])('says why a copy is left on a runner that $when', ({ runner, want }) => {
+    const { events } = decide(aWorld(late).runners(runner).snapshot());
+    expect(events).toMatchObject([{ type: 'Warning', reason: 'RemovalPending', note: expect.stringMatching(want) }]);
+  });
 });
 
 describe('what else a decision says', () => {
@@ -702,6 +770,21 @@ describe('what else a decision says', () => {
       patch: undefined,
       preparation: undefined,
     });
+  });
+
+  it.each([
+    { when: 'the Runner of the release is gone', runners: [aRunner('r1')], want: [] },
+    { when: 'its runner has another disk', runners: [aRunner('r1'), aRunner('r2').wiped()], want: [] },
+    { when: 'its runner has another disk and is away', runners: [aRunner('r1'), aRunner('r2').wiped().notReady()], want: [] },
+    { when: 'its runner is lost', runners: [aRunner('r1'), aRunner('r2').notReady()], want: [9] },
+    { when: 'its runner is there', runners: [aRunner('r1'), aRunner('r2')], want: [9] },
+  ])('a release stays for as long as its disk may come back: $when', ({ runners, want }) => {
+    const world = aWorld(onR1.started().releasing('r2', 9))
+      .reported(aCopy('Running'))
+      .runners(...runners);
+    const { status } = decide(world.snapshot());
+    expect(status.releases.map(({ epoch }) => epoch)).toEqual(want);
+    expect(status).toMatchObject({ order: 1, state: 'Started' });
   });
 
   it('drops a release that is proven absent, and raises nothing for it', () => {
@@ -748,11 +831,64 @@ describe('what else a decision says', () => {
     expect(events).toMatchObject([{ reason: 'Started' }]);
   });
 
-  it('does not claim to know what a silent runner does', () => {
-    const world = aWorld(onR1.started()).runners(aRunner('r1').notReady());
-    expect(decide(world.snapshot()).status.conditions.find(({ type }) => type === 'Ready')).toMatchObject({
-      status: 'Unknown',
-      reason: 'NotObserved',
+  describe('D7: the runner is lost', () => {
+    const lost = aRunner('r1').notReady();
+    const ready = (world: WorldBuilder) => decide(world.snapshot()).status.conditions.find(({ type }) => type === 'Ready');
+
+    it('nobody knows whether what was started there runs: Ready is Unknown, it is said once, and nothing else is done', () => {
+      const world = aWorld(onR1.started()).runners(lost, aRunner('r2'));
+      const { status, events } = decide(world.snapshot());
+      const message =
+        'The runner r1 is lost, so that nobody knows whether the main program runs. It is waited for: no current backup allows to start it elsewhere.';
+      expect(status).toMatchObject({ state: 'Started', reason: 'RunnerLost', runnerName: 'r1', message });
+      expect(status.order).toBe(onR1.started().obj().status.order);
+      expect(ready(world)).toMatchObject({ status: 'Unknown', reason: 'RunnerLost', message });
+      expect(events).toEqual([{ type: 'Warning', reason: 'RunnerLost', action: 'Start', note: message }]);
+      const then = aWorld(onR1.status(status)).runners(lost, aRunner('r2')).later(3_600_000);
+      expect(decide(then.snapshot()).patch).toBeUndefined();
+    });
+
+    it('is said to run again when the runner is back', () => {
+      const known = onR1.started().status({ reason: 'RunnerLost' });
+      const { status, events } = decide(aWorld(known).reported(aCopy('Running')).snapshot());
+      expect(status).toMatchObject({ state: 'Started', reason: 'Started', order: known.obj().status.order });
+      expect(events).toMatchObject([{ type: 'Normal', reason: 'Started' }]);
+    });
+
+    it.each([
+      { when: 'its Lease expired and its agent is connected', runner: aRunner('r1').with({ isReady: false }) },
+      { when: 'its Lease is renewed and its agent is not connected', runner: aRunner('r1').disconnected() },
+    ])('a runner of which one sign of life is left is not lost: $when', ({ runner }) => {
+      expect(ready(aWorld(onR1.started()).runners(runner).reported(aCopy('Running')))).toMatchObject({ status: 'True' });
+    });
+
+    it.each([
+      { when: 'stopped', box: onR1.stopped(), want: 'RunnerLost' },
+      { when: 'backing off', box: onR1.ended('Error', 'ExitedWithError'), want: 'RestartBackOff' },
+    ])('$when there, it is not started elsewhere, whoever has room', ({ box, want }) => {
+      const { status } = decide(aWorld(box).runners(lost, aRunner('r2')).snapshot());
+      expect(status).toMatchObject({ reason: want, runnerName: 'r1', contentVersion: box.obj().status.contentVersion });
+    });
+
+    it('a first start that it was permitted and has not answered is left to it alone, also after the deadline', () => {
+      const world = aWorld(onR1.creating()).runners(lost, aRunner('r2'));
+      expect(step(world)).toMatchObject({ writes: false, state: 'Creating' });
+      const overdue = decide(world.later(3_700_000).snapshot());
+      expect(overdue.status).toMatchObject({ state: 'Error', reason: 'DeadlineExceeded', runnerName: 'r1', contentVersion: 1 });
+      const then = aWorld(onR1.status(overdue.status)).runners(lost, aRunner('r2')).later(7_400_000);
+      expect(decide(then.snapshot()).status).toMatchObject({ state: 'Error', runnerName: 'r1', contentVersion: 1 });
+    });
+
+    it('a first start that is proven never to have happened leaves it, with a release for what may lie there', () => {
+      const failed = onR1.order(2).creating().failed('DeadlineExceeded', { retryMs: -1 });
+      const { status } = decide(
+        aWorld(failed)
+          .runners(lost, aRunner('r2'))
+          .reported(aCopy('Stopped', { order: 2, contentVersion: 0 }))
+          .snapshot(),
+      );
+      expect(status).toMatchObject({ state: 'Creating', runnerName: 'r2', prevRunnerName: 'r1', contentVersion: 1 });
+      expect(status.releases).toMatchObject([{ runnerName: 'r1', epoch: 1 }]);
     });
   });
 

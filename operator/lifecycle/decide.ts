@@ -1,6 +1,7 @@
 import { SANDBOX_FINALIZER, type SandboxStatus } from '../../crds/index.ts';
 import { mergePatch } from '../../kube/diff.ts';
 import { decideStart } from '../assignment/decide-start.ts';
+import { blameOf } from './blame.ts';
 import { carryOut, preparationOf } from './carry-out.ts';
 import { conditionsOf, startedClaim } from './conditions.ts';
 import { timeLeft } from './deadlines.ts';
@@ -11,9 +12,8 @@ import { eventsOf } from './events.ts';
 import { numbered } from './number.ts';
 import { outstandingOrders } from './outstanding.ts';
 import type { Outcome, Situation } from './outcome.ts';
-
 import { settle } from './settle.ts';
-import type { SandboxSnapshot } from './snapshot.ts';
+import { isWithoutStore, type SandboxSnapshot } from './snapshot.ts';
 import { timeOf } from './time.ts';
 
 /** How long an order may stay unanswered on a living stream before it is sent again. */
@@ -41,7 +41,7 @@ function decideWanted(world: SandboxSnapshot): Decision {
     lesson: lessonOf(situation, outcome),
     lookAgainMs: earliest(decision.lookAgainMs, 'lookAgainMs' in outcome ? outcome.lookAgainMs : undefined, retryIn(next, world)),
     assignment: wantsStart && isAboutPlace(outcome) ? assignmentNote(world) : undefined,
-    waitsForRunner: outcome.kind === 'Wait',
+    waitsForRunner: outcome.kind === 'Wait' && blameOf(outcome.reason) !== 'Sandbox',
   };
 }
 
@@ -52,27 +52,13 @@ function decideDeleted(world: SandboxSnapshot): Decision {
     const decision = changed(world, finished(world, outcome.status));
     return { ...decision, lookAgainMs: earliest(decision.lookAgainMs, outcome.lookAgainMs) };
   }
-  const places = outcome.removals.map(({ runnerName }) => runnerName).join(', ');
-  return {
-    ...idle(world),
-    finalizer: 'Remove',
-    removals: outcome.removals,
-    events: [
-      outcome.removals.length === 0
-        ? { type: 'Normal', reason: 'Deleted', action: 'Delete', note: 'Every copy of the sandbox was removed.' }
-        : {
-            type: 'Warning',
-            reason: 'RemovalPending',
-            action: 'Delete',
-            note: `The copy on ${places} is removed when the runner is back.`,
-          },
-    ],
-  };
+  return { ...idle(world), finalizer: 'Remove', removals: outcome.removals, events: [outcome.event] };
 }
 
-/** The whole status: proven releases dropped, orders numbered, conditions and generation as they are now. */
+/** The whole status: releases dropped that are proven, or whose store is gone and the copy with it (a deleted object notes these), orders numbered, conditions and generation as they are now. */
 function finished(world: SandboxSnapshot, chosen: SandboxStatus): SandboxStatus {
-  const gone = world.remains.filter(({ isAbsent }) => isAbsent);
+  const isDeleted = world.sandbox.metadata.deletionTimestamp !== undefined;
+  const gone = world.remains.filter((one) => one.isAbsent || (!isDeleted && isWithoutStore(one)));
   const isGone = (runnerName: string, epoch: number) => gone.some((one) => one.runnerName === runnerName && one.epoch === epoch);
   const started = chosen.state === 'Started' ? startedClaim(chosen, world) : {};
   const kept = { ...chosen, ...started, releases: chosen.releases.filter(({ runnerName, epoch }) => !isGone(runnerName, epoch)) };

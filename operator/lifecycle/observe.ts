@@ -75,15 +75,24 @@ function missingContent(world: SandboxSnapshot): string | undefined {
   const { status } = world.sandbox;
   const { runnerName, assignment, contentVersion } = status;
   if (runnerName === undefined || assignment === undefined || contentVersion === 0) return undefined;
-  if (world.runner === undefined) return `The runner ${runnerName} is gone, and with it the files of the sandbox.`;
-  const { storeID } = world.runner;
+  if (world.runner === undefined && !isStoreConnected(world))
+    return `The runner ${runnerName} is gone, and with it the files of the sandbox.`;
+  const storeID = world.runner?.storeID;
   if (storeID !== undefined && storeID !== assignment.storeID)
     return `The runner ${runnerName} came back with another disk, without the files of the sandbox.`;
   return hasContent(status) && isCopyGone(world) ? `The files of the sandbox are not on the runner ${runnerName} any more.` : undefined;
 }
 
-function isCopyGone({ sandbox: { status }, runner, copy }: SandboxSnapshot): boolean {
-  if (copy === undefined) return runner?.agent?.isComplete === true;
+/** An agent with the very store of the assigned copy is connected, and has told all that lies there: also when the Runner's object is gone. */
+function isStoreConnected({ sandbox: { status }, remains }: SandboxSnapshot): boolean {
+  const { runnerName, assignment } = status;
+  return remains.some((one) => one.isReachable && one.runnerName === runnerName && one.epoch === assignment?.epoch);
+}
+
+function isCopyGone(world: SandboxSnapshot): boolean {
+  const { sandbox, copy } = world;
+  const { status } = sandbox;
+  if (copy === undefined) return isStoreConnected(world);
   if (copy.state === 'Missing' || copy.state === 'Absent') return true;
   const isAnswer = copy.order >= status.order && (copy.state === 'Stopped' || copy.state === 'Rejected');
   return isAnswer && copy.contentVersion < oldestPossible(status);

@@ -26,6 +26,7 @@ export const EXIT_REASON_NAMES: Readonly<Record<ExitReason, SandboxReason>> = {
   OOMKilled: 'OOMKilled',
   Signaled: 'Signaled',
   Lost: 'ExitLost',
+  RunnerRebooted: 'RunnerRebooted',
 };
 
 /**
@@ -107,7 +108,8 @@ function isRecorded({ startTime, finishTime, exitReason }: SandboxStatus, exit: 
 
 function asExited(status: SandboxStatus, exit: ExitView | undefined, world: SandboxSnapshot): SandboxStatus {
   const ranMs = (timeOf(status.finishTime) ?? world.now.wall) - (timeOf(status.startTime) ?? world.now.wall);
-  const earlier = ranMs >= steadyRunMs ? 0 : (status.transition?.attempts ?? 0);
+  const isFresh = ranMs >= steadyRunMs || exit?.reason === 'RunnerRebooted';
+  const earlier = isFresh ? 0 : (status.transition?.attempts ?? 0);
   return {
     ...status,
     state: 'Stopped',

@@ -1,5 +1,6 @@
 import type { ExitReason, Sandbox } from '../../crds/index.ts';
 import type { RunnerView } from '../assignment/runner-view.ts';
+import type { Deadlines } from './deadlines.ts';
 
 /** A moment by both clocks, in milliseconds. */
 export interface Moment {
@@ -11,6 +12,9 @@ export interface Moment {
 
 /** What the newest report of an agent says of one copy. */
 export interface CopyView {
+  /** Of the object that it was made for; empty when the agent does not know them. */
+  readonly namespace: string;
+  readonly name: string;
   /** The highest order that the agent had accepted for the uid. */
   readonly order: number;
   /** The contentVersion last started in the copy and not taken back; 0: none. */
@@ -62,12 +66,26 @@ export interface RemainsView {
   readonly isElsewhere: boolean;
 }
 
+/** Its store is not there any more, as far as anybody can tell: the Runner's object is gone, or has another store. */
+export function isWithoutStore({ isKnown, isReachable, isElsewhere }: RemainsView): boolean {
+  return !isReachable && (!isKnown || isElsewhere);
+}
+
 /** Whether there are credentials for the image, from the Secrets that the sandbox names. */
 export type CredentialsView = { readonly kind: 'Ready' } | MissingCredentials;
 
 export interface MissingCredentials {
   readonly kind: 'Missing';
   readonly reason: 'ImagePullSecretNotFound' | 'ImagePullSecretInvalid';
+  readonly message: string;
+}
+
+/** Whether there is a value for every environment variable that comes from a Secret. */
+export type EnvironmentView = { readonly kind: 'Ready' } | MissingEnvironment;
+
+export interface MissingEnvironment {
+  readonly kind: 'Missing';
+  readonly reason: 'EnvSecretNotFound' | 'EnvSecretKeyNotFound' | 'EnvSecretInvalid';
   readonly message: string;
 }
 
@@ -80,6 +98,8 @@ export interface SandboxSnapshot {
   readonly now: Moment;
   /** Monotonic time before which no deadline is judged: this operator has not led long enough to know that nothing happens. */
   readonly patientUntil: number;
+  /** How long each state may last. */
+  readonly deadlines: Deadlines;
   /** Random in [0, 1): the jitter of every back-off of this decision. */
   readonly jitter: number;
   /** Hash of what spec makes of the container. */
@@ -95,4 +115,5 @@ export interface SandboxSnapshot {
   /** The assigned copy, then every release. */
   readonly remains: readonly RemainsView[];
   readonly credentials: CredentialsView;
+  readonly environment: EnvironmentView;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { runnerSchema, type Condition, type Runner } from '../../crds/index.ts';
-import { hasConditions, runnerConditions, type RunnerSighting } from './conditions.ts';
+import { conditionsOfLost, hasBecomeLost, hasConditions, runnerConditions, runnerEvents, type RunnerSighting } from './conditions.ts';
 
 const seen: RunnerSighting = { leaseLeftMs: 30_000, isConnected: true, isPatient: false, now: Date.UTC(2026, 0, 1) };
 
@@ -65,5 +65,61 @@ describe('the conditions of a runner', () => {
     expect(told(before, { ...silence, isPatient: true })).toEqual(['Ready True LeaseRenewed', 'Schedulable True Schedulable']);
     expect(told(before, silence)).toEqual(['Ready False LeaseMissing', 'Schedulable False NotReady']);
     expect(told(runner(), { ...silence, isPatient: true })).toEqual(['Ready False LeaseMissing', 'Schedulable False NotReady']);
+  });
+});
+
+describe('a runner whose Lease expires', () => {
+  const time = '2026-01-01T00:00:00Z';
+  const connection = (address: string, status: Condition['status'] = 'True'): Condition => ({
+    type: `connection.berth.dev/${address}`,
+    status,
+    reason: status === 'True' ? 'Connected' : 'ConnectionLost',
+    message: 'm',
+    lastTransitionTime: time,
+  });
+  const alive = runner({ conditions: [connection('a'), ...runnerConditions(runner(), seen), connection('b', 'False')] });
+  const expired = (of: Runner) => runnerConditions(of, { ...seen, leaseLeftMs: -1, isConnected: false });
+
+  it('is lost once: from the moment in which that is found until it is written', () => {
+    const lost = runner({ conditions: conditionsOfLost(alive, expired(alive), seen.now) });
+    expect([hasBecomeLost(alive, expired(alive)), hasBecomeLost(lost, expired(lost))]).toEqual([true, false]);
+    expect(hasBecomeLost(alive, runnerConditions(alive, seen))).toBe(false);
+    expect(hasBecomeLost(runner(), runnerConditions(runner(), { ...seen, leaseLeftMs: undefined }))).toBe(false);
+  });
+
+  it('has all its connections Unknown, and its other conditions as they are', () => {
+    const other: Condition = { type: 'example.com/Disk', status: 'True', reason: 'Fine', message: 'm', lastTransitionTime: time };
+    const given = runner({ conditions: [other, ...alive.status.conditions] });
+    const later = seen.now + 60_000;
+    const conditions = conditionsOfLost(
+      given,
+      runnerConditions(given, { ...seen, leaseLeftMs: -1, isConnected: false, now: later }),
+      later,
+    );
+    expect(conditions.map(({ type, status, reason, lastTransitionTime }) => [type, status, reason, lastTransitionTime])).toEqual([
+      ['example.com/Disk', 'True', 'Fine', time],
+      ['connection.berth.dev/a', 'Unknown', 'Unknown', '2026-01-01T00:01:00Z'],
+      ['Ready', 'Unknown', 'LeaseExpired', '2026-01-01T00:01:00Z'],
+      ['Schedulable', 'False', 'NotReady', '2026-01-01T00:01:00Z'],
+      ['connection.berth.dev/b', 'Unknown', 'Unknown', '2026-01-01T00:01:00Z'],
+    ]);
+  });
+
+  it('has an Event for each condition that changes its status, and none for what is said first or stays', () => {
+    const told = (of: Runner, conditions: readonly Condition[]) =>
+      runnerEvents(of, conditions).map(({ type, reason, action }) => [type, reason, action]);
+    const lost = runner({ conditions: conditionsOfLost(alive, expired(alive), seen.now) });
+    expect(told(alive, expired(alive))).toEqual([
+      ['Warning', 'LeaseExpired', 'Watch'],
+      ['Warning', 'NotReady', 'Watch'],
+    ]);
+    expect(told(lost, expired(lost))).toEqual([]);
+    expect(told(lost, runnerConditions(lost, seen))).toEqual([
+      ['Normal', 'LeaseRenewed', 'Watch'],
+      ['Normal', 'Schedulable', 'Watch'],
+    ]);
+    expect(told(runner(), expired(runner()))).toEqual([]);
+    const cordoned = runner({ unschedulable: true, conditions: alive.status.conditions });
+    expect(told(cordoned, runnerConditions(cordoned, seen))).toEqual([['Normal', 'Cordoned', 'Watch']]);
   });
 });

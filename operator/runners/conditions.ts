@@ -1,4 +1,4 @@
-import type { Condition, Runner, RunnerReason } from '../../crds/index.ts';
+import { CONNECTION_CONDITION_PREFIX, type Condition, type Runner, type RunnerReason } from '../../crds/index.ts';
 import { findCondition, setCondition } from '../../kube/conditions.ts';
 
 /** What the operator sees of a runner's agent. */
@@ -31,6 +31,41 @@ export function runnerConditions(runner: Runner, seen: RunnerSighting): readonly
 /** True when the Runner's object says the same already. */
 export function hasConditions({ status }: Runner, conditions: readonly Condition[]): boolean {
   return conditions.every((condition) => findCondition(status.conditions, condition.type) === condition);
+}
+
+/** Written by the operator, about the operator's conditions of a Runner. */
+export interface RunnerEvent {
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: RunnerReason;
+  readonly action: 'Watch';
+  readonly note: string;
+}
+
+/** The Lease has just been found expired: nothing that the agent said of its connections is known any more. */
+export function hasBecomeLost({ status }: Runner, conditions: readonly Condition[]): boolean {
+  return isExpired(findCondition(conditions, 'Ready')) && !isExpired(findCondition(status.conditions, 'Ready'));
+}
+
+/** All conditions of a Runner that was lost: the operator's as given, those of connections Unknown, others as they are. */
+export function conditionsOfLost({ status }: Runner, own: readonly Condition[], now: number): readonly Condition[] {
+  const unknown = status.conditions
+    .filter(({ type }) => type.startsWith(CONNECTION_CONDITION_PREFIX))
+    .map(({ type }) => ({ type, status: 'Unknown', reason: 'Unknown', message: 'The agent does not report.' }) as const);
+  return [...own, ...unknown].reduce((all, condition) => setCondition(all, condition, now), status.conditions);
+}
+
+/** One Event for each condition that changed its status. What is said for the first time is no change. */
+export function runnerEvents({ status }: Runner, conditions: readonly Condition[]): readonly RunnerEvent[] {
+  return conditions.flatMap((condition) => {
+    const before = findCondition(status.conditions, condition.type);
+    if (before === undefined || before.status === condition.status) return [];
+    const isBad = condition.status !== 'True' && condition.reason !== 'Cordoned';
+    return [{ type: isBad ? 'Warning' : 'Normal', reason: condition.reason as RunnerReason, action: 'Watch', note: condition.message }];
+  });
+}
+
+function isExpired(ready: Condition | undefined): boolean {
+  return ready?.status === 'Unknown' && ready.reason === 'LeaseExpired';
 }
 
 /** What silence at the beginning of a leader's time looks like. */

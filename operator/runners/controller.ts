@@ -4,12 +4,13 @@ import { createController, type Controller, type ReconcileResult } from '../../k
 import { equalJson } from '../../kube/diff.ts';
 import { LeaseObserver, type Lease } from '../../kube/lease.ts';
 import { createWorkQueue } from '../../kube/queue.ts';
-import type { Cache, WorkQueue } from '../../kube/types.ts';
+import type { Cache, EventRecorder, WorkQueue } from '../../kube/types.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Metrics } from '../../process/metrics.ts';
+import { failpoint } from '../failpoints.ts';
 import type { Hub } from '../hub/controller.ts';
-import { hasConditions, runnerConditions } from './conditions.ts';
+import { conditionsOfLost, hasBecomeLost, hasConditions, runnerConditions, runnerEvents } from './conditions.ts';
 import type { Liveness } from './gather.ts';
 import { applyRemovals } from './removals.client.ts';
 import { planRemovals } from './removals.ts';
@@ -63,6 +64,7 @@ export interface RunnerControllerOptions {
   readonly client: Client<Runner>;
   readonly leases: RunnerLeases;
   readonly hub: Hub;
+  readonly events: EventRecorder;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -139,29 +141,42 @@ export class RunnerController {
   }
 
   async #reconcile(name: string): Promise<ReconcileResult | undefined> {
-    const { runners, client, hub, isLeader } = this.#options;
+    const { runners, client, hub, events, isLeader } = this.#options;
     const runner = runners.get(name);
     if (runner === undefined || !isLeader()) return undefined;
-    const { removals, orders } = planRemovals(runner, hub.facts(name));
-    if (removals !== runner.status.removals) await applyRemovals(client, runner, removals);
-    for (const order of orders) hub.send(name, order, { isAccepted: false });
+    const plan = planRemovals(runner, hub.facts(name));
+    if (plan.removals !== runner.status.removals) {
+      await applyRemovals({ runners: client, events }, runner, plan);
+      FAILPOINT: failpoint('removals.dropped');
+    }
+    for (const order of plan.orders) {
+      hub.send(name, order, { isAccepted: false });
+      FAILPOINT: failpoint('removals.ordered');
+    }
     await this.#writeConditions(name);
-    return this.#lookAgain(name, orders.length > 0);
+    return this.#lookAgain(name, plan.orders.length > 0);
   }
 
   async #writeConditions(name: string): Promise<void> {
-    const { runners, client, leases, hub, clock, patientUntil, isLeader } = this.#options;
+    const { runners, client, leases, hub, events, clock, patientUntil, isLeader } = this.#options;
     const runner = runners.get(name);
     if (runner === undefined || !isLeader()) return;
+    const now = clock.now();
     const conditions = runnerConditions(runner, {
       leaseLeftMs: leases.remaining(name),
       isConnected: hub.facts(name)?.isComplete === true,
       isPatient: clock.monotonic() < patientUntil,
-      now: clock.now(),
+      now,
     });
     if (hasConditions(runner, conditions)) return;
-    const body = { apiVersion: API_GROUP_VERSION, kind: RUNNER_KIND.kind, metadata: { name }, status: { conditions } };
-    await client.apply(body, { fieldManager, subresource: 'status' });
+    if (hasBecomeLost(runner, conditions)) {
+      // In one write, so that a leader that dies leaves nothing half done, and once, so that it does not contend with an agent that lives.
+      await client.patchStatus(runner, { ...runner.status, conditions: conditionsOfLost(runner, conditions, now) });
+    } else {
+      const body = { apiVersion: API_GROUP_VERSION, kind: RUNNER_KIND.kind, metadata: { name }, status: { conditions } };
+      await client.apply(body, { fieldManager, subresource: 'status' });
+    }
+    for (const event of runnerEvents(runner, conditions)) events.record({ regarding: runner, ...event });
     this.#options.changed(name);
   }
 

@@ -93,6 +93,12 @@ export class Fleet {
     return this.#sources.runners.list().map((runner) => this.#view(runner, key, now));
   }
 
+  /** There is a Runner of this name that this version can not read and never could: nothing is known of it, least of all that it is gone. */
+  isUnreadable(runnerName: string): boolean {
+    const { runners } = this.#sources;
+    return runners.get(runnerName) === undefined && runners.isUnreadable(runnerName);
+  }
+
   /** A sandbox failed there by a cause that lies with the runner. */
   failed(runnerName: string, uid: string, now: number, jitter: number): void {
     this.#failures = afterFailure(this.#failures, { runnerName, uid, now, jitter });

@@ -6,6 +6,7 @@ import { keyOf } from '../../kube/object.ts';
 import type { EventRecorder } from '../../kube/types.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Counter } from '../../process/metrics.ts';
+import { failpoint } from '../failpoints.ts';
 import type { Hub } from '../hub/controller.ts';
 import type { Decision, SandboxEvent } from '../lifecycle/decision.ts';
 import { outstandingOrders } from '../lifecycle/outstanding.ts';
@@ -13,8 +14,8 @@ import type { SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import { noteRemoval } from '../runners/removals.client.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { claimOf } from './claims.ts';
-import type { PullCredentials } from './secrets.client.ts';
-import { wireOrder, wirePreparation } from './wire.ts';
+import type { SandboxSecrets } from './gather.ts';
+import { wireOrder, wirePreparation, type SecretPayload } from './wire.ts';
 
 export interface ActPorts {
   readonly sandboxes: Client<Sandbox>;
@@ -32,7 +33,7 @@ export interface ActPorts {
 /** What a decision was made of, beside the snapshot. */
 export interface Means {
   readonly config: CopyConfig;
-  readonly credentials: PullCredentials;
+  readonly secrets: SandboxSecrets;
 }
 
 /**
@@ -42,16 +43,19 @@ export interface Means {
 export async function act(ports: ActPorts, world: SandboxSnapshot, decision: Decision, means: Means): Promise<void> {
   if (!ports.isLeader()) return;
   const { sandbox } = world;
+  FAILPOINT: if (!isIdle(decision)) failpoint('decision.made');
   if (decision.finalizer === 'Remove') {
     await removeFinalizer(ports, sandbox, decision);
     return;
   }
   if (decision.finalizer === 'Add') {
     await ports.sandboxes.setFinalizers(sandbox, [...sandbox.metadata.finalizers, SANDBOX_FINALIZER]);
+    FAILPOINT: failpoint('finalizer.added');
     return;
   }
   const acknowledged = decision.patch === undefined ? sandbox : await write(ports, world, decision, means);
   if (acknowledged !== undefined && ports.isLeader()) sendOrders(ports, world, acknowledged, means);
+  FAILPOINT: if (!isIdle(decision)) failpoint('orders.sent');
 }
 
 async function write(ports: ActPorts, world: SandboxSnapshot, decision: Decision, means: Means): Promise<Sandbox | undefined> {
@@ -62,10 +66,12 @@ async function write(ports: ActPorts, world: SandboxSnapshot, decision: Decision
   try {
     prepare(ports, sandbox, decision, means);
     const acknowledged = await ports.sandboxes.patchStatus(sandbox, decision.status, { stored: storedStatus(sandbox) });
+    FAILPOINT: failpoint('status.acknowledged');
     ports.statusWrites.inc({ state, reason });
     ports.log.info({ state, reason, order: acknowledged.status.order, runner: acknowledged.status.runnerName }, 'Sandbox status written');
     learn(ports, world, decision);
     tell(ports, acknowledged, decision.events);
+    FAILPOINT: failpoint('events.recorded');
     return acknowledged;
   } catch (error) {
     if (isKubeError(error, 'NotFound')) return undefined;
@@ -75,22 +81,37 @@ async function write(ports: ActPorts, world: SandboxSnapshot, decision: Decision
   }
 }
 
+/** For the crash tests: nothing comes of it. */
+function isIdle({ patch, finalizer }: Decision): boolean {
+  return patch === undefined && finalizer === 'Keep';
+}
+
 /** The first status is written whole: what the object shows before it are the defaults that it was read with. */
 function storedStatus({ status }: Sandbox): object {
   return status.observedGeneration === undefined ? {} : status;
 }
 
-function prepare({ hub }: ActPorts, sandbox: Sandbox, { preparation }: Decision, { config, credentials }: Means): void {
-  if (preparation === undefined || credentials.kind !== 'Ready') return;
-  hub.prepare(preparation.runnerName, wirePreparation(sandbox, preparation, config, credentials.credentials));
+function prepare({ hub }: ActPorts, sandbox: Sandbox, { preparation }: Decision, { config, secrets }: Means): void {
+  if (preparation === undefined || secrets.credentials.kind !== 'Ready' || secrets.environment.kind !== 'Ready') return;
+  hub.prepare(preparation.runnerName, wirePreparation(sandbox, preparation, config, payloadOf(secrets)));
+  FAILPOINT: failpoint('preparation.sent');
 }
 
-function sendOrders({ hub }: ActPorts, world: SandboxSnapshot, acknowledged: Sandbox, { config, credentials }: Means): void {
-  const known = credentials.kind === 'Ready' ? credentials.credentials : [];
+function sendOrders({ hub }: ActPorts, world: SandboxSnapshot, acknowledged: Sandbox, { config, secrets }: Means): void {
+  const payload = payloadOf(secrets);
   for (const { order, isAccepted } of outstandingOrders(world, acknowledged.status)) {
-    const message = wireOrder(acknowledged, order, config, known);
+    // What lacks its environment is not started without it: the decision to wait for it comes by itself.
+    if (order.source !== undefined && secrets.environment.kind !== 'Ready') continue;
+    const message = wireOrder(acknowledged, order, config, payload);
     if (message !== undefined) hub.send(order.runnerName, message, { isAccepted });
   }
+}
+
+function payloadOf({ credentials, environment }: SandboxSecrets): SecretPayload {
+  return {
+    credentials: credentials.kind === 'Ready' ? credentials.credentials : [],
+    secretEnv: environment.kind === 'Ready' ? environment.variables : [],
+  };
 }
 
 function learn({ fleet }: ActPorts, { sandbox, now, jitter }: SandboxSnapshot, { lesson }: Decision): void {
@@ -104,10 +125,14 @@ function tell({ events }: ActPorts, regarding: Sandbox, notes: readonly SandboxE
 
 /** What is left on runners is noted first: then the object may go. */
 async function removeFinalizer(ports: ActPorts, sandbox: Sandbox, { removals, events }: Decision): Promise<void> {
-  for (const { runnerName, removal } of removals) await noteRemoval(ports.runners, runnerName, removal);
+  for (const { runnerName, removal } of removals) {
+    await noteRemoval(ports, runnerName, removal);
+    FAILPOINT: failpoint('removals.noted');
+  }
   const others = sandbox.metadata.finalizers.filter((finalizer) => finalizer !== SANDBOX_FINALIZER);
   try {
     await ports.sandboxes.setFinalizers(sandbox, others);
+    FAILPOINT: failpoint('finalizer.removed');
   } catch (error) {
     if (!isKubeError(error, 'NotFound')) throw error;
   }

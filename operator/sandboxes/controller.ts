@@ -9,12 +9,16 @@ import type { Logger } from '../../process/log.ts';
 import type { Metrics } from '../../process/metrics.ts';
 import { stableLines } from '../../process/stable-log-lines.ts';
 import type { Hub } from '../hub/controller.ts';
+import { copyKey } from '../hub/facts.ts';
 import { decide } from '../lifecycle/decide.ts';
+import type { Deadlines } from '../lifecycle/deadlines.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { act, type ActPorts } from './act.ts';
 import { copyConfigOf } from './copy-config.ts';
-import { gather, type GatherSources } from './gather.ts';
-import { PullSecrets, type PullCredentials } from './secrets.client.ts';
+import { gather, type GatherSources, type SandboxSecrets } from './gather.ts';
+import { secretReferences } from './secret-environment.ts';
+import { readSecretEnvironment } from './secret-environment.client.ts';
+import { PullSecrets } from './secrets.client.ts';
 
 export interface SandboxControllerOptions {
   readonly transport: KubeTransport;
@@ -31,18 +35,24 @@ export interface SandboxControllerOptions {
   readonly isLeader: () => boolean;
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
+  /** Monotonic time before which no deadline is judged. */
+  readonly patientUntil: number;
+  readonly deadlines: Deadlines;
 }
 
-/** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines, in milliseconds. */
-export const patienceMs = 30_000;
 /** Those that wait for room are looked at again this long after a change of the fleet: many changes come together. */
 const wakeMs = 100;
 
 /** Names of the indexes that the sandbox cache must have. */
 export const sandboxIndexes = {
   uid: ({ metadata }: Sandbox) => [metadata.uid],
-  runner: ({ status }: Sandbox) => [...new Set([status.runnerName ?? [], ...status.releases.map(({ runnerName }) => runnerName)].flat())],
+  runner: namedRunners,
 } as const;
+
+/** Where the sandbox lies, or something of it may. */
+function namedRunners({ status }: Sandbox): readonly string[] {
+  return [...new Set([status.runnerName ?? [], ...status.releases.map(({ runnerName }) => runnerName)].flat())];
+}
 
 /** Keeps the metric that says how many sandboxes are in each state. */
 export function countByState(sandboxes: Cache<Sandbox>, metrics: Metrics): void {
@@ -89,7 +99,8 @@ export class SandboxController {
       fleet,
       facts: (runnerName) => hub.facts(runnerName),
       sentOrder: (runnerName, uid, epoch) => hub.sentOrder(runnerName, uid, epoch),
-      patientUntil: clock.monotonic() + patienceMs,
+      patientUntil: options.patientUntil,
+      deadlines: options.deadlines,
     };
     const statusWrites = metrics.counter({
       name: 'berth_sandbox_status_writes_total',
@@ -156,28 +167,46 @@ export class SandboxController {
   }
 
   async #reconcile(key: string, { log }: ReconcileContext): Promise<ReconcileResult | undefined> {
-    const credentials = await this.#credentialsFor(key);
+    const secrets = await this.#secretsFor(key);
     // Read after the wait: the decision is made of what is newest, and of one moment.
     const sandbox = this.#options.sandboxes.get(key);
     if (sandbox === undefined || !this.#options.isLeader()) return undefined;
+    if (namedRunners(sandbox).some((name) => this.#options.fleet.isUnreadable(name))) {
+      log.warn({ runners: namedRunners(sandbox) }, 'Sandbox left alone: its Runner can not be read');
+      return undefined;
+    }
     const config = copyConfigOf(sandbox.spec);
-    const world = gather(this.#sources, sandbox, config.hash, credentials);
+    const world = gather(this.#sources, sandbox, config.hash, secrets);
     const decision = decide(world);
     if (decision.assignment !== undefined) log.debug({ ...decision.assignment }, stableLines.assigning);
     if (decision.waitsForRunner) this.#waiting.add(key);
     else this.#waiting.delete(key);
-    await act({ ...this.#ports, log }, world, decision, { config, credentials });
+    await act({ ...this.#ports, log }, world, decision, { config, secrets });
     if (hasLeftRoom(decision.status, sandbox.status)) this.#wake();
     return decision.lookAgainMs === undefined ? undefined : { requeueAfterMs: decision.lookAgainMs };
   }
 
-  /** Secrets are read only when something may have to be pulled. */
-  async #credentialsFor(key: string): Promise<PullCredentials> {
+  /** Secrets are read only when something may have to be pulled or started. */
+  async #secretsFor(key: string): Promise<SandboxSecrets> {
     const sandbox = this.#options.sandboxes.get(key);
-    if (sandbox === undefined || !needsCredentials(sandbox)) return { kind: 'Ready', credentials: [] };
-    return this.#secrets.credentialsOf(sandbox);
+    const [credentials, environment] = await Promise.all([
+      sandbox !== undefined && needsCredentials(sandbox) ? this.#secrets.credentialsOf(sandbox) : noCredentials,
+      sandbox !== undefined && this.#needsEnvironment(sandbox) ? readSecretEnvironment(this.#options.transport, sandbox) : noEnvironment,
+    ]);
+    return { credentials, environment };
+  }
+
+  /** All but what runs as ordered may be started next. */
+  #needsEnvironment({ metadata, spec, status }: Sandbox): boolean {
+    if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started' || secretReferences(spec).length === 0) return false;
+    const { state, order, runnerName = '', assignment } = status;
+    const copy = this.#options.hub.facts(runnerName)?.copies.get(copyKey(metadata.uid, assignment?.epoch ?? 0));
+    return state !== 'Started' || copy?.state !== 'Running' || copy.order < order;
   }
 }
+
+const noCredentials = { kind: 'Ready', credentials: [] } as const;
+const noEnvironment = { kind: 'Ready', variables: [] } as const;
 
 function needsCredentials({ metadata, spec, status }: Sandbox): boolean {
   if ((spec.imagePullSecrets ?? []).length === 0 || metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started')

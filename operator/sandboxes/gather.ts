@@ -3,8 +3,10 @@ import { keyOf } from '../../kube/object.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { RunnerView } from '../assignment/runner-view.ts';
 import { copyKey, type RunnerFacts } from '../hub/facts.ts';
-import type { CredentialsView, RemainsView, SandboxSnapshot } from '../lifecycle/snapshot.ts';
+import type { Deadlines } from '../lifecycle/deadlines.ts';
+import type { CredentialsView, EnvironmentView, RemainsView, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import type { Fleet } from '../runners/gather.ts';
+import type { SecretEnvironment } from './secret-environment.ts';
 import type { PullCredentials } from './secrets.client.ts';
 
 export interface GatherSources {
@@ -15,11 +17,18 @@ export interface GatherSources {
   readonly sentOrder: (runnerName: string, uid: string, epoch: number) => number;
   /** Monotonic time before which no deadline is judged. */
   readonly patientUntil: number;
+  readonly deadlines: Deadlines;
+}
+
+/** What the Secrets that a sandbox names hold. Only ever sent to agents. */
+export interface SandboxSecrets {
+  readonly credentials: PullCredentials;
+  readonly environment: SecretEnvironment;
 }
 
 /** Reads the world once for a decision about one sandbox. */
-export function gather(sources: GatherSources, sandbox: Sandbox, configHash: string, credentials: PullCredentials): SandboxSnapshot {
-  const { clock, random, fleet, facts, sentOrder, patientUntil } = sources;
+export function gather(sources: GatherSources, sandbox: Sandbox, configHash: string, secrets: SandboxSecrets): SandboxSnapshot {
+  const { clock, random, fleet, facts, sentOrder, patientUntil, deadlines } = sources;
   const { metadata, status } = sandbox;
   const now = { wall: clock.now(), monotonic: clock.monotonic() };
   const views = fleet.views(keyOf(sandbox), now.monotonic);
@@ -32,6 +41,7 @@ export function gather(sources: GatherSources, sandbox: Sandbox, configHash: str
     sandbox,
     now,
     patientUntil,
+    deadlines,
     jitter: random(),
     configHash,
     runner: views.find(({ name }) => name === runnerName),
@@ -40,7 +50,8 @@ export function gather(sources: GatherSources, sandbox: Sandbox, configHash: str
     refusal: refusalOf(sandbox, remains, facts),
     sentOrder: assignment === undefined ? 0 : sentOrder(runnerName, metadata.uid, assignment.epoch),
     remains,
-    credentials: withoutSecrets(credentials),
+    credentials: withoutCredentials(secrets.credentials),
+    environment: withoutValues(secrets.environment),
   };
   return Object.freeze(snapshot);
 }
@@ -74,6 +85,10 @@ function refusalOf({ metadata, status }: Sandbox, remains: readonly RemainsView[
 }
 
 /** A decision needs to know only whether they are there. */
-function withoutSecrets(credentials: PullCredentials): CredentialsView {
+function withoutCredentials(credentials: PullCredentials): CredentialsView {
   return credentials.kind === 'Ready' ? { kind: 'Ready' } : credentials;
+}
+
+function withoutValues(environment: SecretEnvironment): EnvironmentView {
+  return environment.kind === 'Ready' ? { kind: 'Ready' } : environment;
 }

@@ -20,12 +20,20 @@ describe('a Secret with credentials', () => {
     {
       when: 'a URL as key',
       auths: { 'https://a.test/v1/': { auth: base64('u:p') } },
-      want: [{ host: 'a.test', username: 'u', password: 'p' }],
+      want: [{ host: 'https://a.test/v1/', username: 'u', password: 'p' }],
+    },
+    {
+      when: 'two owners on one host',
+      auths: { 'a.test/team-a': { username: 'a', password: 'pa' }, 'a.test/team-b': { username: 'b', password: 'pb' } },
+      want: [
+        { host: 'a.test/team-a', username: 'a', password: 'pa' },
+        { host: 'a.test/team-b', username: 'b', password: 'pb' },
+      ],
     },
     {
       when: 'the old name of Docker Hub',
       auths: { 'https://index.docker.io/v1/': { auth: base64('u:p') } },
-      want: [{ host: 'docker.io', username: 'u', password: 'p' }],
+      want: [{ host: 'https://index.docker.io/v1/', username: 'u', password: 'p' }],
     },
     { when: 'an entry without credentials', auths: { 'a.test': {}, 'b.test': null }, want: [] },
   ])('gives what it holds: $when', ({ auths, want }) => {

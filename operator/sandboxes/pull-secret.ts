@@ -15,7 +15,7 @@ export function readPullSecret(name: string, secret: object): PullSecret {
   if (typeof encoded !== 'string') return invalid(name, `has no ${key}`);
   const auths = authsOf(Buffer.from(encoded, 'base64').toString('utf8'));
   if (auths === undefined) return invalid(name, `has a ${key} that can not be read`);
-  return { kind: 'Credentials', credentials: Object.entries(auths).flatMap(([host, auth]) => credentialOf(host, auth)) };
+  return { kind: 'Credentials', credentials: Object.entries(auths).flatMap(([address, auth]) => credentialOf(address, auth)) };
 }
 
 export function secretNotFound(name: string): PullSecret {
@@ -42,20 +42,18 @@ function authsOf(text: string): Auths | undefined {
   }
 }
 
-/** `auth` is base64 of `username:password`, beside or instead of both fields. Keys may be URLs; the host counts. */
-function credentialOf(host: string, value: unknown): readonly RegistryCredential[] {
+/**
+ * `auth` is base64 of `username:password`, beside or instead of both fields. The key goes on as it is: it may be a URL, and its path tells
+ * the credentials of two owners on one host apart. The agent reads it.
+ */
+function credentialOf(address: string, value: unknown): readonly RegistryCredential[] {
   if (typeof value !== 'object' || value === null) return [];
   const { username, password, auth } = value as Readonly<Record<string, unknown>>;
   const [user = '', ...rest] = typeof auth === 'string' ? Buffer.from(auth, 'base64').toString('utf8').split(':') : [];
   const found = {
-    host: hostOf(host),
+    host: address,
     username: typeof username === 'string' && username !== '' ? username : user,
     password: typeof password === 'string' && password !== '' ? password : rest.join(':'),
   };
   return found.username === '' && found.password === '' ? [] : [found];
-}
-
-function hostOf(address: string): string {
-  const host = address.replace(/^https?:\/\//, '').split('/')[0] ?? address;
-  return host === 'index.docker.io' ? 'docker.io' : host;
 }

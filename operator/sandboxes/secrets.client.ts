@@ -7,7 +7,8 @@ import type { Clock } from '../../process/clock.ts';
 import type { MissingCredentials } from '../lifecycle/snapshot.ts';
 import { readPullSecret, secretNotFound, type PullSecret } from './pull-secret.ts';
 
-const secrets: Resource = { group: '', version: 'v1', plural: 'secrets', kind: 'Secret', namespaced: true };
+/** The Secrets of the core API: only ever read by name. */
+export const secrets: Resource = { group: '', version: 'v1', plural: 'secrets', kind: 'Secret', namespaced: true };
 
 /** How long a Secret is remembered: short, so that a corrected one counts soon. */
 const rememberedMs = 5_000;

@@ -1,18 +1,31 @@
 import type { Sandbox } from '../../crds/index.ts';
 import { SourceKind, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { CopyConfig, Order, Preparation, RegistryCredential, Source } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type {
+  CopyConfig,
+  EnvironmentVariable,
+  Order,
+  Preparation,
+  RegistryCredential,
+  Source,
+} from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { CopyPreparation } from '../lifecycle/decision.ts';
 import type { CopyOrder } from '../lifecycle/orders.ts';
 
 /** How long an agent keeps what it prepared and no order has named, in seconds: longer than a patch takes. */
 const preparationSeconds = 60;
 
+/** What goes along with a message and is part of no order's content. */
+export interface SecretPayload {
+  readonly credentials: readonly RegistryCredential[];
+  readonly secretEnv: readonly EnvironmentVariable[];
+}
+
 /** An order of an acknowledged object on the wire; undefined when the spec that it was decided for is gone, so that it has to be raised first. */
 export function wireOrder(
   { metadata, spec }: Pick<Sandbox, 'metadata' | 'spec'>,
   order: CopyOrder,
   config: CopyConfig,
-  credentials: readonly RegistryCredential[],
+  payload: SecretPayload,
 ): Order | undefined {
   const makes = order.source !== undefined;
   if (makes && order.configHash !== config.hash) return undefined;
@@ -29,7 +42,8 @@ export function wireOrder(
     source: order.source && wireSource(order.source),
     config: makes ? config : undefined,
     graceSeconds: spec.terminationGracePeriodSeconds,
-    credentials: makes ? [...credentials] : [],
+    credentials: makes ? [...payload.credentials] : [],
+    secretEnv: makes ? [...payload.secretEnv] : [],
   };
 }
 
@@ -37,7 +51,7 @@ export function wirePreparation(
   { metadata }: Pick<Sandbox, 'metadata'>,
   preparation: CopyPreparation,
   config: CopyConfig,
-  credentials: readonly RegistryCredential[],
+  payload: SecretPayload,
 ): Preparation {
   return {
     uid: metadata.uid,
@@ -49,7 +63,8 @@ export function wirePreparation(
     source: wireSource(preparation.source),
     config,
     ttlSeconds: preparationSeconds,
-    credentials: [...credentials],
+    credentials: [...payload.credentials],
+    secretEnv: [...payload.secretEnv],
   };
 }
 

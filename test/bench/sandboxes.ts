@@ -1,5 +1,5 @@
-import { Agent, request } from 'undici';
 import { isDeepStrictEqual } from 'node:util';
+import { PlainClient, type PlainClientOptions, type Told } from './plain-client.ts';
 
 interface Seen {
   readonly metadata: { readonly name: string; readonly uid: string; readonly resourceVersion: string };
@@ -21,57 +21,32 @@ interface Waiter {
 /** A benchmark that hangs says so. */
 const giveUpMs = 120_000;
 
-/**
- * The Sandboxes of one namespace through plain HTTP: a kept-alive connection for requests and one watch. Not the product's own client, so that
- * this is not its own witness. Times are of `performance.now()`, taken when the bytes are here and before they are parsed.
- */
+/** The Sandboxes of one namespace through a plain client: requests and one watch. */
 export class Sandboxes {
-  readonly #url: string;
-  readonly #headers: Readonly<Record<string, string>>;
-  readonly #requests: Agent;
-  readonly #watches: Agent;
-  readonly #abort = new AbortController();
+  readonly #client: PlainClient;
+  readonly #path: string;
   readonly #followed = new Map<string, Followed>();
-  readonly #waiters = new Map<string, Waiter>();
-  #watching: Promise<void> | undefined;
+  readonly #waiters = new Map<string, Set<Waiter>>();
 
-  constructor({
-    server,
-    ca,
-    token,
-    namespace,
-  }: {
-    readonly server: string;
-    readonly ca: string;
-    readonly token: string;
-    readonly namespace: string;
-  }) {
-    this.#url = `${server}/apis/berth.dev/v1alpha1/namespaces/${namespace}/sandboxes`;
-    this.#headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json', accept: 'application/json' };
-    this.#requests = new Agent({ connect: { ca }, keepAliveTimeout: 60_000 });
-    this.#watches = new Agent({ connect: { ca }, bodyTimeout: 0 });
+  constructor({ namespace, ...options }: PlainClientOptions & { readonly namespace: string }) {
+    this.#client = new PlainClient(options);
+    this.#path = `/apis/berth.dev/v1alpha1/namespaces/${namespace}/sandboxes`;
   }
 
   /** Begins to watch; resolves when the watch is open. */
   async watch(): Promise<void> {
-    const { metadata } = (await this.#ask('GET', '', 200)) as { metadata: { resourceVersion: string } };
-    const query = new URLSearchParams({ watch: '1', resourceVersion: metadata.resourceVersion });
-    const { body, statusCode } = await request(`${this.#url}?${query.toString()}`, {
-      dispatcher: this.#watches,
-      headers: this.#headers,
-      signal: this.#abort.signal,
-    });
-    if (statusCode !== 200) throw new Error(`watch: ${statusCode} ${await body.text()}`);
-    this.#watching = this.#read(body).catch((error: unknown) => {
-      if (!this.#abort.signal.aborted) this.#fail(error instanceof Error ? error : new Error(String(error)));
-    });
+    await this.#client.watch<Seen>(
+      this.#path,
+      (told) => this.#take(told),
+      (error) => this.#fail(error),
+    );
   }
 
   /** Creates a sandbox; resolves with the time of the 201 and the uid. */
   async create(name: string, spec: object): Promise<{ readonly at: number; readonly uid: string }> {
-    const body = { apiVersion: 'berth.dev/v1alpha1', kind: 'Sandbox', metadata: { name }, spec };
-    const answer = await this.#send('POST', '', 201, body);
-    return { at: answer.at, uid: (answer.body as Seen).metadata.uid };
+    const object = { apiVersion: 'berth.dev/v1alpha1', kind: 'Sandbox', metadata: { name }, spec };
+    const { at, body } = await this.#client.ask('POST', this.#path, 201, object);
+    return { at, uid: (body as Seen).metadata.uid };
   }
 
   /** When the watch told that the sandbox is Started. Ask before `create`. */
@@ -82,10 +57,15 @@ export class Sandboxes {
     });
   }
 
+  /** When the watch told of the first status of the sandbox. Ask before `create`. */
+  written(name: string): Promise<number> {
+    return this.#wait(name, ({ status }) => status?.state !== undefined);
+  }
+
   /** Deletes a sandbox and waits until it is gone. */
   async remove(name: string): Promise<void> {
     const gone = this.#wait(name, (_, type) => type === 'DELETED');
-    await this.#ask('DELETE', `/${name}`, 200);
+    await this.#client.ask('DELETE', `${this.#path}/${name}`, 200);
     await gone;
     this.#followed.delete(name);
   }
@@ -96,26 +76,7 @@ export class Sandboxes {
   }
 
   async close(): Promise<void> {
-    this.#abort.abort();
-    await this.#watching;
-    await Promise.all([this.#requests.destroy(), this.#watches.destroy()]);
-  }
-
-  async #ask(method: 'GET' | 'DELETE', path: string, expected: number): Promise<unknown> {
-    return (await this.#send(method, path, expected)).body;
-  }
-
-  async #send(method: 'GET' | 'POST' | 'DELETE', path: string, expected: number, content?: object) {
-    const { statusCode, body } = await request(`${this.#url}${path}`, {
-      method,
-      dispatcher: this.#requests,
-      headers: this.#headers,
-      ...(content === undefined ? {} : { body: JSON.stringify(content) }),
-    });
-    const text = await body.text();
-    const at = performance.now();
-    if (statusCode !== expected) throw new Error(`${method} ${path}: ${statusCode} ${text}`);
-    return { at, body: JSON.parse(text) as unknown };
+    await this.#client.close();
   }
 
   #wait(name: string, test: Waiter['test']): Promise<number> {
@@ -127,39 +88,31 @@ export class Sandboxes {
           clearTimeout(timeout);
           settle(result);
         };
-      this.#waiters.set(name, { test, resolve: settled(resolve), reject: settled(reject) });
+      const waiters = this.#waiters.get(name) ?? new Set();
+      this.#waiters.set(name, waiters.add({ test, resolve: settled(resolve), reject: settled(reject) }));
     });
   }
 
-  async #read(body: AsyncIterable<Buffer>): Promise<void> {
-    let rest = '';
-    for await (const chunk of body) {
-      const at = performance.now();
-      const lines = (rest + chunk.toString()).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) this.#take(JSON.parse(line) as { type: string; object: Seen }, at);
-    }
-    throw new Error('the watch ended');
-  }
-
-  #take({ type, object }: { readonly type: string; readonly object: Seen }, at: number): void {
+  #take({ type, object, at }: Told<Seen>): void {
     const { name } = object.metadata;
     const known = this.#followed.get(name);
     const written = known !== undefined && type === 'MODIFIED' && !isDeepStrictEqual(known.last.status, object.status);
     this.#followed.set(name, { last: object, statusWrites: (known?.statusWrites ?? 0) + (written ? 1 : 0) });
-    const waiter = this.#waiters.get(name);
-    if (waiter === undefined) return;
-    try {
-      if (!waiter.test(object, type)) return;
-      waiter.resolve(at);
-    } catch (error) {
-      waiter.reject(error as Error);
+    const waiters = this.#waiters.get(name) ?? new Set();
+    for (const waiter of waiters) {
+      try {
+        if (!waiter.test(object, type)) continue;
+        waiter.resolve(at);
+      } catch (error) {
+        waiter.reject(error as Error);
+      }
+      waiters.delete(waiter);
     }
-    this.#waiters.delete(name);
+    if (waiters.size === 0) this.#waiters.delete(name);
   }
 
   #fail(error: Error): void {
-    for (const waiter of this.#waiters.values()) waiter.reject(error);
+    for (const waiters of this.#waiters.values()) for (const waiter of waiters) waiter.reject(error);
     this.#waiters.clear();
   }
 }

@@ -1,6 +1,15 @@
 import type { Sandbox } from '../../crds/index.ts';
 import { deepFreeze } from '../../kube/object.ts';
-import type { CopyView, CredentialsView, ExitView, RemainsView, RefusalView, SandboxSnapshot } from '../../operator/lifecycle/snapshot.ts';
+import { defaultDeadlines } from '../../operator/lifecycle/deadlines.ts';
+import type {
+  CopyView,
+  CredentialsView,
+  EnvironmentView,
+  ExitView,
+  RemainsView,
+  RefusalView,
+  SandboxSnapshot,
+} from '../../operator/lifecycle/snapshot.ts';
 import { copyConfigOf } from '../../operator/sandboxes/copy-config.ts';
 import { aRunner, type RunnerViewBuilder } from './a-runner-view.ts';
 import { testTime, type SandboxBuilder } from './a-sandbox.ts';
@@ -8,6 +17,8 @@ import { testTime, type SandboxBuilder } from './a-sandbox.ts';
 /** What a report says unless the test says otherwise. */
 export function aCopy(state: CopyView['state'], copy: Partial<CopyView> = {}): CopyView {
   return {
+    namespace: 'default',
+    name: 'box',
     order: 1,
     contentVersion: state === 'Running' || state === 'Stopped' || state === 'Stopping' ? 1 : 0,
     state,
@@ -23,7 +34,7 @@ export function aCopy(state: CopyView['state'], copy: Partial<CopyView> = {}): C
 }
 
 export function anExit(reason: ExitView['reason'], exit: Partial<ExitView> = {}): ExitView {
-  const code = reason === 'Completed' ? 0 : reason === 'Error' ? 3 : reason === 'Lost' ? 255 : 137;
+  const code = reason === 'Completed' ? 0 : reason === 'Error' ? 3 : reason === 'Lost' || reason === 'RunnerRebooted' ? 255 : 137;
   return { code, reason, signal: 0, finishTimeMs: testTime - 200, ordered: false, ...exit };
 }
 
@@ -47,6 +58,11 @@ export class WorldBuilder {
     return this.#with({ runners });
   }
 
+  /** The objects of all runners are gone, while those of their agents that were connected still are. */
+  withoutRunnerObjects(): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, runner: undefined, fleet: [] } });
+  }
+
   reported(copy: CopyView): WorldBuilder {
     return this.#with({ copy });
   }
@@ -61,6 +77,10 @@ export class WorldBuilder {
 
   credentials(credentials: CredentialsView): WorldBuilder {
     return this.#with({ rest: { ...this.#parts.rest, credentials } });
+  }
+
+  environment(environment: EnvironmentView): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, environment } });
   }
 
   /** So many milliseconds after `testTime`, by both clocks. */
@@ -99,15 +119,16 @@ export class WorldBuilder {
         epoch: one.epoch,
         contentVersion: one.contentVersion,
         isAbsent: absent.includes(one.epoch),
-        isKnown: view !== undefined,
-        isReachable: view?.agent?.storeID === one.storeID,
-        isElsewhere: view?.storeID !== undefined && view.storeID !== one.storeID,
+        isKnown: view !== undefined && rest.fleet === undefined,
+        isReachable: view?.agent?.isComplete === true && view.agent.storeID === one.storeID,
+        isElsewhere: rest.fleet === undefined && view?.storeID !== undefined && view.storeID !== one.storeID,
       };
     });
     return structuredClone({
       sandbox,
       now: { wall: testTime, monotonic: 1_000_000 },
       patientUntil: 0,
+      deadlines: defaultDeadlines,
       jitter: 0,
       configHash: copyConfigOf(sandbox.spec).hash,
       runner: fleet.find(({ name }) => name === runnerName),
@@ -117,6 +138,7 @@ export class WorldBuilder {
       sentOrder: 0,
       remains,
       credentials: { kind: 'Ready' as const },
+      environment: { kind: 'Ready' as const },
       ...rest,
     });
   }

@@ -65,6 +65,8 @@ export class ScriptedAgent implements AgentStream {
   readonly hello: Hello;
   #receiver: StreamReceiver | undefined;
   #seq = 0;
+  /** What the agent has told on all of its streams: set it to play one that is behind another. */
+  tick = 0;
 
   constructor(runnerName: string, options: { readonly hello?: Partial<Hello>; readonly token?: string } = {}) {
     this.hello = aHello(runnerName, options.hello);
@@ -95,11 +97,11 @@ export class ScriptedAgent implements AgentStream {
   }
 
   inventory(...copies: readonly CopyReport[]): void {
-    this.say({ $case: 'inventory', value: { seq: ++this.#seq, copies: [...copies], runner: aRunnerReport, last: true } });
+    this.say({ $case: 'inventory', value: { seq: ++this.#seq, copies: [...copies], runner: aRunnerReport, last: true, tick: this.tick } });
   }
 
   report(...copies: readonly CopyReport[]): void {
-    this.say({ $case: 'report', value: { seq: ++this.#seq, copies: [...copies], runner: undefined } });
+    this.say({ $case: 'report', value: { seq: ++this.#seq, copies: [...copies], runner: undefined, tick: ++this.tick } });
   }
 
   drop(reason = 'gone'): void {

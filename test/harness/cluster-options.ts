@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { BerthError } from '../../process/errors.ts';
 import type { Log } from '../../hack/progress.ts';
 import { defaultDataDir, defaultStateDir } from './ledger.ts';
-import { bundles } from './manifests.ts';
+import { bundlesOf } from './manifests.ts';
 import type { InstancePlace } from './sweep.ts';
 
 export interface ClusterOptions {
@@ -28,6 +28,12 @@ export interface ClusterOptions {
   readonly etcdFsync?: boolean;
   /** How long ServiceAccount tokens of operators and agents last. Default 24 h. */
   readonly tokenSeconds?: number;
+  /** Run the bundles that have failpoints; `arm` in crash.ts says where one ends. Default false. */
+  readonly failpoints?: boolean;
+  /** Give every runner a network namespace of its own, on which packets can be lost. Default false. */
+  readonly networks?: boolean;
+  /** Give every runner a disk of its own of this size, that can be filled. Default: the machine's. */
+  readonly diskBytes?: number | undefined;
   /** Added to the environment of every operator or agent. */
   readonly operatorEnv?: Readonly<Record<string, string>>;
   readonly agentEnv?: Readonly<Record<string, string>>;
@@ -57,6 +63,9 @@ export function settingsOf(options: ClusterOptions): Settings {
     dataDir: defaultDataDir(instance),
     etcdFsync: false,
     tokenSeconds: 24 * 3600,
+    failpoints: false,
+    networks: false,
+    diskBytes: undefined,
     operatorEnv: {},
     agentEnv: {},
     log: () => undefined,
@@ -67,7 +76,8 @@ export function settingsOf(options: ClusterOptions): Settings {
   return settings;
 }
 
-function requireBundles({ operators, agents }: Settings): void {
+function requireBundles({ operators, agents, failpoints }: Settings): void {
+  const bundles = bundlesOf({ failpoints });
   const needed = [...(operators > 0 ? [bundles.operator] : []), ...(agents ? [bundles.agent] : [])];
   const absent = needed.find((path) => !existsSync(path));
   if (absent !== undefined) throw new BerthError('NotBuilt', `${absent} is missing: run "make build" first.`);

@@ -19,6 +19,7 @@ import { run } from '../../hack/command.ts';
 import { toStderr } from '../../hack/progress.ts';
 import { ensureTools, type Toolchain } from '../../hack/toolchain/toolchain.ts';
 import { type ClusterOptions, settingsOf } from './cluster-options.ts';
+import { compactEtcd } from './etcd.ts';
 import { choosePort, type Foundation, layFoundation } from './foundation.ts';
 import { issueToken, systemNamespace, type TokenRequest } from './identity.ts';
 import { type Image, pushImage } from './images.ts';
@@ -47,6 +48,10 @@ export class Cluster implements AsyncDisposable {
   /** The certificate authority of everything here; `caFile` is what callers of the operators trust. */
   readonly authority: Authority;
   readonly tools: Toolchain;
+  /** Sockets, the ledger, and what is gone after a reboot. */
+  readonly stateDir: string;
+  /** Everything else. */
+  readonly dataDir: string;
   /** Directory with one log per part. */
   readonly logDir: string;
   /** Whether etcd waits for the disk; benchmarks say so. */
@@ -66,6 +71,8 @@ export class Cluster implements AsyncDisposable {
     this.registry = registry;
     this.authority = authority;
     this.tools = tools;
+    this.stateDir = settings.stateDir;
+    this.dataDir = settings.dataDir;
     this.logDir = join(settings.dataDir, 'logs');
     this.etcdFsync = settings.etcdFsync;
   }
@@ -131,7 +138,7 @@ export class Cluster implements AsyncDisposable {
     return runner;
   }
 
-  /** Adds an operator. Agents learn of it when they are started the next time (`restartAgents`). */
+  /** Adds an operator. Agents and the other operators learn of it when they are started the next time (`restartAgents`). */
   async addOperator(): Promise<Operator> {
     const operator = await this.#makeOperator();
     await operator.ensure();
@@ -150,6 +157,11 @@ export class Cluster implements AsyncDisposable {
     });
     await registry.ensure();
     return registry;
+  }
+
+  /** Forgets etcd's history: who watches from before has to begin anew. Returns the newest revision. */
+  async compactEtcd(): Promise<number> {
+    return compactEtcd(this.#foundation.plane.etcdUrl);
   }
 
   async restartAgents(): Promise<void> {
@@ -200,7 +212,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   async #makeOperator(): Promise<Operator> {
-    const operator = await makeOperator(this.#foundation, `operator-${this.#operators.length + 1}`);
+    const operator = await makeOperator(this.#foundation, `operator-${this.#operators.length + 1}`, () => this.#operators);
     this.#operators.push(operator);
     return operator;
   }

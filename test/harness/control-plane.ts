@@ -22,6 +22,8 @@ export interface ControlPlaneOptions {
 /** etcd and kube-apiserver, the administrator's kubeconfig and a client. */
 export interface ControlPlane {
   readonly etcd: Part;
+  /** Where etcd answers clients. */
+  readonly etcdUrl: string;
   readonly apiserver: Part;
   readonly api: KubeApi;
   /** Path of the administrator's kubeconfig. */
@@ -41,15 +43,19 @@ export async function controlPlane(options: ControlPlaneOptions): Promise<Contro
   await writeFile(adminKubeconfig, kubeconfig({ name: ledger.content.instance, server, caFile: authority.caFile, token }), { mode: 0o600 });
   return {
     etcd: etcdPart(options),
+    etcdUrl: etcdUrl(options),
     apiserver: await apiserverPart(options, server),
     api: new KubeApi(server, readFileSync(authority.caFile, 'utf8'), token),
     kubeconfig: adminKubeconfig,
   };
 }
 
-function etcdPart({ ledger, programs, ports, etcdFsync }: ControlPlaneOptions): Part {
+const etcdUrl = ({ ports }: ControlPlaneOptions) => `http://127.0.0.1:${ports.etcd}`;
+
+function etcdPart(options: ControlPlaneOptions): Part {
+  const { ledger, programs, ports, etcdFsync } = options;
   const { dataDir } = ledger.content;
-  const client = `http://127.0.0.1:${ports.etcd}`;
+  const client = etcdUrl(options);
   const peer = `http://127.0.0.1:${ports.etcdPeer}`;
   return new Part({
     name: 'etcd',

@@ -5,8 +5,11 @@ import type { KubeObject } from './kube-api.ts';
 
 const repository = join(import.meta.dirname, '..', '..');
 
-/** Where the bundled programs lie. */
-export const bundles = { operator: join(repository, 'dist', 'operator.mjs'), agent: join(repository, 'dist', 'agent.mjs') };
+/** Where the bundled programs lie: those that are shipped, or the same with failpoints. */
+export function bundlesOf({ failpoints }: { readonly failpoints: boolean }): { readonly operator: string; readonly agent: string } {
+  const directory = join(repository, 'dist', ...(failpoints ? ['crash'] : []));
+  return { operator: join(directory, 'operator.mjs'), agent: join(directory, 'agent.mjs') };
+}
 
 /** The ServiceAccounts, roles and admission policies of Berth in a namespace; the same files that the chart installs. */
 export function productManifests(namespace: string): readonly KubeObject[] {

@@ -2,17 +2,18 @@ import { join } from 'node:path';
 import { choosePort, type Foundation } from './foundation.ts';
 import { ensureNode, issueToken, operatorAudience, systemNamespace, writeSecretFile } from './identity.ts';
 import { kubeconfig } from './kubeconfig.ts';
-import { bundles } from './manifests.ts';
+import { bundlesOf } from './manifests.ts';
 import { Operator } from './operator.ts';
 import { Runner } from './runner.ts';
 
 /** The name that agents verify in an operator's certificate. */
 const operatorServerName = `berth-operator.${systemNamespace}.svc`;
 
-/** An operator with its certificate and kubeconfig; not started. The API server must run. */
-export async function makeOperator(foundation: Foundation, name: string): Promise<Operator> {
+/** An operator with its certificate and credentials; not started. The API server must run. `operators` says, at each start of it, who the others are. */
+export async function makeOperator(foundation: Foundation, name: string, operators: () => readonly Operator[]): Promise<Operator> {
   const { ledger, authority, settings, plane } = foundation;
-  const file = join(ledger.content.dataDir, 'operators', name, 'kubeconfig');
+  const directory = join(ledger.content.dataDir, 'operators', name);
+  const [file, peerToken] = [join(directory, 'kubeconfig'), join(directory, 'peer.token')];
   const { cert, key } = await authority.issue('operator', 'berth-operator', [
     operatorServerName,
     'berth-operator',
@@ -21,9 +22,12 @@ export async function makeOperator(foundation: Foundation, name: string): Promis
   ]);
   const token = await issueToken(plane.api, { serviceAccount: 'berth-operator', expirationSeconds: settings.tokenSeconds });
   await writeKubeconfig(foundation, file, token);
+  const request = { serviceAccount: 'berth-operator', audience: operatorAudience, expirationSeconds: settings.tokenSeconds };
+  await writeSecretFile(peerToken, await issueToken(plane.api, request));
   return new Operator({
     name,
     ledger,
+    bundle: bundlesOf(settings).operator,
     port: await choosePort(foundation, name),
     healthPort: await choosePort(foundation, `${name}.health`, name),
     env: () => ({
@@ -32,6 +36,13 @@ export async function makeOperator(foundation: Foundation, name: string): Promis
       BERTH_TLS_CERT: cert,
       BERTH_TLS_KEY: key,
       BERTH_LOG_LEVEL: 'debug',
+      BERTH_PEERS: operators()
+        .filter((other) => other.name !== name)
+        .map(({ address }) => address)
+        .join(','),
+      BERTH_PEER_CA: authority.caFile,
+      BERTH_PEER_SERVER_NAME: operatorServerName,
+      BERTH_PEER_TOKEN_FILE: peerToken,
       ...settings.operatorEnv,
     }),
   });
@@ -47,7 +58,9 @@ export async function makeRunner(foundation: Foundation, name: string, operators
     ledger,
     tools,
     agentHealthPort: await choosePort(foundation, `${name}.agent`),
-    agent: () => ({ bundle: bundles.agent, env: agentEnv(foundation, name, operators()) }),
+    hasNetwork: foundation.settings.networks,
+    diskBytes: foundation.settings.diskBytes,
+    agent: () => ({ bundle: bundlesOf(foundation.settings).agent, env: agentEnv(foundation, name, operators()) }),
   });
 }
 

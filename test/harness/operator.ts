@@ -2,13 +2,14 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { answers } from './control-plane.ts';
 import type { Ledger } from './ledger.ts';
-import { bundles } from './manifests.ts';
 import { Part } from './part.ts';
 import { readFileSync } from 'node:fs';
 
 export interface OperatorOptions {
   readonly name: string;
   readonly ledger: Ledger;
+  /** Path of the program. */
+  readonly bundle: string;
   readonly port: number;
   readonly healthPort: number;
   /** Environment besides addresses; read at every start. */
@@ -32,7 +33,7 @@ export class Operator extends Part {
       logFile: join(options.ledger.content.dataDir, 'logs', `${options.name}.log`),
       command: () => ({
         file: process.execPath,
-        args: ['--enable-source-maps', bundles.operator],
+        args: ['--enable-source-maps', options.bundle],
         env: {
           BERTH_POD_NAME: options.name,
           BERTH_LISTEN: address,
@@ -40,7 +41,7 @@ export class Operator extends Part {
           NODE_NO_WARNINGS: '1',
           ...options.env(),
         },
-        inputs: [bundleContent(bundles.operator)],
+        inputs: [bundleContent(options.bundle)],
       }),
       probe: () => answers(`${healthUrl}/readyz`),
     });

@@ -40,6 +40,7 @@ export class Part {
   readonly logFile: string;
   readonly accessLogFile: string | undefined;
   readonly #options: PartOptions;
+  #environment: Readonly<Record<string, string>> = {};
 
   constructor(options: PartOptions) {
     this.name = options.name;
@@ -63,6 +64,11 @@ export class Part {
     return this.process !== undefined;
   }
 
+  /** Variables for every start from now on, besides those that the part has anyway. Replaces what an earlier call set. */
+  setEnvironment(variables: Readonly<Record<string, string>>): void {
+    this.#environment = variables;
+  }
+
   /** Starts the process unless it runs, and waits until it answers. */
   async start(timeoutMs = 60_000): Promise<void> {
     if (!this.isRunning) await this.#spawn();
@@ -76,7 +82,7 @@ export class Part {
   async ensure(timeoutMs = 60_000): Promise<'kept' | 'started' | 'replaced'> {
     const record = this.#options.ledger.part(this.name);
     const running = isAlive(record);
-    const current = running && record.fingerprint === fingerprint(this.#options.command());
+    const current = running && record.fingerprint === fingerprint(this.#command());
     if (current && (await this.#answersWithin(15_000))) return 'kept';
     if (running) await this.stop(5_000);
     await this.start(timeoutMs);
@@ -147,7 +153,7 @@ export class Part {
 
   async #spawn(): Promise<void> {
     await this.#options.prepare?.();
-    const command = this.#options.command();
+    const command = this.#command();
     mkdirSync(dirname(this.logFile), { recursive: true });
     const err = openSync(this.logFile, 'a');
     const out = this.accessLogFile === undefined ? err : openSync(this.accessLogFile, 'a');
@@ -159,6 +165,11 @@ export class Part {
       closeSync(err);
       if (out !== err) closeSync(out);
     }
+  }
+
+  #command(): PartCommand {
+    const command = this.#options.command();
+    return { ...command, env: { ...command.env, ...this.#environment } };
   }
 
   #answersWithin(ms: number): Promise<boolean> {

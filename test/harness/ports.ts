@@ -6,10 +6,14 @@ import { commandLine } from './processes.ts';
 /** Ports handed out by this process, so that two parts which start at the same time do not get the same one. */
 const handedOut = new Set<number>();
 
+/** Test files that run at the same time choose from shares of their own. */
+const share = 3_000;
+const first = 20_000 + (Number(process.env.JEST_WORKER_ID ?? 0) % 4) * share;
+
 /** A TCP port on 127.0.0.1 that nothing listens on, outside the range from which the kernel takes ports for outgoing connections. */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt += 1) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const port = first + Math.floor(Math.random() * share);
     if (handedOut.has(port) || !(await isFree(port))) continue;
     handedOut.add(port);
     return port;

@@ -1,10 +1,12 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { BerthError } from '../../process/errors.ts';
 import { succeeds } from '../../hack/command.ts';
 import type { Log } from '../../hack/progress.ts';
 import { cgroupExists, cgroupProcesses, removeCgroup } from './cgroups.ts';
+import { networkTable } from './network.ts';
 import { isAbandoned, knownInstances, readLedger } from './ledger.ts';
 import { commandLine, isAlive, killAll, processesMarked, processesRootedBelow } from './processes.ts';
 
@@ -26,6 +28,7 @@ export const instanceCgroup = (instance: string) => `/berth-${instance}`;
 export async function sweep(place: InstancePlace): Promise<void> {
   await sweepProcesses(place);
   for (const mount of mountsBelow(place)) await succeeds('umount', ['--lazy', mount]);
+  for (const table of await tablesOf(place)) await succeeds('nft', ['delete', 'table', 'ip', table]);
   await keepLogs(place);
   await rm(place.stateDir, { recursive: true, force: true });
   await rm(place.dataDir, { recursive: true, force: true });
@@ -71,6 +74,14 @@ function mountsBelow({ stateDir, dataDir }: InstancePlace): readonly string[] {
     .map((line) => line.split(' ')[4] ?? '')
     .filter((mount) => [stateDir, dataDir].some((directory) => mount === directory || mount.startsWith(`${directory}/`)))
     .reverse();
+}
+
+/** The packet filter's tables of an instance; none where there is no packet filter. */
+async function tablesOf({ instance }: InstancePlace): Promise<readonly string[]> {
+  const { stdout } = await execa('nft', ['list', 'tables', 'ip'], { reject: false });
+  return [...stdout.matchAll(/^table ip (\S+)$/gm)]
+    .map(([, name = '']) => name)
+    .filter((name) => name.startsWith(`${networkTable(instance)}_`));
 }
 
 /** The mount point that runners need on the machine. While another instance runs it must stay; what a containerd of the machine keeps there stays. */

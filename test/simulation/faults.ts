@@ -11,6 +11,7 @@ export class Faults {
   readonly #world: World;
   /** Pods that are to be paused as soon as a status write of theirs is acknowledged. */
   readonly #armed = new Map<Pod, number>();
+  #holds = 0;
   /** Every order that was ever sent to a runner, for the adversary who sends old ones again. */
   readonly #sent = new Map<string, OperatorMessage[]>();
   /** Everything that goes on at the end, so that healing ends it. */
@@ -53,6 +54,7 @@ export class Faults {
         this.#pause(process, forMs);
       },
       arm: () => this.#armed.set(pod, forMs),
+      hold: () => this.#hold(forMs),
       afterwards: (end) => {
         this.#later(forMs, end);
       },
@@ -76,6 +78,7 @@ export class Faults {
     const { nodes, pods, api, network } = this.#world;
     this.#world.trace.add('fault', 'everything is healed');
     this.#armed.clear();
+    api.heldWrites.releaseAll();
     for (const end of [...this.#ends]) end();
     Object.assign(api.weather, { ...fairWeather(), cutOff: api.weather.cutOff });
     api.weather.cutOff.clear();
@@ -89,6 +92,29 @@ export class Faults {
       pod.process?.resume();
       this.#world.startOperator(pod);
     }
+  }
+
+  /** The next status waits on its way until others have written; its sender goes on, ends, or is frozen and wakes when another leads. */
+  #hold(forMs: number): void {
+    const { api, trace, random } = this.#world;
+    const draw = random.fork(`hold/${this.#holds++}`);
+    const fate = draw.weighted({ goesOn: 2, ends: 1, freezes: 1 });
+    api.heldWrites.arm({
+      mostMs: longestHoldMs,
+      began: ({ process, ref }) => {
+        trace.add(process.name, `its status of ${ref.namespace ?? ''}/${ref.name} is held on its way`);
+        if (fate === 'ends') this.#end(process, forMs);
+        if (fate === 'freezes') this.#pause(process, forMs);
+      },
+      ended: ({ process, ref }) => trace.add(process.name, `its status of ${ref.namespace ?? ''}/${ref.name} arrives late`),
+    });
+  }
+
+  #end(process: Process, forMs: number): void {
+    const pod = this.#world.pods.find((one) => one.process === process);
+    if (pod === undefined) return;
+    this.#world.kill(process);
+    this.#later(forMs, () => this.#world.startOperator(pod));
   }
 
   #pause(process: Node['agent'], forMs: number): void {
@@ -113,6 +139,8 @@ export class Faults {
   }
 }
 
+/** Longer than any operator waits for an answer, and than another needs to become the leader. */
+const longestHoldMs = 10 * 60_000;
 const mostReplayed = 30;
 /** One after the other, so that each has time to do harm before the next supersedes it. */
 const replayMs = 20_000;
@@ -129,6 +157,8 @@ interface Scene {
   readonly sent: readonly OperatorMessage[];
   readonly pause: (process: Process | undefined) => void;
   readonly arm: () => void;
+  /** The next status of a sandbox is held on its way. */
+  readonly hold: () => void;
   /** What ends the fault. */
   readonly afterwards: (end: () => void) => void;
 }
@@ -176,6 +206,7 @@ const effects: Readonly<Record<FaultKind, (scene: Scene) => void>> = {
   },
   operatorPause: ({ pod, pause }) => pause(pod.process),
   operatorPauseAtWrite: ({ arm }) => arm(),
+  writeHeld: ({ hold }) => hold(),
   operatorCutOff: ({ world, pod, afterwards }) => {
     const name = pod.process?.name;
     if (name === undefined) return;

@@ -51,6 +51,7 @@ const faultKinds = {
   operatorCrash: { weight: 5, lasts: short },
   operatorPause: { weight: 3, lasts: long },
   operatorPauseAtWrite: { weight: 6, lasts: long },
+  writeHeld: { weight: 7, lasts: long },
   operatorCutOff: { weight: 2, lasts: long },
   linkBreak: { weight: 5, lasts: [0] },
   linkCut: { weight: 3, lasts: long },

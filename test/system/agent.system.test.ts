@@ -5,7 +5,7 @@ import { aConfig, anImage, anOrder, aPreparation, toRemove, toStop, whatIsThere 
 import { CopyState } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { CopyConfig, CopyReport, Hello, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { systemNamespace } from '../harness/identity.ts';
-import { bundles } from '../harness/manifests.ts';
+import { bundlesOf } from '../harness/manifests.ts';
 import { freePort } from '../harness/ports.ts';
 import type { Runner } from '../harness/runner.ts';
 import { after } from './a-sandbox.ts';
@@ -199,7 +199,7 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
   });
 
   it('refuses to share its state directory with a second agent', async () => {
-    const second = await execa(process.execPath, [bundles.agent], {
+    const second = await execa(process.execPath, [bundlesOf({ failpoints: false }).agent], {
       reject: false,
       env: { BERTH_NODE_NAME: 'second', BERTH_STATE_DIR: runner.agentStateDir, NODE_NO_WARNINGS: '1' },
     });
@@ -208,7 +208,7 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
   });
 
   it('dials no operator on another machine without a CA', async () => {
-    const open = await execa(process.execPath, [bundles.agent], {
+    const open = await execa(process.execPath, [bundlesOf({ failpoints: false }).agent], {
       reject: false,
       env: { BERTH_NODE_NAME: 'open', BERTH_STATE_DIR: '/nonexistent', BERTH_OPERATORS: '10.0.0.1:3001', NODE_NO_WARNINGS: '1' },
     });

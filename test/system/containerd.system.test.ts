@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type ContainerdRuntime, type ContainerdRuntimeOptions, createContainerdRuntime } from '../../agent/containerd/runtime.client.ts';
+import { Container, ContainersService } from '../../agent/containerd/gen/services/containers/v1/containers.ts';
 import { StoreService } from '../../agent/containerd/gen/services/sandbox/v1/sandbox.ts';
 import type {
   Attempt,
@@ -15,6 +16,7 @@ import type {
   RuntimeCopy,
   RuntimeEvent,
 } from '../../agent/copies/runtime.ts';
+import { LABELS } from '../../crds/names.ts';
 import { run } from '../../hack/command.ts';
 import { silentLogger } from '../../process/log.ts';
 import { systemClock } from '../../process/system-clock.ts';
@@ -84,9 +86,11 @@ interface Wanted {
   readonly namespace?: string;
   readonly source?: AttemptSource;
   readonly credentials?: Attempt['credentials'];
+  readonly secretEnv?: Attempt['secretEnv'];
   readonly config?: Partial<ContainerConfig>;
 }
 
+const idOf = ({ uid, epoch }: CopyKey) => `${uid}-${epoch}`;
 const freshKey = (): CopyKey => ({ uid: randomUUID(), epoch: 1 });
 
 function attempt({
@@ -94,6 +98,7 @@ function attempt({
   namespace = 'team',
   source = { kind: 'Image', digest: '' },
   credentials = [],
+  secretEnv = [],
   config = {},
 }: Wanted = {}): Attempt {
   const amounts = { cpuMillis: 500, memoryBytes: 64 * mebibyte, diskBytes: 0 };
@@ -103,6 +108,7 @@ function attempt({
     name: 'box',
     source,
     credentials,
+    secretEnv,
     config: {
       hash: 'hash',
       image,
@@ -784,6 +790,28 @@ describe('an agent', () => {
     async () => {
       await expect(open({ installID: 'other' })).rejects.toMatchObject({ code: 'NamespaceNotOurs' });
       await expect(open({ storeID: 'other' })).rejects.toMatchObject({ code: 'NamespaceNotOurs' });
+    },
+    testTimeoutMs,
+  );
+
+  it(
+    'sees its copies whose records are together more than one message may carry',
+    async () => {
+      const key = await start(attempt({ config: script('exec sleep 1000') }));
+      const { container: record } = await runtime.connection.call(ContainersService.get, { id: idOf(key) });
+      const spec = { typeUrl: record?.spec?.typeUrl ?? '', value: Buffer.alloc(2 * mebibyte, ' ') };
+      const large = Array.from({ length: 9 }, freshKey);
+      for (const one of large) {
+        const container = Container.fromPartial({ ...record, id: idOf(one), snapshotKey: '', spec });
+        container.labels = { ...record?.labels, [LABELS.uid]: one.uid };
+        await runtime.connection.call(ContainersService.create, { container });
+      }
+      await expect(runtime.connection.call(ContainersService.list, { filters: [] })).rejects.toMatchObject({ grpcCode: 8 });
+      expect(await runtime.list()).toHaveLength(10);
+      const next = await open();
+      expect(await found(key, next)).toMatchObject({ task: { state: 'Running' } });
+      for (const one of [key, ...large]) await next.remove(one);
+      await next.close();
     },
     testTimeoutMs,
   );

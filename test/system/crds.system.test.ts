@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { named, tables, withField } from '../../crds/rows/index.ts';
+import { named, tables, tried, withField, type Row } from '../../crds/rows/index.ts';
 import { Cluster } from '../harness/cluster.ts';
 import type { ApiAnswer } from '../harness/kube-api.ts';
 
@@ -21,22 +21,22 @@ beforeAll(async () => {
 afterAll(() => cluster[Symbol.asyncDispose]());
 
 /** The verdict on an object. The status is judged as the first status of an object. */
-async function verdict(table: Table, field: string, value: unknown): Promise<string> {
-  const object = withField(table.base, field, value);
-  if (!field.startsWith('status')) return said(await cluster.api.call('POST', `${folderOf(table)}?${strict}`, object));
+async function verdict(table: Table, row: Row, value: unknown): Promise<string> {
+  const object = tried(table.base, row, value);
+  if (!row.field.startsWith('status')) return said(await cluster.api.call('POST', `${folderOf(table)}?${strict}`, object));
   const { status } = object as { readonly status?: unknown };
   return said(await cluster.api.call('PATCH', `${folderOf(table)}/stored/status?${strict}`, { status }, merge));
 }
 
 describe.each(tables.map((table): [string, Table] => [table.names.kind, table]))('%s', (_kind, table) => {
-  it.each(table.rows.flatMap(({ field, good }) => good.map((value): [string, string, unknown] => [field, shown(value), value])))(
+  it.each(table.rows.flatMap((row) => row.good.map((value): [string, string, Row, unknown] => [row.field, shown(value), row, value])))(
     '%s takes %s',
-    async (field, _shown, value) => expect(await verdict(table, field, value)).toBe('accepted'),
+    async (_field, _shown, row, value) => expect(await verdict(table, row, value)).toBe('accepted'),
   );
 
-  it.each(table.rows.flatMap(({ field, bad }) => bad.map((value): [string, string, unknown] => [field, shown(value), value])))(
+  it.each(table.rows.flatMap((row) => row.bad.map((value): [string, string, Row, unknown] => [row.field, shown(value), row, value])))(
     '%s refuses %s and names it',
-    async (field, _shown, value) => expect(await verdict(table, field, value)).toContain(named(field)),
+    async (field, _shown, row, value) => expect(await verdict(table, row, value)).toContain(named(field)),
   );
 });
 

@@ -101,7 +101,12 @@ describe('every order that was ever given, given again by an operator that knows
       const orders = writes
         .written()
         .flatMap((status) => ordersOf({ status: sandboxStatusSchema.parse(status) }))
-        .map((order) => wireOrder({ metadata: { ...metadata, finalizers: [] }, spec: sandboxSpecSchema.parse(spec) }, order, config, []))
+        .map((order) =>
+          wireOrder({ metadata: { ...metadata, finalizers: [] }, spec: sandboxSpecSchema.parse(spec) }, order, config, {
+            credentials: [],
+            secretEnv: [],
+          }),
+        )
         .filter((order) => order !== undefined);
       for (const order of [...orders, ...orders.toReversed()]) late.send(runner.name, order);
       return orders.length;

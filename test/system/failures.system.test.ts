@@ -1,12 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Sandbox, SandboxManifest } from '../../crds/sandbox.ts';
 import type { Registry } from '../harness/registry.ts';
+import { secretMarker } from '../harness/secret-marker.ts';
 import { aSandbox, after } from './a-sandbox.ts';
 import { containerOf, lyingOn, nothing } from './lying-on.ts';
 import { isObserved, stateOf } from './user.ts';
 import { pullSecret, startTimeoutMs, World } from './world.ts';
 import { demoImage, pushImage } from '../harness/images.ts';
 
+const rightPassword = `${secretMarker}right`;
 /** A message for a person: one sentence in one line. */
 const sentence = /^[A-Z"'][^\n]*\.$/;
 
@@ -15,7 +17,7 @@ describe('what goes wrong with a sandbox', () => {
   let guarded: Registry;
   beforeAll(async () => {
     world = await World.start();
-    guarded = await world.cluster.addRegistry('guarded', { credentials: { username: 'puller', password: 'right' } });
+    guarded = await world.cluster.addRegistry('guarded', { credentials: { username: 'puller', password: rightPassword } });
     await pushImage(guarded, 'private:1', await demoImage());
   }, startTimeoutMs);
   afterAll(() => world.stop(), startTimeoutMs);
@@ -47,7 +49,7 @@ describe('what goes wrong with a sandbox', () => {
       names: () => /private:1/,
       spec: () => ({ image: `${guarded.address}/private:1` }),
       before: async () => {
-        await world.user.apply(pullSecret('good', guarded.address, { username: 'puller', password: 'right' }));
+        await world.user.apply(pullSecret('good', guarded.address, { username: 'puller', password: rightPassword }));
       },
       correct: (ref) => world.user.patch(ref, { imagePullSecrets: [{ name: 'good' }] }),
     },
@@ -57,10 +59,10 @@ describe('what goes wrong with a sandbox', () => {
       names: () => /private:1/,
       spec: () => ({ image: `${guarded.address}/private:1`, imagePullPolicy: 'Always', imagePullSecrets: [{ name: 'changing' }] }),
       before: async () => {
-        await world.user.apply(pullSecret('changing', guarded.address, { username: 'puller', password: 'wrong-password' }));
+        await world.user.apply(pullSecret('changing', guarded.address, { username: 'puller', password: `${secretMarker}wrong` }));
       },
       correct: async () => {
-        await world.user.apply(pullSecret('changing', guarded.address, { username: 'puller', password: 'right' }));
+        await world.user.apply(pullSecret('changing', guarded.address, { username: 'puller', password: rightPassword }));
       },
     },
     {
@@ -69,7 +71,7 @@ describe('what goes wrong with a sandbox', () => {
       names: () => /absent/,
       spec: () => ({ image: `${guarded.address}/private:1`, imagePullSecrets: [{ name: 'absent' }] }),
       correct: async () => {
-        await world.user.apply(pullSecret('absent', guarded.address, { username: 'puller', password: 'right' }));
+        await world.user.apply(pullSecret('absent', guarded.address, { username: 'puller', password: rightPassword }));
       },
     },
     {

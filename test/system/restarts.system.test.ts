@@ -115,6 +115,7 @@ describe('restarts of the parts of Berth', () => {
       (sandbox) => stateOf(sandbox) === 'Started' && sandbox.status.contentVersion > before.status.contentVersion,
     );
     expect(again.status.runnerName).toBe(runner.name);
+    expect(again.status.exitReason).toBe('RunnerRebooted');
     expect(await world.boots(ref.name, 2)).toBe(2);
     await world.user.delete(ref);
   });

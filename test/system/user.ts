@@ -60,6 +60,11 @@ export class User {
     return JSON.parse(await this.#must(['create', '-o', 'json', '-f', '-'], JSON.stringify(manifest))) as Sandbox;
   }
 
+  /** Creates many in one call of kubectl. */
+  async createAll(objects: readonly object[]): Promise<void> {
+    await this.#must(['create', '-f', '-', '-o', 'name'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }));
+  }
+
   /** Merge-patches the spec of a sandbox. */
   async patch(ref: SandboxRef, spec: object): Promise<void> {
     await this.#must(['patch', 'sandbox', ref.name, ...inNamespace(ref), '--type=merge', '-p', JSON.stringify({ spec })]);

@@ -3,6 +3,7 @@ import type { Sandbox } from '../../crds/sandbox.ts';
 import { Cluster, type ClusterOptions } from '../harness/cluster.ts';
 import { demoImage } from '../harness/images.ts';
 import type { Runner } from '../harness/runner.ts';
+import { waitConnected } from '../harness/wait-connected.ts';
 import { eventually } from './eventually.ts';
 import { inside } from './lying-on.ts';
 import { User } from './user.ts';
@@ -35,6 +36,22 @@ export class World {
       await cluster.stop();
       throw error;
     }
+  }
+
+  /** Resolves when the API server, which was started again, serves sandboxes and runners. */
+  async served(): Promise<void> {
+    await eventually('sandboxes and runners are served', async () => {
+      const { exitCode } = await this.user.try(['get', 'sandboxes,runners', '-o', 'name']);
+      return exitCode === 0 ? true : undefined;
+    });
+  }
+
+  /** Resolves when every agent is connected to every operator that leads. */
+  async connected(): Promise<void> {
+    await waitConnected(
+      this.cluster.api,
+      this.cluster.runners.map(({ name }) => name),
+    );
   }
 
   async stop(): Promise<void> {

@@ -2,6 +2,7 @@ import { backoffDelay } from '../../../process/backoff.ts';
 import type { Clock, Random } from '../../../process/clock.ts';
 import { messageOf } from '../../../process/errors.ts';
 import type { Logger } from '../../../process/log.ts';
+import { failpoint } from '../../failpoints.ts';
 import type { SandboxRecord } from '../../journal/record.ts';
 import { AttemptError } from '../attempt-error.ts';
 import { copyStep, nextStep } from '../next-step.ts';
@@ -147,11 +148,11 @@ export class StepActor {
   async #prepare(copy: Copy, { wish }: StepOf<'Prepare'>, signal: AbortSignal): Promise<void> {
     const { memory, runtime } = this.#host;
     const { namespace = '', name = '' } = memory.entry ?? {};
-    const [{ source, config, credentials }, key] = [wish, this.#key(copy)];
+    const [{ source, config, credentials, secretEnv }, key] = [wish, this.#key(copy)];
     copy.isRemoved = false;
     copy.activity = { kind: 'Preparing', progress: undefined };
     this.#host.tellSoon(copy, passingMs);
-    const attempt = { key, namespace, name, source, config, credentials };
+    const attempt = { key, namespace, name, source, config, credentials, secretEnv };
     const { baseDigest } = await runtime.prepare(attempt, (progress) => this.#progressed(copy, progress, signal), signal);
     const note = copy.observed?.note ?? { order: 0, contentVersion: 0 };
     copy.observed = {
@@ -204,7 +205,9 @@ export class StepActor {
       copy.exitHint = undefined;
       copy.activity = { kind: 'Starting' };
       this.#host.tellSoon(copy, passingMs);
+      FAILPOINT: failpoint('task.starting');
       const { startTimeMs } = await runtime.start(this.#key(copy));
+      FAILPOINT: failpoint('task.started');
       copy.setTask({ state: 'Running', startTimeMs });
       if (copy.sawExit) this.#host.listFirst();
     });
@@ -216,6 +219,7 @@ export class StepActor {
     copy.activity = taskOf(copy).state === 'Created' ? copy.activity : { kind: 'Stopping' };
     this.#host.tellSoon(copy, passingMs);
     const exit = await runtime.stop(this.#key(copy), graceSeconds, signal);
+    FAILPOINT: failpoint('copy.stopped');
     const before = memory.viewOf(copy);
     const { started = 0, exit: known } = before.entry ?? {};
     if (started > 0 && known === undefined) {
@@ -233,6 +237,7 @@ export class StepActor {
   async #remove(copy: Copy): Promise<void> {
     copy.activity = { kind: 'Removing' };
     await this.#host.runtime.remove(this.#key(copy));
+    FAILPOINT: failpoint('copy.removed');
     copy.observed = undefined;
     copy.isRemoved = true;
     this.#host.imagesChanged();

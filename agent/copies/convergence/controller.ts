@@ -2,6 +2,7 @@ import { backoffDelay } from '../../../process/backoff.ts';
 import type { Clock, Random, Timer } from '../../../process/clock.ts';
 import { messageOf } from '../../../process/errors.ts';
 import type { Logger } from '../../../process/log.ts';
+import { failpoint } from '../../failpoints.ts';
 import type { Journal } from '../../journal/journal.ts';
 import type { SandboxRecord } from '../../journal/record.ts';
 import type { CopyReport, Refusal } from '../../proto/gen/berth/agent/v1/agent.ts';
@@ -14,7 +15,7 @@ import type { CopyOrder, CopyPreparation } from '../order.ts';
 import { acceptedRecord, preparingRecord, refusalOf, rejectedRecord } from '../records.ts';
 import { isInInventory, reportOf } from '../report.ts';
 import type { ResourceAmounts } from '../../../crds/index.ts';
-import type { CopyKey, CopyRuntime, ExitStatus, RuntimeCopy } from '../runtime.ts';
+import type { CopyKey, CopyNote, CopyRuntime, ExitStatus, RuntimeCopy } from '../runtime.ts';
 import { shareOf } from '../share.ts';
 import { isAlive } from '../view.ts';
 import { passingMs, StepActor } from './act.ts';
@@ -44,6 +45,8 @@ export interface ConvergenceHost {
   failed(error: unknown): void;
 }
 
+/** The note is a second witness beside the journal: it may be late, and what it tells of is told first. */
+const noteMs = 200;
 const listBackoff = { initialMs: 200, maxMs: 10_000, jitter: 0.5 };
 
 /**
@@ -62,6 +65,8 @@ export class Convergence {
   #needsList = false;
   #listFailures = 0;
   #listRetry: Timer | undefined;
+  #noteTimer: Timer | undefined;
+  #isNoteDue = false;
   #pending = 0;
   #durable: Promise<void> = Promise.resolve();
 
@@ -99,11 +104,13 @@ export class Convergence {
     const copy = this.#memory.copy(order.key.epoch);
     if (admission.kind === 'Reject') this.#append([rejectedRecord(order, admission, clock.now())]);
     if (admission.kind === 'Accept') this.#append([acceptedRecord(order, clock.now())]);
+    FAILPOINT: failpoint('order.accepted');
     if (admission.kind === 'Accept' || admission.kind === 'Resume') {
       copy.wish = 'attempt' in order.wish ? order.wish.attempt : undefined;
       if (admission.kind === 'Accept') copy.dropAhead();
     }
     copy.isAsked = true;
+    copy.isAbandoned = false;
     if (admission.kind !== 'Repeat') this.#wantedChanged(copy);
     if (this.#actor.busyWith === copy) this.#tellSoon(copy, passingMs);
     else this.#tell(copy);
@@ -127,6 +134,15 @@ export class Convergence {
     this.#append([preparingRecord(preparation, clock.now())]);
     this.#wantedChanged();
     return undefined;
+  }
+
+  /** Exactly these epochs have been claimed by nobody for a long time. True when some are, and were not before. */
+  abandon(epochs: ReadonlySet<number>): boolean {
+    const changed = [...this.#memory.copies].filter((copy) => copy.isAbandoned !== epochs.has(copy.epoch));
+    if (changed.length === 0) return false;
+    for (const copy of changed) copy.isAbandoned = epochs.has(copy.epoch);
+    this.#wantedChanged();
+    return epochs.size > 0;
   }
 
   /** What a list of the runtime that began at `tick` has of this sandbox. Left out when an effect has been at work since. */
@@ -197,6 +213,7 @@ export class Convergence {
   end(): void {
     this.#hasEnded = true;
     this.#listRetry?.cancel();
+    this.#noteTimer?.cancel();
     for (const copy of this.#memory.copies) copy.cancelTimers();
     this.#actor.end();
   }
@@ -240,6 +257,7 @@ export class Convergence {
       const again = copy.isAsked;
       copy.isAsked = false;
       this.#host.publish(reportOf(view, seen, copy.activity, copy.trouble), again);
+      FAILPOINT: failpoint('copy.told');
     }
   }
 
@@ -264,7 +282,10 @@ export class Convergence {
       const step = nextStep(this.#memory.view());
       if (step.kind === 'Rest' || step.kind === 'AwaitOrder') {
         this.#settle();
-        if (!(await this.#annotate())) return;
+        if (!this.#isNoteDue || !(await this.#annotate())) {
+          this.#annotateLater();
+          return;
+        }
       } else await this.#actor.take(step);
     }
   }
@@ -299,22 +320,40 @@ export class Convergence {
     }
   }
 
+  /** Orders that follow each other quickly are noted once. */
+  #annotateLater(): void {
+    this.#isNoteDue = false;
+    if (this.#noteTimer !== undefined || this.#nextNote() === undefined) return;
+    this.#noteTimer = this.#host.clock.after(noteMs, () => {
+      this.#noteTimer = undefined;
+      this.#isNoteDue = true;
+      this.wake();
+    });
+  }
+
+  #nextNote(): { readonly copy: Copy; readonly note: CopyNote } | undefined {
+    for (const copy of this.#memory.copies) {
+      const note = noteFor(this.#memory.viewOf(copy));
+      if (note !== undefined && copy.noted !== noteText(note)) return { copy, note };
+    }
+    return undefined;
+  }
+
   /** Puts order and contentVersion on one container that does not have them; false when there is none. A failure costs only the note. */
   async #annotate(): Promise<boolean> {
     const { runtime, log } = this.#host;
     const { uid } = this.#memory;
-    for (const copy of this.#memory.copies) {
-      const note = noteFor(this.#memory.viewOf(copy));
-      if (note === undefined || copy.noted === noteText(note)) continue;
-      copy.noted = noteText(note);
-      try {
-        await runtime.annotate({ uid, epoch: copy.epoch }, note);
-        if (copy.observed !== undefined) copy.observed = { ...copy.observed, note };
-      } catch (err) {
-        log.debug({ uid, epoch: copy.epoch, err }, 'A container could not be annotated');
-      }
-      return true;
+    const next = this.#nextNote();
+    if (next === undefined) return false;
+    const { copy, note } = next;
+    copy.noted = noteText(note);
+    try {
+      await runtime.annotate({ uid, epoch: copy.epoch }, note);
+      FAILPOINT: failpoint('copy.annotated');
+      if (copy.observed !== undefined) copy.observed = { ...copy.observed, note };
+    } catch (err) {
+      log.debug({ uid, epoch: copy.epoch, err }, 'A container could not be annotated');
     }
-    return false;
+    return true;
   }
 }

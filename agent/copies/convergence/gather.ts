@@ -16,6 +16,8 @@ export class Copy {
   /** The newest contentVersion whose start was asked for, by this process or maybe by one before it. */
   askedVersion: number;
   exitHint: ExitStatus | undefined;
+  /** Nobody has claimed it for a long time. */
+  isAbandoned = false;
   /** Everything of it is proven to be gone. */
   isRemoved = false;
   /** Its container exists and only the task is being created. */
@@ -129,5 +131,6 @@ function viewOf(copy: Copy, sandbox: SandboxEntry | undefined): CopyView {
     exitHint: copy.exitHint,
     isRemoved: copy.isRemoved,
     isWaiting: copy.retry !== undefined,
+    isAbandoned: copy.isAbandoned,
   };
 }

@@ -23,6 +23,7 @@ import type { Scheduler } from '../engine/scheduler.ts';
 import { copyOf } from './json.ts';
 import { idOf, isSelected } from './api-store.ts';
 import type { ApiStore, Change } from './api-store.ts';
+import { HeldWrites } from './held-writes.ts';
 
 /** How the API server is just now. Faults change it. */
 export interface ApiWeather {
@@ -56,12 +57,14 @@ export class ApiServer {
   readonly store: ApiStore;
   readonly weather: ApiWeather = fairWeather();
   readonly scheduler: Scheduler;
+  readonly heldWrites: HeldWrites;
   readonly #watchers = new Set<Watcher>();
   readonly #wakers = new Map<string, Set<() => void>>();
 
   constructor(store: ApiStore, scheduler: Scheduler) {
     this.store = store;
     this.scheduler = scheduler;
+    this.heldWrites = new HeldWrites(store, scheduler);
     store.onChange((resource) => {
       for (const wake of this.#wakers.get(idOf(resource)) ?? []) wake();
     });
@@ -103,6 +106,9 @@ export class ApiServer {
   }
 }
 
+/** Whether a write is held on its way; when it goes on, it calls what it was given. */
+type Holding = (carryOut: () => void) => boolean;
+
 class ApiClient implements KubeTransport {
   readonly #server: ApiServer;
   readonly #process: Process;
@@ -138,8 +144,12 @@ class ApiClient implements KubeTransport {
 
   patch(resource: Resource, ref: ObjectRef, patch: Patch, options: WriteOptions = {}): Promise<KubeObject> {
     const sent = copyOf(patch);
-    return this.#request(`PATCH ${resource.plural} ${ref.name}`, true, options, () =>
-      this.#server.store.patch(resource, { name: ref.name, namespace: ref.namespace }, sent, options.subresource, this.#process.name),
+    const { name, namespace } = ref;
+    return this.#request(
+      `PATCH ${resource.plural} ${name}`,
+      (carryOut) => this.#server.heldWrites.take(this.#process, resource, { name, namespace }, sent, carryOut),
+      options,
+      () => this.#server.store.patch(resource, { name, namespace }, sent, options.subresource, this.#process.name),
     );
   }
 
@@ -192,7 +202,7 @@ class ApiClient implements KubeTransport {
   }
 
   /** One request: there, carried out (or not), and back (or not). */
-  #request<T>(what: string, isWrite: boolean, options: RequestOptions, carryOut: () => T): Promise<T> {
+  #request<T>(what: string, write: Holding | boolean, options: RequestOptions, carryOut: () => T): Promise<T> {
     const { scheduler, weather } = this.#server;
     const random = this.#random;
     const timeoutMs = options.timeoutMs ?? 30_000;
@@ -200,7 +210,7 @@ class ApiClient implements KubeTransport {
     const there = random.latency(typical, longest);
     const back = random.latency(typical, longest);
     const isRefused = random.chance(weather.refused);
-    const isLate = isWrite && random.chance(weather.lateWrite);
+    const isLate = write !== false && random.chance(weather.lateWrite);
     const isLost = random.chance(weather.lostAnswer);
     return untilAborted(options.signal, (resolve, reject) => {
       const fail = (ms: number, code: KubeErrorCode) => {
@@ -214,6 +224,10 @@ class ApiClient implements KubeTransport {
         }
         if (isRefused && !isLate) {
           fail(back, random.pick(['ServerError', 'TooManyRequests']));
+          return;
+        }
+        if (typeof write === 'function' && !isLate && write(() => outcome(carryOut))) {
+          fail(timeoutMs, 'Timeout');
           return;
         }
         const answer = outcome(carryOut);

@@ -54,6 +54,7 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     dialer: dialerOf(world, node, process, sabotage),
     token: noToken,
     copies,
+    unclaimed: (said) => copies.unclaimed(said),
   });
   const transport = world.api.clientFor(process);
   let { taskSlots } = defaultRunnerSpec;
@@ -62,8 +63,8 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     transport,
     name: machine.name,
     facts: () => {
-      const { runner, copies: all } = copies.inventory();
-      return { identity, report: runner, copies: all, taskSlots, connections: connections.states().map(publishedState) };
+      const { runner, copies: all, unclaimed } = copies.inventory();
+      return { identity, report: runner, copies: all, unclaimed, taskSlots, connections: connections.states().map(publishedState) };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;

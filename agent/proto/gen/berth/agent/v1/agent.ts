@@ -27,6 +27,24 @@ export const protobufFileName = "berth/agent/v1/agent.proto";
  * The rules behind every word are docs/adr/0002-orders.md; a change here is a change of the protocol version or a capability.
  */
 
+export const UnclaimedKind = {
+  UNCLAIMED_KIND_UNSPECIFIED: 0,
+  /** UNCLAIMED_KIND_NO_OBJECT - There is no object with this uid. */
+  UNCLAIMED_KIND_NO_OBJECT: 1,
+  /** UNCLAIMED_KIND_SUPERSEDED - The object names other copies, and neither this one nor its removal. */
+  UNCLAIMED_KIND_SUPERSEDED: 2,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type UnclaimedKind = typeof UnclaimedKind[keyof typeof UnclaimedKind];
+
+export namespace UnclaimedKind {
+  export type UNCLAIMED_KIND_UNSPECIFIED = typeof UnclaimedKind.UNCLAIMED_KIND_UNSPECIFIED;
+  export type UNCLAIMED_KIND_NO_OBJECT = typeof UnclaimedKind.UNCLAIMED_KIND_NO_OBJECT;
+  export type UNCLAIMED_KIND_SUPERSEDED = typeof UnclaimedKind.UNCLAIMED_KIND_SUPERSEDED;
+  export type UNRECOGNIZED = typeof UnclaimedKind.UNRECOGNIZED;
+}
+
 export const CopyState = {
   COPY_STATE_UNSPECIFIED: 0,
   /** COPY_STATE_PREPARING - Pulling, unpacking or creating; `progress` says what. Nothing runs. */
@@ -122,6 +140,7 @@ export interface OperatorMessage {
     | { $case: "order"; value: Order }
     | { $case: "preparation"; value: Preparation }
     | { $case: "peers"; value: Peers }
+    | { $case: "unclaimed"; value: Unclaimed }
     | undefined;
 }
 
@@ -169,6 +188,23 @@ export interface TokenRenewal {
 }
 
 /**
+ * Said by the leader alone: copies of this store that no object names, as the API server itself has just answered. It replaces what any
+ * operator pod said before, and it is said again and again for as long as it holds: an agent that has not heard it for `valid_seconds` knows
+ * nothing any more. A copy that is not in it is claimed, or nobody could read its object: it is left alone.
+ */
+export interface Unclaimed {
+  storeId: string;
+  copies: UnclaimedCopy[];
+  validSeconds: number;
+}
+
+export interface UnclaimedCopy {
+  uid: string;
+  epoch: number;
+  kind: UnclaimedKind;
+}
+
+/**
  * Everything on the runner at one moment. Sent first, and again when the agent listed its runtime anew. A large inventory is sent in
  * parts of one seq; it counts as complete when the part with `last` has arrived.
  */
@@ -177,6 +213,11 @@ export interface Inventory {
   copies: CopyReport[];
   runner: RunnerReport | undefined;
   last: boolean;
+  /**
+   * The agent's own count of everything that it told on any of its streams: of two streams of one (store_id, incarnation), the one whose
+   * last message has the higher tick tells the newer state.
+   */
+  tick: number;
 }
 
 /** Changes since the message with seq - 1. A gap means that the operator drops the stream, and the agent starts again with an inventory. */
@@ -184,7 +225,11 @@ export interface Report {
   seq: number;
   copies: CopyReport[];
   /** Present when something of it changed. */
-  runner: RunnerReport | undefined;
+  runner:
+    | RunnerReport
+    | undefined;
+  /** As in Inventory; 0 while changes before it are still to be told. */
+  tick: number;
 }
 
 /**
@@ -234,7 +279,7 @@ export interface CopyReport {
 
 export interface Exit {
   code: number;
-  /** Why: Completed, Error, OOMKilled, Signaled, Lost (it ended and nobody saw how). */
+  /** Why: Completed, Error, OOMKilled, Signaled, Lost (it ended and nobody saw how), RunnerRebooted (the machine was booted anew). */
   reason: string;
   signal: number;
   finishTimeMs: number;
@@ -296,6 +341,11 @@ export interface Order {
   graceSeconds: number;
   /** Not part of the order's content: tokens may be renewed between two deliveries. */
   credentials: RegistryCredential[];
+  /**
+   * Values of the environment variables that come from Secrets; they replace those of the image. Not part of the order's content either: a
+   * Secret may change between two deliveries, and nothing that is stored may tell of its value.
+   */
+  secretEnv: EnvironmentVariable[];
 }
 
 /**
@@ -313,11 +363,12 @@ export interface Preparation {
   config: CopyConfig | undefined;
   ttlSeconds: number;
   credentials: RegistryCredential[];
+  secretEnv: EnvironmentVariable[];
 }
 
 /** The container-relevant part of a Sandbox's spec with every default applied. */
 export interface CopyConfig {
-  /** Hash of everything below; status.assignment.configHash. */
+  /** Hash of everything below, and of which Secrets further variables come from; status.assignment.configHash. */
   hash: string;
   image: string;
   /** Always, IfNotPresent or Never. */
@@ -339,8 +390,9 @@ export interface EnvironmentVariable {
   value: string;
 }
 
-/** For pulls of images of one registry host. */
+/** For pulls of images of one registry, or of the part of it that a path names. */
 export interface RegistryCredential {
+  /** As the Secret says it: host and port, with a path or without, or a URL. */
   host: string;
   username: string;
   password: string;
@@ -497,6 +549,9 @@ export const OperatorMessage: MessageFns<OperatorMessage> = {
       case "peers":
         Peers.encode(message.message.value, writer.uint32(34).fork()).join();
         break;
+      case "unclaimed":
+        Unclaimed.encode(message.message.value, writer.uint32(42).fork()).join();
+        break;
     }
     return writer;
   },
@@ -546,6 +601,14 @@ export const OperatorMessage: MessageFns<OperatorMessage> = {
             message.message = { $case: "peers", value: Peers.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = { $case: "unclaimed", value: Unclaimed.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -585,6 +648,12 @@ export const OperatorMessage: MessageFns<OperatorMessage> = {
       case "peers": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "peers", value: Peers.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "unclaimed": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "unclaimed", value: Unclaimed.fromPartial(object.message.value) };
         }
         break;
       }
@@ -981,8 +1050,166 @@ export const TokenRenewal: MessageFns<TokenRenewal> = {
   },
 };
 
+function createBaseUnclaimed(): Unclaimed {
+  return { storeId: "", copies: [], validSeconds: 0 };
+}
+
+export const Unclaimed: MessageFns<Unclaimed> = {
+  encode(message: Unclaimed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.storeId !== "") {
+      writer.uint32(10).string(message.storeId);
+    }
+    for (const v of message.copies) {
+      UnclaimedCopy.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.validSeconds !== 0) {
+      writer.uint32(24).int32(message.validSeconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Unclaimed {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnclaimed();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.storeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.copies.push(UnclaimedCopy.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.validSeconds = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Unclaimed>, I>>(base?: I): Unclaimed {
+    return Unclaimed.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Unclaimed>, I>>(object: I): Unclaimed {
+    const message = createBaseUnclaimed();
+    message.storeId = object.storeId ?? "";
+    message.copies = object.copies?.map((e) => UnclaimedCopy.fromPartial(e)) || [];
+    message.validSeconds = object.validSeconds ?? 0;
+    return message;
+  },
+};
+
+function createBaseUnclaimedCopy(): UnclaimedCopy {
+  return { uid: "", epoch: 0, kind: 0 };
+}
+
+export const UnclaimedCopy: MessageFns<UnclaimedCopy> = {
+  encode(message: UnclaimedCopy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.uid !== "") {
+      writer.uint32(10).string(message.uid);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).int64(message.epoch);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(24).int32(message.kind);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnclaimedCopy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnclaimedCopy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.uid = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<UnclaimedCopy>, I>>(base?: I): UnclaimedCopy {
+    return UnclaimedCopy.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UnclaimedCopy>, I>>(object: I): UnclaimedCopy {
+    const message = createBaseUnclaimedCopy();
+    message.uid = object.uid ?? "";
+    message.epoch = object.epoch ?? 0;
+    message.kind = object.kind ?? 0;
+    return message;
+  },
+};
+
 function createBaseInventory(): Inventory {
-  return { seq: 0, copies: [], runner: undefined, last: false };
+  return { seq: 0, copies: [], runner: undefined, last: false, tick: 0 };
 }
 
 export const Inventory: MessageFns<Inventory> = {
@@ -998,6 +1225,9 @@ export const Inventory: MessageFns<Inventory> = {
     }
     if (message.last !== false) {
       writer.uint32(32).bool(message.last);
+    }
+    if (message.tick !== 0) {
+      writer.uint32(40).int64(message.tick);
     }
     return writer;
   },
@@ -1047,6 +1277,14 @@ export const Inventory: MessageFns<Inventory> = {
             message.last = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.tick = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1070,12 +1308,13 @@ export const Inventory: MessageFns<Inventory> = {
       ? RunnerReport.fromPartial(object.runner)
       : undefined;
     message.last = object.last ?? false;
+    message.tick = object.tick ?? 0;
     return message;
   },
 };
 
 function createBaseReport(): Report {
-  return { seq: 0, copies: [], runner: undefined };
+  return { seq: 0, copies: [], runner: undefined, tick: 0 };
 }
 
 export const Report: MessageFns<Report> = {
@@ -1088,6 +1327,9 @@ export const Report: MessageFns<Report> = {
     }
     if (message.runner !== undefined) {
       RunnerReport.encode(message.runner, writer.uint32(26).fork()).join();
+    }
+    if (message.tick !== 0) {
+      writer.uint32(32).int64(message.tick);
     }
     return writer;
   },
@@ -1129,6 +1371,14 @@ export const Report: MessageFns<Report> = {
             message.runner = RunnerReport.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.tick = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1151,6 +1401,7 @@ export const Report: MessageFns<Report> = {
     message.runner = (object.runner !== undefined && object.runner !== null)
       ? RunnerReport.fromPartial(object.runner)
       : undefined;
+    message.tick = object.tick ?? 0;
     return message;
   },
 };
@@ -1923,6 +2174,7 @@ function createBaseOrder(): Order {
     config: undefined,
     graceSeconds: 0,
     credentials: [],
+    secretEnv: [],
   };
 }
 
@@ -1966,6 +2218,9 @@ export const Order: MessageFns<Order> = {
     }
     for (const v of message.credentials) {
       RegistryCredential.encode(v!, writer.uint32(106).fork()).join();
+    }
+    for (const v of message.secretEnv) {
+      EnvironmentVariable.encode(v!, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -2087,6 +2342,14 @@ export const Order: MessageFns<Order> = {
             message.credentials.push(RegistryCredential.decode(reader, reader.uint32()));
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.secretEnv.push(EnvironmentVariable.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2121,6 +2384,7 @@ export const Order: MessageFns<Order> = {
       : undefined;
     message.graceSeconds = object.graceSeconds ?? 0;
     message.credentials = object.credentials?.map((e) => RegistryCredential.fromPartial(e)) || [];
+    message.secretEnv = object.secretEnv?.map((e) => EnvironmentVariable.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2137,6 +2401,7 @@ function createBasePreparation(): Preparation {
     config: undefined,
     ttlSeconds: 0,
     credentials: [],
+    secretEnv: [],
   };
 }
 
@@ -2171,6 +2436,9 @@ export const Preparation: MessageFns<Preparation> = {
     }
     for (const v of message.credentials) {
       RegistryCredential.encode(v!, writer.uint32(82).fork()).join();
+    }
+    for (const v of message.secretEnv) {
+      EnvironmentVariable.encode(v!, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -2268,6 +2536,14 @@ export const Preparation: MessageFns<Preparation> = {
             message.credentials.push(RegistryCredential.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.secretEnv.push(EnvironmentVariable.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2299,6 +2575,7 @@ export const Preparation: MessageFns<Preparation> = {
       : undefined;
     message.ttlSeconds = object.ttlSeconds ?? 0;
     message.credentials = object.credentials?.map((e) => RegistryCredential.fromPartial(e)) || [];
+    message.secretEnv = object.secretEnv?.map((e) => EnvironmentVariable.fromPartial(e)) || [];
     return message;
   },
 };

@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { RunnerStatus } from '../../crds/runner.ts';
+import type { Sandbox } from '../../crds/sandbox.ts';
+import type { Runner } from '../harness/runner.ts';
+import { remembering } from './a-sandbox.ts';
+import { eventually } from './eventually.ts';
+import { lyingOn, nothing } from './lying-on.ts';
+import { startTimeoutMs, World } from './world.ts';
+
+describe('a runner that is lost', () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await World.start({ runners: ['runner-1', 'runner-2'], agentEnv: { BERTH_LEASE_SECONDS: '8' } });
+  }, startTimeoutMs);
+  afterAll(() => world.stop(), startTimeoutMs);
+
+  const readyOf = ({ status }: Pick<Sandbox, 'status'>) => status.conditions.find(({ type }) => type === 'Ready');
+  const conditionsOf = async ({ name }: Runner) => (await world.user.runner(name)).status.conditions;
+  const other = ({ name }: Runner) => world.cluster.runner(name === 'runner-1' ? 'runner-2' : 'runner-1');
+
+  it.each([
+    { how: 'killed', lose: (runner: Runner) => runner.agent.kill(), bring: (runner: Runner) => runner.agent.start() },
+    {
+      how: 'frozen',
+      lose: (runner: Runner) => {
+        runner.agent.freeze();
+        return Promise.resolve();
+      },
+      bring: (runner: Runner) => {
+        runner.agent.thaw();
+        return Promise.resolve();
+      },
+    },
+  ])(
+    'when its agent is $how, is said to be unknown with everything on it; what runs there goes on, nothing starts elsewhere, a deleted object goes, and all is made good when it is back',
+    async ({ how, lose, bring }) => {
+      const [kept, deleted] = [{ name: `kept-${how}` }, { name: `deleted-${how}` }];
+      await world.user.create(remembering(kept.name, world.image));
+      const before = await world.user.untilState(kept, 'Started');
+      const runner = world.runnerOf(before);
+      await world.user.patchRunner(other(runner).name, { unschedulable: true });
+      await world.user.create(remembering(deleted.name, world.image));
+      const doomed = await world.user.untilState(deleted, 'Started');
+      expect(doomed.status.runnerName).toBe(runner.name);
+      await world.user.patchRunner(other(runner).name, { unschedulable: false });
+      expect(await world.boots(kept.name)).toBe(1);
+
+      await lose(runner);
+      const lost = await world.user.until(kept, 'is on a lost runner', (sandbox) => readyOf(sandbox)?.status === 'Unknown');
+      expect(readyOf(lost)).toMatchObject({ reason: 'RunnerLost', message: expect.stringContaining(runner.name) });
+      expect(lost.status).toMatchObject({ state: 'Started', runnerName: runner.name, order: before.status.order });
+      expect((await world.user.events(lost)).filter(({ reason }) => reason === 'RunnerLost')).toMatchObject([{ type: 'Warning' }]);
+      const conditions = await eventually('the Runner says so too', async () => {
+        const now = await conditionsOf(runner);
+        return now.some(({ type, status }) => type === 'Ready' && status === 'Unknown') ? now : undefined;
+      });
+      expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({ reason: 'LeaseExpired' });
+      const connections = conditions.filter(({ type }) => type.startsWith('connection.berth.dev/'));
+      expect(connections.map(({ status }) => status)).toEqual(['Unknown']);
+
+      await world.user.delete(deleted);
+      const { status } = await world.user.runner(runner.name);
+      expect(status.removals).toMatchObject([{ uid: doomed.metadata.uid, epoch: doomed.status.assignment?.epoch }]);
+      expect((await lyingOn(runner, doomed.metadata.uid)).tasks).toHaveLength(1);
+      expect((await lyingOn(runner, before.metadata.uid)).tasks).toHaveLength(1);
+      expect(await lyingOn(other(runner), before.metadata.uid)).toEqual(nothing);
+
+      await bring(runner);
+      const back = await world.user.until(kept, 'is seen again', (sandbox) => readyOf(sandbox)?.status === 'True');
+      const { order, contentVersion, startTime } = before.status;
+      expect(back.status).toMatchObject({ state: 'Started', reason: 'Started', order, contentVersion, startTime, restartCount: 0 });
+      await eventually('the noted copy is removed', async () => {
+        const { removals } = (await world.user.runner(runner.name)).status as Partial<RunnerStatus>;
+        return (removals ?? []).length === 0 ? true : undefined;
+      });
+      expect(await lyingOn(runner, doomed.metadata.uid)).toEqual(nothing);
+      await eventually('the runner says that it is connected', async () => {
+        const now = await conditionsOf(runner);
+        return now.every((condition) => condition.status === 'True') ? true : undefined;
+      });
+      expect(await world.boots(kept.name)).toBe(1);
+      await world.user.delete(kept);
+    },
+  );
+});
