@@ -3,7 +3,7 @@ SHELL := /bin/bash
 NODE := hack/node
 BIN := node_modules/.bin
 export NODE_NO_WARNINGS := 1
-SEEDS ?= 1000
+SEEDS ?= 100
 WORKERS ?= 2
 .DEFAULT_GOAL := help
 .PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system walk simulate bench-start bench-failover bench-scale clean
@@ -59,8 +59,8 @@ test-system: build ## System tests on a real API server, containerd and registry
 walk: build ## Users and faults at random on real parts, at the end nothing stuck, twice or left (root): [SEED=s to repeat one]
 	$(if $(SEED),BERTH_WALK_SEED=$(SEED)) $(NODE) --experimental-vm-modules $(BIN)/jest random-walk --selectProjects system --runInBand
 
-simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one]
-	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one] [SMALL=1] [DEFECT=name]
+	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(if $(SMALL),--small) $(if $(DEFECT),--defect $(DEFECT))
 
 bench-start: build ## Time from POST to Started beside the same calls made to containerd directly (root)
 	$(NODE) test/bench/start.ts

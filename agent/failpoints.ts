@@ -1,7 +1,9 @@
 import { failpoints } from '../process/failpoints.ts';
 
-/** The places between two effects of the agent at which the crash tests end it, in the sequence of a start, a stop and a removal. */
+/** The places between two effects of the agent at which the crash tests end it, in the sequence of its own start, and of a start, a stop and a removal. */
 export const agentFailpoints = [
+  /** A container that shows whether an OCI runtime can be used is made. */
+  'probe.created',
   /** An order is taken on and not yet durable. */
   'order.accepted',
   /** Records are in the journal's file and not synced. */

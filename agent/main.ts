@@ -9,6 +9,7 @@ import type { LeaseKeeper } from '../kube/lease-keeper.ts';
 import { createTransport } from '../kube/transport.client.ts';
 import type { KubeTransport } from '../kube/types.ts';
 import { isAborted } from '../process/abort.ts';
+import { listenAddressOf } from '../process/address.ts';
 import { backoffDelay } from '../process/backoff.ts';
 import { sleep } from '../process/clock.ts';
 import { loadConfig } from '../process/config.ts';
@@ -22,6 +23,7 @@ import type { Shutdown } from '../process/shutdown.ts';
 import { systemClock } from '../process/system-clock.ts';
 import type { AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
+import { VERSION } from '../process/version.ts';
 import { requireSecure } from './connections/address-id.ts';
 import { Connections } from './connections/controller.ts';
 import { grpcDialer } from './connections/grpc.client.ts';
@@ -34,11 +36,11 @@ import { CopyController } from './copies/controller.ts';
 import { FileJournal } from './journal/file.client.ts';
 import { lockDirectory } from './journal/lock.client.ts';
 import { bootID, limitProcesses, machineCapacity } from './runner/machine.client.ts';
+import { MachineWatch } from './runner/machine-watch.client.ts';
 import { RunnerPublisher } from './runner/controller.ts';
 import { defaultRunnerSpec, publishedState } from './runner/own-runner.ts';
 import { agentSettings } from './settings.ts';
 import type { AgentSettings } from './settings.ts';
-import { VERSION } from './version.ts';
 
 /** What every part of the agent stands on. */
 interface Ground {
@@ -98,7 +100,7 @@ async function start(ground: Ground): Promise<void> {
   connections.start();
   shutdown.add('connections', () => connections.stop());
   const health = await startHealthServer({
-    ...splitAddress(settings.healthListen),
+    ...listenAddressOf(settings.healthListen),
     alive: {},
     ready: { lease: () => leaseProblem(lease.age(), settings) },
     metrics,
@@ -143,6 +145,7 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
   const { identity, transport, copies, connections } = published;
   const { storeID, incarnation, agentID, bootID, version } = identity;
   let { taskSlots } = defaultRunnerSpec;
+  const machine = new MachineWatch({ directory: settings.stateDir, onChange: () => publisher.conditionsChanged(), clock, log });
   const publisher = new RunnerPublisher({
     ...{ transport, clock, random, log },
     name: settings.nodeName,
@@ -151,7 +154,7 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
       const states = connections.states().map(publishedState);
       const own = { storeID, incarnation, agentID, bootID, version };
       const { runner: report, copies: known, unclaimed } = inventory;
-      return { identity: own, report, copies: known, unclaimed, taskSlots, connections: states };
+      return { identity: own, report, copies: known, unclaimed, machine: machine.report(), taskSlots, connections: states };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -161,7 +164,9 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
   });
   const numbersChanged = () => publisher.numbersChanged();
   copies.attach({ copyChanged: numbersChanged, runnerChanged: numbersChanged, relisted: numbersChanged });
-  connections.onChange(() => publisher.connectionsChanged());
+  connections.onChange(() => publisher.conditionsChanged());
+  machine.start();
+  shutdown.signal.addEventListener('abort', () => machine.stop(), { once: true });
   await publisher.run(shutdown.signal);
 }
 
@@ -200,6 +205,12 @@ async function connectToContainerd(
         ociRuntime: settings.runtime,
         cgroups: { parent: settings.cgroupParent },
         shimGroupSize: settings.shimGroupSize,
+        imageCollection: {
+          highPercent: settings.imageGcHighThresholdPercent,
+          lowPercent: settings.imageGcLowThresholdPercent,
+          minimumAgeMs: settings.imageMinimumAgeSeconds * 1000,
+        },
+        diskWatchMs: settings.diskCheckSeconds * 1000,
         logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         clock,
@@ -233,11 +244,6 @@ async function openConnections(
     dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),
     token: tokenFile ?? noToken,
   });
-}
-
-function splitAddress(address: string): { readonly host: string; readonly port: number } {
-  const at = address.lastIndexOf(':');
-  return { host: address.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(address.slice(at + 1)) };
 }
 
 await main();

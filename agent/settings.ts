@@ -1,14 +1,16 @@
 import { z } from 'zod';
 import { parseNanos } from '../crds/index.ts';
+import { isAddress, isListenAddress } from '../process/address.ts';
 import { listOf } from '../process/config.ts';
 import { logLevels } from '../process/log.ts';
-import { isAddress } from './connections/address-id.ts';
 
 const address = z.string().refine(isAddress, { message: 'each must be host:port, such as 10.0.0.5:3001' });
 const amount = z
   .string()
   .refine((text) => parseNanos(text) !== undefined, { message: 'must be a quantity such as 8, 7500m or 16Gi' })
   .optional();
+
+const percent = z.coerce.number().int().min(0).max(100);
 
 /** The settings of the agent: variables BERTH_…, or flags. */
 export const agentSettings = z.object({
@@ -41,7 +43,7 @@ export const agentSettings = z.object({
   cgroupParent: z.string().startsWith('/').default('/berth').describe('The cgroup above those of the sandboxes.'),
   healthListen: z
     .string()
-    .refine(isAddress, { message: 'must be host:port' })
+    .refine(isListenAddress, { message: 'must be host:port' })
     .default('0.0.0.0:8080')
     .describe('Address of /healthz, /readyz and /metrics.'),
   leaseSeconds: z.coerce
@@ -65,6 +67,24 @@ export const agentSettings = z.object({
     .max(100)
     .default(5)
     .describe('Files of one sandbox log at most, the one that is written to included.'),
+  imageGcHighThresholdPercent: percent
+    .default(85)
+    .describe('Above this share of the disk of the state directory, images that no sandbox stands on are removed.'),
+  imageGcLowThresholdPercent: percent.default(80).describe('Unused images are removed until no more than this share of the disk is used.'),
+  imageMinimumAgeSeconds: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(31_536_000)
+    .default(120)
+    .describe('An image is kept for so long after it was last used.'),
+  diskCheckSeconds: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(3600)
+    .default(10)
+    .describe('How often it is measured what sandboxes have written. Less often where that takes more than a tenth of the time.'),
   unclaimedAfterSeconds: z.coerce
     .number()
     .int()

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { CONDITION_STATUSES } from './names.ts';
-import { bytes, compareQuantities, millicores, QUANTITY_MAX_LENGTH, QUANTITY_PATTERN, parseNanos, type Quantity } from './quantity.ts';
+import { bytes, millicores, nanosOf, parseNanos, QUANTITY_MAX_LENGTH, QUANTITY_PATTERN, type Quantity } from './quantity.ts';
 import { counter, mapList, matching, ruled, time, type DeepReadonly, text } from './schema.ts';
 
 /** Field types that both kinds use. */
@@ -48,11 +48,15 @@ export function labels(field: string, maxProperties: number) {
 export function quantity(field: string, min: string, max: string, example: string) {
   const self = 'quantity(string(self))';
   const schema = z.union([z.int().min(0), text(QUANTITY_MAX_LENGTH)]).meta({ 'x-kubernetes-int-or-string': true });
+  const [least, most] = [nanosOf(min), nanosOf(max)];
   return ruled(schema, {
     rule:
       `string(self).size() <= ${QUANTITY_MAX_LENGTH} && string(self).matches(r'${QUANTITY_PATTERN.source}') && isQuantity(string(self)) && ` +
       `${self}.compareTo(quantity('${min}')) >= 0 && ${self}.compareTo(quantity('${max}')) <= 0`,
-    check: (value) => parseNanos(value) !== undefined && compareQuantities(value, min) >= 0 && compareQuantities(value, max) <= 0,
+    check: (value) => {
+      const nanos = parseNanos(value);
+      return nanos !== undefined && nanos >= least && nanos <= most;
+    },
     message: `${field} must be a quantity from ${min} to ${max}, such as ${example}.`,
   });
 }
@@ -110,6 +114,5 @@ export const objectMetadataSchema = z.object({
   deletionTimestamp: z.string().optional(),
   finalizers: z.array(z.string()).default([]),
   labels: z.record(z.string(), z.string()).default({}),
-  annotations: z.record(z.string(), z.string()).default({}),
 });
 export type ObjectMetadata = DeepReadonly<z.output<typeof objectMetadataSchema>>;

@@ -83,8 +83,8 @@ export const ASSIGNMENT_PHASES = ['Prepared', 'Committed'] as const;
 export const SOURCE_KINDS = ['Image', 'Local', 'Backup'] as const;
 export type SourceKind = (typeof SOURCE_KINDS)[number];
 
-/** How the last main process ended. Lost: it is gone and nobody saw its exit. RunnerRebooted: the same, because the machine was booted anew. */
-export const EXIT_REASONS = ['Completed', 'Error', 'OOMKilled', 'Signaled', 'Lost', 'RunnerRebooted'] as const;
+/** How the last main process ended. DiskLimitExceeded: the agent ended it. Lost: it is gone and nobody saw its exit. RunnerRebooted: the same, because the machine was booted anew. */
+export const EXIT_REASONS = ['Completed', 'Error', 'OOMKilled', 'DiskLimitExceeded', 'Signaled', 'Lost', 'RunnerRebooted'] as const;
 export type ExitReason = (typeof EXIT_REASONS)[number];
 
 export const TAKEN_WHILE = ['Stopped', 'Paused'] as const;
@@ -99,6 +99,9 @@ export const SANDBOX_CONDITIONS = ['Ready', 'Assigned', 'BackedUp'] as const;
 
 /** The Runner conditions that the operator writes. The agent writes one `connection.berth.dev/<address>` per operator pod. */
 export const RUNNER_CONDITIONS = ['Ready', 'Schedulable'] as const;
+/** Written by the agent, as kubelets write them on Nodes. */
+export const PRESSURE_CONDITIONS = ['DiskPressure', 'MemoryPressure', 'PIDPressure'] as const;
+export type PressureConditionType = (typeof PRESSURE_CONDITIONS)[number];
 export const CONNECTION_CONDITION_PREFIX = 'connection.berth.dev/';
 
 /** Labels that an agent puts on the containers it makes: its durable record of each copy. The first is on its containerd namespace, too. */

@@ -6,14 +6,14 @@ import { runnerBase, sandboxBase } from './rows/bases.ts';
 const stored = { uid: 'u', resourceVersion: '7', generation: 2, creationTimestamp: '2026-01-31T12:00:00Z' };
 const sandbox = { ...sandboxBase, metadata: { ...sandboxBase.metadata, ...stored } };
 const runner = { ...runnerBase, metadata: { ...runnerBase.metadata, ...stored } };
-const metadata = { ...sandbox.metadata, finalizers: [], labels: {}, annotations: {} };
+const metadata = { ...sandbox.metadata, finalizers: [], labels: {} };
 
 describe('an object from the API server', () => {
   it('is read with everything in it', () => {
     expect(parseSandbox(sandbox)).toEqual({ ok: true, value: { ...sandbox, metadata } });
     expect(parseRunner(runner)).toEqual({
       ok: true,
-      value: { ...runner, metadata: { ...runner.metadata, finalizers: [], labels: {}, annotations: {} } },
+      value: { ...runner, metadata: { ...runner.metadata, finalizers: [], labels: {} } },
     });
   });
 

@@ -25,6 +25,7 @@ export class QuantityError extends Error {
 const NANOS_PER_UNIT = 1_000_000_000n;
 const NANOS_PER_MILLI = 1_000_000n;
 const DECIMAL_EXPONENTS: Readonly<Record<string, number>> = { n: -9, u: -6, m: -3, '': 0, k: 3, M: 6, G: 9, T: 12, P: 15, E: 18 };
+const POWERS_OF_TEN = Array.from({ length: 32 }, (_, exponent) => 10n ** BigInt(exponent));
 const BINARY_EXPONENTS: Readonly<Record<string, number>> = { Ki: 10, Mi: 20, Gi: 30, Ti: 40, Pi: 50, Ei: 60 };
 
 /** The quantity in billionths, rounded up; undefined when the text is no quantity. */
@@ -65,7 +66,8 @@ export function formatBytes(value: number): string {
   return `${value / 2 ** exponent}${suffix}`;
 }
 
-function nanosOf(quantity: Quantity): bigint {
+/** The quantity in billionths, rounded up. @throws QuantityError */
+export function nanosOf(quantity: Quantity): bigint {
   const nanos = parseNanos(quantity);
   if (nanos === undefined) throw new QuantityError(String(quantity));
   return nanos;
@@ -73,7 +75,11 @@ function nanosOf(quantity: Quantity): bigint {
 
 /** digits × 10^exponent, rounded up. */
 function scaled(digits: bigint, exponent: number): bigint {
-  return exponent >= 0 ? digits * 10n ** BigInt(exponent) : divideUp(digits, 10n ** BigInt(-exponent));
+  return exponent >= 0 ? digits * powerOfTen(exponent) : divideUp(digits, powerOfTen(-exponent));
+}
+
+function powerOfTen(exponent: number): bigint {
+  return POWERS_OF_TEN[exponent] ?? 10n ** BigInt(exponent);
 }
 
 function divideUp(dividend: bigint, divisor: bigint): bigint {

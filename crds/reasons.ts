@@ -32,6 +32,11 @@ export const ASSIGNMENT_REASON_TEXTS = {
     means: 'The runner of the sandbox is alive but not connected to the operator.',
     todo: 'It is tried again when the agent connects.',
   },
+  RunnerFenced: {
+    means:
+      'The runner is said to be off: by spec.fenced, by the taint node.kubernetes.io/out-of-service of its Node, or because its Node is gone. Nothing is started there.',
+    todo: 'When the machine is back, set spec.fenced to false, or remove the taint.',
+  },
   InsufficientOnRunner: {
     means: 'The sandbox lies on a runner that has no room to start it, and there is no current backup to move it with.',
     todo: 'Stop another sandbox there, or lower the requests.',
@@ -82,6 +87,10 @@ export const LIFECYCLE_REASON_TEXTS = {
     todo: 'Raise spec.resources.limits.memory.',
   },
   Signaled: { means: 'The main program was ended by a signal.' },
+  DiskLimitExceeded: {
+    means: 'The main program was ended because the sandbox went beyond its disk limit. Its files are kept.',
+    todo: 'Raise spec.resources.limits.disk, or have the program remove files when it starts.',
+  },
   ExitLost: { means: 'The main program is gone and its exit was not seen.' },
   RunnerRebooted: {
     means: 'The machine was booted anew while the main program ran. It did not end by itself, so that its back-off begins anew.',
@@ -152,12 +161,33 @@ export const RUNNER_REASON_TEXTS = {
   Schedulable: { means: 'Sandboxes can be placed on the runner.' },
   Cordoned: { means: 'spec.unschedulable is true.', todo: 'Set it to false to place sandboxes again.' },
   Draining: { means: 'The runner is being drained.', later: true },
+  Fenced: { means: 'The machine of the runner is said to be off: by spec.fenced, by its Node, or because the Node is gone.' },
+  RecoverySuspended: {
+    means: 'Too many runners were lost at once to believe that their machines are off because their Nodes say so.',
+    todo: 'Look at the network and at the API server. It is lifted by itself.',
+  },
+  RecoveryResumed: { means: 'So few runners are lost that their Nodes are believed again.' },
   NotReady: { means: 'The runner is not ready.' },
   NotConnected: { means: 'The agent is not connected to the operator.' },
   Connected: { means: 'The agent is connected to the operator pod.' },
   ConnectionLost: { means: 'The connection to the operator pod ended. It is tried again with a growing wait.' },
   ConnectionRefused: { means: 'The operator pod refused the connection. The message says why.' },
   Unknown: { means: 'The agent does not report, so that its connections are not known.' },
+  SufficientDisk: { means: 'There is room on the disk with the sandboxes.' },
+  DiskAlmostFull: {
+    means: 'Less than a tenth of the disk with the sandboxes, or of its inodes a twentieth, is free.',
+    todo: 'Delete sandboxes, lower their disk limits, or enlarge the disk.',
+  },
+  SufficientMemory: { means: 'There is memory.' },
+  MemoryAlmostFull: {
+    means: 'Less than a twentieth of the memory of the machine is available.',
+    todo: 'Stop sandboxes there, or set BERTH_CAPACITY_MEMORY of its agent lower.',
+  },
+  SufficientPIDs: { means: 'Processes can be started.' },
+  PIDsAlmostUsed: {
+    means: 'Less than a tenth of the process numbers of the machine is free.',
+    todo: 'Stop sandboxes there, or set BERTH_CAPACITY_PIDS of its agent.',
+  },
   UnclaimedCopy: { means: 'A copy on the runner belongs to no Sandbox. It is kept and listed.', todo: 'Adopt or discard it.' },
   RemovalsForgotten: {
     means:

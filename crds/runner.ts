@@ -50,9 +50,12 @@ export const runnerSpecSchema = z
       })
       .prefault({})
       .describe('What is set aside for each task slot and not given to sandboxes.'),
-    fenced: refused('spec.fenced', z.boolean()).describe(
-      'The administrator asserts that the machine is off or was restarted. Not supported yet.',
-    ),
+    fenced: z
+      .boolean()
+      .default(false)
+      .describe(
+        'The administrator asserts that the machine is off or was restarted: nothing runs on it any more. Nothing is started there until it is false again.',
+      ),
   })
   .describe('Settings of the administrator.');
 
@@ -88,6 +91,14 @@ export const runnerStatusSchema = z
     version: text(64).optional().describe('Version of the agent.'),
     capacity: resourceAmountsSchema('status.capacity').optional().describe('What the runner has for sandboxes and task slots.'),
     allocated: resourceAmountsSchema('status.allocated').optional().describe('What is given away.'),
+    usage: z
+      .object({
+        memory: quantity('status.usage.memory', '0', '1Pi', '16Gi').describe('Memory, such as 16Gi.'),
+        disk: quantity('status.usage.disk', '0', '8Pi', '200Gi').describe('Of the disk with the sandboxes, such as 200Gi.'),
+        pids: counter().describe('Processes and threads.'),
+      })
+      .optional()
+      .describe('What of the machine is in use, by whomever, in steps of a twentieth.'),
     startedSandboxes: counter().default(0).describe('Sandboxes that run.'),
     tasks: z
       .object({
@@ -116,7 +127,7 @@ export const runnerStatusSchema = z
       ),
     conditions: conditions(MAX_CONNECTIONS)
       .default([])
-      .describe('Ready, Schedulable, and connection.berth.dev/<address> for each operator pod.'),
+      .describe('Ready, Schedulable, DiskPressure, MemoryPressure, PIDPressure, and connection.berth.dev/<address> for each operator pod.'),
   })
   .describe('What was observed. Written by the agent; removals, Ready and Schedulable by the operator.');
 

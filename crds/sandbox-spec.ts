@@ -73,8 +73,6 @@ const envVarSchema = ruled(
   },
 ).describe('One environment variable.');
 
-const DISK_LIMIT = '4Gi';
-
 const requestsSchema = z.object({
   cpu: quantity('spec.resources.requests.cpu', '0', '1024', '500m')
     .optional()
@@ -90,13 +88,9 @@ const limitsSchema = z.object({
   memory: quantity('spec.resources.limits.memory', '8Mi', '16Ti', '512Mi')
     .default('512Mi')
     .describe('Memory that the sandbox may use. Beyond it processes are killed (OOMKilled).'),
-  disk: ruled(quantity('spec.resources.limits.disk', '0', '64Ti', '4Gi'), {
-    rule: `isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('${DISK_LIMIT}')) == 0`,
-    check: (value) => parseNanos(value) === parseNanos(DISK_LIMIT),
-    message: `spec.resources.limits.disk is not supported by this version of Berth with any value but ${DISK_LIMIT}: remove it.`,
-  })
-    .default(DISK_LIMIT)
-    .describe('Disk space that the sandbox may use. Not enforced yet, so only the default is accepted.'),
+  disk: quantity('spec.resources.limits.disk', '1Mi', '64Ti', '4Gi')
+    .default('4Gi')
+    .describe('Disk space that the sandbox may take with what it writes. Beyond it the main program is ended (DiskLimitExceeded).'),
   pids: wholeNumber(16, 4_194_304).default(512).describe('Processes and threads that the sandbox may have at once.'),
 });
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { build, type OutputFile, type Plugin } from 'esbuild';
 import { BerthError, messageOf } from '../process/errors.ts';
 
@@ -23,17 +23,19 @@ export const binaries: readonly Binary[] = ['operator', 'agent'].flatMap((name) 
 const banner = "import { createRequire as berthCreateRequire } from 'node:module'; const require = berthCreateRequire(import.meta.url);";
 
 /**
- * The Kubernetes client does not say that its modules do nothing but define things, so that every type of every API would be in the
- * bundle: most of it, and 60 MiB of the memory of each process. Only what is used of it is taken.
+ * Of the Kubernetes client only KubeConfig is used. Its entry would bring every type of every API: most of the bundle, and 45 MiB of the
+ * memory of each process. So its module is taken, and of the generated code the two things that it uses.
  */
 const leanKubernetesClient: Plugin = {
   name: 'lean-kubernetes-client',
   setup: (bundler) => {
-    const inside = /[/\\]@kubernetes[/\\]client-node[/\\]/;
-    bundler.onResolve({ filter: /^(@kubernetes\/client-node$|\.)/ }, async ({ path, importer, kind, resolveDir, pluginData }) => {
-      if (pluginData === 'resolving' || (path.startsWith('.') && !inside.test(importer))) return undefined;
-      return { ...(await bundler.resolve(path, { importer, kind, resolveDir, pluginData: 'resolving' })), sideEffects: false };
-    });
+    const client = join(repository, 'node_modules', '@kubernetes', 'client-node', 'dist');
+    const generated = `export { createConfiguration } from './configuration.js'; export { ServerConfiguration } from './servers.js';`;
+    bundler.onResolve({ filter: /^@kubernetes\/client-node$/ }, () => ({ path: join(client, 'config.js') }));
+    bundler.onLoad({ filter: /[/\\]client-node[/\\]dist[/\\]gen[/\\]index\.js$/ }, ({ path }) => ({
+      contents: generated,
+      resolveDir: dirname(path),
+    }));
   },
 };
 

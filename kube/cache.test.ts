@@ -470,6 +470,42 @@ describe('cache', () => {
   });
 });
 
+describe('a long list', () => {
+  const readWith = (over: Partial<CacheOptions<Thing>>) => {
+    const steps: string[] = [];
+    const stage = setUp({
+      ...over,
+      parse: (raw) => {
+        steps.push(`read ${raw.metadata.name}`);
+        return parse(raw);
+      },
+    });
+    stage.api.intercept = ({ verb }) => void steps.push(verb);
+    return { ...stage, steps };
+  };
+
+  it('is read page by page', async () => {
+    const { api, start, steps, sizes } = readWith({ pageSize: 2 });
+    for (const name of ['a', 'b', 'c']) await api.create(things, manifest(name, 1));
+    steps.length = 0;
+    await start();
+    expect(steps).toEqual(['list', 'read a', 'read b', 'list', 'read c', 'watch']);
+    expect(sizes()).toEqual({ a: 1, b: 1, c: 1 });
+  });
+
+  it('that is streamed is read object by object, and told when it is complete', async () => {
+    const { api, start, steps, told } = readWith({ streaming: true });
+    api.streaming = true;
+    for (const name of ['a', 'b']) await api.create(things, manifest(name, 1));
+    steps.length = 0;
+    await start();
+    expect([steps, told]).toEqual([
+      ['watch', 'read a', 'read b'],
+      ['added a 1', 'added b 1'],
+    ]);
+  });
+});
+
 describe('listAll', () => {
   it('gives all pages as one list', async () => {
     const api = new FakeApi();

@@ -131,14 +131,9 @@ class WatchCache<T extends KubeObject> implements RunnableCache<T> {
           return store.position;
         },
         beginList: () => store.beginList(),
-        replace: (objects, version, mark) => {
-          this.#tell(
-            store.replace(
-              objects.map((raw) => this.#read(raw)),
-              version,
-              mark,
-            ),
-          );
+        read: (raw) => this.#read(withoutManagedFields(raw)),
+        replace: (arrivals, version, mark) => {
+          this.#tell(store.replace(arrivals, version, mark));
           this.#becomeSynced();
         },
         apply: (type, raw) => this.#tell(store.apply(type, type === 'DELETED' ? { metadata: raw.metadata } : this.#read(raw))),

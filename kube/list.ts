@@ -1,8 +1,8 @@
 import type { KubeObject, KubeTransport, ListOptions, Resource } from './types.ts';
 import { isKubeError } from './errors.ts';
 
-export interface CompleteList {
-  readonly items: readonly KubeObject[];
+export interface CompleteList<T = KubeObject> {
+  readonly items: readonly T[];
   readonly resourceVersion: string;
 }
 
@@ -14,20 +14,40 @@ const restarts = 3;
  * anew, at last without pages.
  */
 export async function listAll(transport: KubeTransport, resource: Resource, options: ListOptions = {}): Promise<CompleteList> {
+  return readAll(transport, resource, options, (raw) => raw);
+}
+
+/** As `listAll`, of what `read` makes of each object: of a page nothing is kept but that. */
+export async function readAll<T>(
+  transport: KubeTransport,
+  resource: Resource,
+  options: ListOptions,
+  read: (raw: KubeObject) => T,
+): Promise<CompleteList<T>> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await listPages(transport, resource, attempt <= restarts ? { limit: 500, ...options } : { ...options, limit: undefined });
+      return await readPages(
+        transport,
+        resource,
+        attempt <= restarts ? { limit: 500, ...options } : { ...options, limit: undefined },
+        read,
+      );
     } catch (error) {
       if (!isKubeError(error, 'Expired') || attempt > restarts) throw error;
     }
   }
 }
 
-async function listPages(transport: KubeTransport, resource: Resource, options: ListOptions): Promise<CompleteList> {
-  const items: KubeObject[] = [];
+async function readPages<T>(
+  transport: KubeTransport,
+  resource: Resource,
+  options: ListOptions,
+  read: (raw: KubeObject) => T,
+): Promise<CompleteList<T>> {
+  const items: T[] = [];
   let page = await transport.list(resource, options);
   const { resourceVersion } = page;
-  for (const item of page.items) items.push(item);
+  for (const item of page.items) items.push(read(item));
   while (page.continueToken !== undefined) {
     page = await transport.list(resource, {
       ...options,
@@ -35,7 +55,7 @@ async function listPages(transport: KubeTransport, resource: Resource, options: 
       resourceVersionMatch: undefined,
       continueToken: page.continueToken,
     });
-    for (const item of page.items) items.push(item);
+    for (const item of page.items) items.push(read(item));
   }
   return { items, resourceVersion };
 }

@@ -6,17 +6,19 @@ import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Counter, Metrics } from '../process/metrics.ts';
 import { KubeError, isKubeError } from './errors.ts';
-import { listAll } from './list.ts';
+import { readAll } from './list.ts';
 import { untilSilent } from './until-silent.ts';
 import { compareVersions } from './resource-version.ts';
 import type { KubeObject, KubeTransport, ObjectMeta, Resource, Selection, WatchEvent } from './types.ts';
 
-/** What a reflector feeds. */
-export interface ReflectorSink {
+/** What a reflector feeds. `T` is what it keeps of an object. */
+export interface ReflectorSink<T> {
   /** The version after which a watch may begin; undefined when a list is needed first. */
   readonly position: string | undefined;
   beginList(): number;
-  replace(objects: readonly KubeObject[], resourceVersion: string, mark: number): void;
+  /** Called for each object of a list as soon as it is here, so that a long list is never in memory as it came. */
+  read(object: KubeObject): T;
+  replace(objects: readonly T[], resourceVersion: string, mark: number): void;
   apply(type: 'ADDED' | 'MODIFIED' | 'DELETED', object: KubeObject): void;
   /** False when the objects must be listed again. */
   bookmark(resourceVersion: string): boolean;
@@ -35,11 +37,11 @@ export interface ReflectorSettings {
   readonly backoff?: Backoff;
 }
 
-export interface ReflectorOptions extends ReflectorSettings {
+export interface ReflectorOptions<T> extends ReflectorSettings {
   readonly transport: KubeTransport;
   readonly resource: Resource;
   readonly selection: Selection;
-  readonly sink: ReflectorSink;
+  readonly sink: ReflectorSink<T>;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -63,8 +65,8 @@ const initialInactivityMs = 30_000;
  * Keeps a sink like the resource at the API server: list, then watch, for ever. Nothing stops it but the signal: every failure is
  * logged, counted and tried again after a jittered back-off. A version that is too old (410) leads to a new list.
  */
-export class Reflector {
-  readonly #options: ReflectorOptions;
+export class Reflector<T> {
+  readonly #options: ReflectorOptions<T>;
   readonly #backoff: Backoff;
   readonly #lists: Counter;
   readonly #watches: Counter;
@@ -76,7 +78,7 @@ export class Reflector {
   /** Set after the connection broke: the server may be another one, restored from a backup. */
   #mustVerify = false;
 
-  constructor(options: ReflectorOptions) {
+  constructor(options: ReflectorOptions<T>) {
     this.#options = options;
     this.#streaming = options.streaming ?? true;
     this.#backoff = options.backoff ?? { initialMs: 500, maxMs: 10_000, jitter: 0.5 };
@@ -138,12 +140,13 @@ export class Reflector {
   async #listPages(signal: AbortSignal): Promise<void> {
     const { transport, resource, selection, sink, pageSize } = this.#options;
     const mark = sink.beginList();
-    const list = await listAll(transport, resource, { ...selection, signal, ...(pageSize === undefined ? {} : { limit: pageSize }) });
+    const options = { ...selection, signal, ...(pageSize === undefined ? {} : { limit: pageSize }) };
+    const list = await readAll(transport, resource, options, (raw) => sink.read(raw));
     if (isAborted(signal)) return;
     this.#listed(list.items, list.resourceVersion, mark, 'paged');
   }
 
-  #listed(items: readonly KubeObject[], resourceVersion: string, mark: number, how: string): void {
+  #listed(items: readonly T[], resourceVersion: string, mark: number, how: string): void {
     this.#options.sink.replace(items, resourceVersion, mark);
     this.#mustList = false;
     this.#mustVerify = false;
@@ -170,7 +173,7 @@ export class Reflector {
 
   async #watch(signal: AbortSignal): Promise<Watched> {
     const { transport, resource, selection, sink, clock, random, watchSeconds = 300, inactivityMs = 90_000 } = this.#options;
-    const initial = this.#mustList ? new InitialEvents(sink.beginList()) : undefined;
+    const initial = this.#mustList ? new InitialEvents<T>(sink.beginList(), (raw) => sink.read(raw)) : undefined;
     const from = initial === undefined ? { resourceVersion: sink.position } : { sendInitialEvents: true };
     const timeoutSeconds = Math.round(watchSeconds * (1 + random()));
     const watched: Watched = { events: 0, silent: false };
@@ -198,7 +201,7 @@ export class Reflector {
     }
   }
 
-  #take(event: WatchEvent, initial: InitialEvents | undefined): void {
+  #take(event: WatchEvent, initial: InitialEvents<T> | undefined): void {
     const { sink } = this.#options;
     if (initial?.complete === false) {
       const items = initial.take(event);
@@ -229,17 +232,19 @@ function mayStreamAgain(error: unknown): boolean {
 }
 
 /** Collects the first part of a streaming list: by uid, as an object may change or go while it is being sent. */
-class InitialEvents {
+class InitialEvents<T> {
   readonly mark: number;
   complete = false;
-  readonly #objects = new Map<string, KubeObject>();
+  readonly #read: (raw: KubeObject) => T;
+  readonly #objects = new Map<string, T>();
 
-  constructor(mark: number) {
+  constructor(mark: number, read: (raw: KubeObject) => T) {
     this.mark = mark;
+    this.#read = read;
   }
 
   /** The complete list at its end, else undefined. */
-  take(event: WatchEvent): readonly KubeObject[] | undefined {
+  take(event: WatchEvent): readonly T[] | undefined {
     if (event.type === 'BOOKMARK') {
       if (!event.initialEventsEnd) return undefined;
       this.complete = true;
@@ -247,7 +252,7 @@ class InitialEvents {
     }
     const { uid }: ObjectMeta = event.object.metadata;
     if (event.type === 'DELETED') this.#objects.delete(uid);
-    else this.#objects.set(uid, event.object);
+    else this.#objects.set(uid, this.#read(event.object));
     return undefined;
   }
 }

@@ -37,6 +37,7 @@ class Stage {
       identity: 'operator-1_a',
       version: 'test',
       authenticator: noAuthentication,
+      watchesNodes: true,
     });
   }
 
@@ -52,6 +53,9 @@ class Stage {
   }
 
   async runner(name: string): Promise<void> {
+    const nodes = { group: '', version: 'v1', plural: 'nodes', kind: 'Node', namespaced: false };
+    const isKnown = this.api.objects(nodes).some(({ metadata }) => metadata.name === name);
+    if (!isKnown) await this.api.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name } });
     const manifest = runnerManifestSchema.parse({ apiVersion: 'berth.dev/v1alpha1', kind: 'Runner', metadata: { name } });
     await this.api.create(runnerResource, { ...manifest, status: { storeID: `store-${name}`, bootID: `boot-${name}` } } as Manifest);
     const lease = newLease({ namespace: 'berth-system', name: `runner-${name}`, holder: name, durationMs: 40_000, nowMs: 0 });
@@ -333,6 +337,72 @@ describe('an operator', () => {
     await stage.clock.run(500);
     expect(ready()).toMatchObject({ status: 'True', reason: 'Started' });
     expect([back.orders, stage.statusWrites('box').length - writes]).toEqual([[], 1]);
+  });
+
+  describe('the deadline of a sandbox whose image is being pulled', () => {
+    const pulling = (uid: string, bytes: number) =>
+      aReport(uid, 1, { state: CopyState.COPY_STATE_PREPARING, progress: { phase: 'Pulling', bytes, totalBytes: 9_000 } });
+    const state = () => stage.sandbox('box').status;
+    /** Keeps the runner ready, every 30 s, for so long; `busy` is what happens meanwhile. */
+    const pass = async (ms: number, busy: (second: number) => Promise<void> | void) => {
+      for (const at of Array.from({ length: ms / 30_000 }, (_, index) => 30 * (index + 1))) {
+        const spec = newLease({ namespace: '', name: '', holder: 'r1', durationMs: 40_000, nowMs: stage.clock.now() }).spec;
+        await stage.api.patch(leases, { namespace: 'berth-system', name: 'runner-r1' }, { type: 'merge', body: { spec } });
+        await stage.clock.run(30_000);
+        await busy(at);
+      }
+    };
+
+    it('moves with its bytes, and ends at most 60 min after the begin', async () => {
+      const agent = await stage.agent('r1');
+      const { metadata } = await stage.create('box');
+      await pass(3_570_000, (second) => agent.report(pulling(metadata.uid, second)));
+      expect(state().state).toBe('Creating');
+      await pass(60_000, (second) => agent.report(pulling(metadata.uid, 4_000 + second)));
+      expect(state()).toMatchObject({ state: 'Error', reason: 'DeadlineExceeded' });
+    });
+
+    it('does not move with status updates, changes of its object or of others, reports without bytes, or a raised order', async () => {
+      const agent = await stage.agent('r1');
+      const { metadata } = await stage.create('box');
+      agent.report(pulling(metadata.uid, 100));
+      await pass(270_000, async (second) => {
+        agent.report(pulling(metadata.uid, 100));
+        await stage.api.patch(sandboxResource, metadata, { type: 'merge', body: { metadata: { labels: { seen: String(second) } } } });
+        const conditions = [
+          { type: 'example.com/Seen', status: 'True', reason: 'Seen', message: String(second), lastTransitionTime: '2026-01-01T00:00:00Z' },
+        ];
+        await stage.api.patch(sandboxResource, metadata, { type: 'merge', body: { status: { conditions } } }, { subresource: 'status' });
+        if (second === 120) await stage.change('box', { env: [{ name: 'A', value: 'b' }] });
+        if (second === 150) agent.report({ ...pulling(metadata.uid, 100), order: state().order });
+      });
+      expect(state().state).toBe('Creating');
+      await pass(60_000, () => agent.report({ ...pulling(metadata.uid, 100), order: state().order }));
+      expect(state()).toMatchObject({ state: 'Error', reason: 'DeadlineExceeded' });
+    });
+  });
+
+  it('says that recovery is suspended while many runners are lost at once, believes no Node meanwhile, and takes that back by itself', async () => {
+    const agent = obedient(await stage.agent('r1'));
+    const { metadata } = await stage.create('box', { restartPolicy: 'Never' });
+    await stage.runner('r2');
+    await stage.clock.run(100);
+    agent.drop();
+    const state = () => stage.sandbox('box').status;
+    await stage.clock.run(45_000);
+    expect(state()).toMatchObject({ state: 'Started', reason: 'RunnerLost' });
+    expect(stage.eventReasons()).toEqual(expect.arrayContaining(['RecoverySuspended']));
+    const nodes = { group: '', version: 'v1', plural: 'nodes', kind: 'Node', namespaced: false };
+    await stage.api.delete(nodes, { name: 'r1' });
+    await stage.clock.run(10_000);
+    expect(state()).toMatchObject({ state: 'Started', reason: 'RunnerLost' });
+
+    const spec = newLease({ namespace: '', name: '', holder: 'r2', durationMs: 40_000, nowMs: 9 }).spec;
+    await stage.api.patch(leases, { namespace: 'berth-system', name: 'runner-r2' }, { type: 'merge', body: { spec } });
+    await stage.clock.run(1_000);
+    expect(stage.eventReasons()).toEqual(expect.arrayContaining(['RecoveryResumed']));
+    expect(state()).toMatchObject({ state: 'Stopped', reason: 'ExitLost', runnerName: 'r1', contentVersion: 1 });
+    expect(stage.sandbox('box').metadata.uid).toBe(metadata.uid);
   });
 
   describe('a copy that nobody claims', () => {

@@ -2,6 +2,7 @@ import type { Runner, Sandbox } from '../crds/index.ts';
 import { createCache, type RunnableCache } from '../kube/cache.ts';
 import { createClient } from '../kube/client.ts';
 import { createElector, type ElectorOptions } from '../kube/election.ts';
+import { equalJson } from '../kube/diff.ts';
 import { createEventRecorder } from '../kube/events.ts';
 import { leases as leaseResource, parseLease, type Lease } from '../kube/lease.ts';
 import { keyOf } from '../kube/object.ts';
@@ -9,6 +10,7 @@ import type { Elector, KubeTransport } from '../kube/types.ts';
 import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
+import type { NodeView } from './assignment/fencing.ts';
 import { failpoint } from './failpoints.ts';
 import { Hub } from './hub/controller.ts';
 import type { AgentAuthenticator } from './hub/stream.ts';
@@ -16,7 +18,7 @@ import { defaultDeadlines, type Deadlines } from './lifecycle/deadlines.ts';
 import { Relays } from './relay/controller.ts';
 import { RelayServing } from './relay/serving.server.ts';
 import type { PeerDialer } from './relay/stream.ts';
-import { readRunner, readSandbox, runnerResource, sandboxResource } from './resources.ts';
+import { nodeResource, readNode, readRunner, readSandbox, runnerResource, sandboxResource, type NodeTaints } from './resources.ts';
 import { RunnerController, RunnerLeases } from './runners/controller.ts';
 import { Claims, Fleet } from './runners/gather.ts';
 import { claimOf } from './sandboxes/claims.ts';
@@ -41,6 +43,8 @@ export interface OperatorOptions {
   readonly peerAuthenticator?: AgentAuthenticator;
   /** The other operator pods, as host:port, and how they are dialled while this one leads. Absent: there are none. */
   readonly peers?: { readonly addresses: readonly string[]; readonly dialer: PeerDialer };
+  /** Whether every runner has a Node of its name, as where agents show node-bound tokens: then a Node that is gone or out of service tells of its machine. */
+  readonly watchesNodes?: boolean;
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
   /** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines. Default 30,000 ms. */
@@ -68,6 +72,7 @@ export class Operator {
   readonly #sandboxes: RunnableCache<Sandbox>;
   readonly #runners: RunnableCache<Runner>;
   readonly #leases: RunnableCache<Lease>;
+  readonly #nodes: RunnableCache<NodeTaints> | undefined;
   readonly #liveness: RunnerLeases;
   readonly #elector: Elector;
   #term: Term | undefined;
@@ -79,6 +84,7 @@ export class Operator {
     this.#sandboxes = createCache({ ...shared, resource: sandboxResource, parse: readSandbox, indexes: sandboxIndexes });
     this.#runners = createCache({ ...shared, resource: runnerResource, parse: readRunner });
     this.#leases = createCache({ ...shared, resource: leaseResource, parse: parseLease, namespace });
+    this.#nodes = options.watchesNodes === true ? createCache({ ...shared, resource: nodeResource, parse: readNode }) : undefined;
     this.#liveness = new RunnerLeases(this.#leases, clock, (runnerName) => this.#term?.runners.leaseChanged(runnerName));
     countByState(this.#sandboxes, metrics);
     this.hub = new Hub({
@@ -112,7 +118,7 @@ export class Operator {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
     const began = clock.monotonic();
-    const caches = [this.#sandboxes, this.#runners, this.#leases];
+    const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
     const running = caches.map((cache) => cache.run(signal));
     try {
       await Promise.all(caches.map((cache) => cache.whenSynced(signal)));
@@ -132,13 +138,21 @@ export class Operator {
 
   /** Why it can not work yet, in a sentence: for readiness. */
   notReady(): string | undefined {
-    const synced = this.#sandboxes.hasSynced() && this.#runners.hasSynced() && this.#leases.hasSynced();
+    const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
+    const synced = caches.every((cache) => cache.hasSynced());
     return synced ? undefined : 'the caches have not synced yet';
   }
 
   /** Why it is not alive, in a sentence: a reconcile that takes longer than `limitMs`. */
   stuck(limitMs: number): string | undefined {
     return this.#term?.controllers.map((controller) => controller.stuck(limitMs)).find((reason) => reason !== undefined);
+  }
+
+  #nodeOf(name: string): NodeView {
+    if (this.#nodes === undefined) return undefined;
+    const node = this.#nodes.get(name);
+    if (node !== undefined) return { kind: 'Known', taints: node.taints };
+    return this.#nodes.isUnreadable(name) ? undefined : { kind: 'Gone' };
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
@@ -160,7 +174,13 @@ export class Operator {
       updated: (sandbox) => claims.store(keyOf(sandbox), claimOf(sandbox)),
       deleted: (sandbox) => claims.store(keyOf(sandbox), undefined),
     });
-    const fleet = new Fleet({ runners: this.#runners, facts: (name) => this.hub.facts(name), liveness: this.#liveness, claims });
+    const fleet = new Fleet({
+      runners: this.#runners,
+      facts: (name) => this.hub.facts(name),
+      liveness: this.#liveness,
+      claims,
+      nodeOf: (name) => this.#nodeOf(name),
+    });
     const events = createEventRecorder({
       transport,
       controller: 'berth.dev/operator',
@@ -190,8 +210,17 @@ export class Operator {
       runners: this.#runners,
       client: runnerClient,
       leases: this.#liveness,
+      fleet,
       patientUntil,
       changed: (runnerName) => sandboxes.runnerChanged(runnerName, 'Object'),
+    });
+    const nodeChanged = ({ metadata }: NodeTaints) => runners.leaseChanged(metadata.name);
+    const unsubscribeNodes = this.#nodes?.subscribe({
+      added: nodeChanged,
+      updated: (node, old) => {
+        if (!equalJson(node.taints, old.taints)) nodeChanged(node);
+      },
+      deleted: nodeChanged,
     });
     const unclaimed = new UnclaimedController({ ...shared, sandboxes: this.#sandboxes, sandboxClient, runners: this.#runners });
     const { peers, podName: operatorName, version: operatorVersion } = this.#options;
@@ -206,6 +235,7 @@ export class Operator {
     const writing = events.run(stop.signal);
     const done = Promise.all([sandboxes.run(signal), runners.run(signal), unclaimed.run(signal), relays?.run(signal)]).then(async () => {
       unsubscribe();
+      unsubscribeNodes?.();
       stop.abort();
       await writing;
     });

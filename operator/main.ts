@@ -4,21 +4,22 @@ import type { z } from 'zod';
 import { loadConnection } from '../kube/config.ts';
 import { createReviews } from '../kube/reviews.ts';
 import { createTransport } from '../kube/transport.client.ts';
+import { isLoopback, listenAddressOf } from '../process/address.ts';
 import { loadConfig } from '../process/config.ts';
-import { BerthError, messageOf } from '../process/errors.ts';
+import { messageOf } from '../process/errors.ts';
 import { startHealthServer } from '../process/health.server.ts';
 import { createLogger, type Logger } from '../process/log.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { createShutdown } from '../process/shutdown.ts';
 import { systemClock, type AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
+import { VERSION } from '../process/version.ts';
 import { Operator, type ElectionTimes } from './controller.ts';
-import { isLoopback, startHubServer } from './hub/hub.server.ts';
+import { startHubServer } from './hub/hub.server.ts';
 import { noAuthentication, peerAuthenticator, tokenAuthenticator } from './hub/token-review.client.ts';
 import type { Deadlines } from './lifecycle/deadlines.ts';
 import { grpcPeerDialer, requireSecurePeers } from './relay/relay.client.ts';
 import { operatorSettings } from './settings.ts';
-import { VERSION } from './version.ts';
 
 /** A reconcile that takes longer means that the process hangs. */
 const stuckMs = 300_000;
@@ -42,7 +43,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   const random = Math.random;
   const metrics = createMetrics();
   const shutdown = createShutdown({ clock, log });
-  const [listen, healthListen] = [parseAddress('listen', config.listen), parseAddress('healthListen', config.healthListen)];
+  const [listen, healthListen] = [listenAddressOf(config.listen), listenAddressOf(config.healthListen)];
   const connection = await loadConnection({ kubeconfig: config.kubeconfig, clock });
   const transport = createTransport({ connection, clock, random, log, metrics, userAgent: `berth-operator/${VERSION}` });
   shutdown.add('transport', () => transport.close());
@@ -70,6 +71,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     version: VERSION,
     authenticator: isUnasked ? noAuthentication : tokenAuthenticator(review),
     peerAuthenticator: isUnasked ? noAuthentication : peerAuthenticator(review),
+    watchesNodes: !isUnasked,
     peers: { addresses: peers, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
     workers: config.workers,
     deadlines: deadlinesOf(config),
@@ -123,15 +125,6 @@ function deadlinesOf(config: Settings): Deadlines {
 /** In the proportions that Kubernetes' own controllers have: 15, 10 and 2 s. */
 function electionTimes(leaseDurationMs: number): ElectionTimes {
   return { leaseDurationMs, renewDeadlineMs: (leaseDurationMs * 2) / 3, retryPeriodMs: (leaseDurationMs * 2) / 15 };
-}
-
-function parseAddress(setting: string, text: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535)
-    throw new BerthError('AddressInvalid', `${setting} must be host:port, such as 0.0.0.0:3001, but it is "${text}".`);
-  const host = match[1] ?? match[2] ?? '';
-  return { host: host === '' ? '0.0.0.0' : host, port };
 }
 
 await main();

@@ -27,6 +27,19 @@ export function readRunner(raw: KubeObject): Runner {
   throw new BerthError('Unreadable', parsed.message);
 }
 
+/** A Node, as far as it says whether its machine is off. */
+export interface NodeTaints extends KubeObject {
+  readonly taints: readonly string[];
+}
+
+export const nodeResource: Resource = { group: '', version: 'v1', plural: 'nodes', kind: 'Node', namespaced: false };
+
+export function readNode({ apiVersion, kind, metadata, ...rest }: KubeObject & { readonly spec?: unknown }): NodeTaints {
+  const { taints = [] } = (rest.spec ?? {}) as { readonly taints?: readonly { readonly key: string }[] };
+  const { name, uid, resourceVersion } = metadata;
+  return { apiVersion, kind, metadata: { name, uid, resourceVersion }, taints: taints.map(({ key }) => key) };
+}
+
 /** Stands in for a spec that can not be read while its object is deleted: nothing of it is used but the grace period. */
 const emptySpec = sandboxSpecSchema.parse({ image: 'unreadable', desiredState: 'Stopped' });
 

@@ -1,8 +1,10 @@
 import { z } from 'zod';
+import { isAddress, isListenAddress } from '../process/address.ts';
 import { listOf } from '../process/config.ts';
 import { logLevels } from '../process/log.ts';
 
-const address = z.string().regex(/^(\[[^\]]+\]|[^:,]+):\d{1,5}$/, { message: 'each must be host:port, such as 10.0.0.5:3001' });
+const address = z.string().refine(isAddress, { message: 'each must be host:port, such as 10.0.0.5:3001' });
+const listenAddress = z.string().refine(isListenAddress, { message: 'must be host:port, such as 0.0.0.0:3001' });
 const seconds = (standard: number) => z.coerce.number().int().min(1).max(86_400).default(standard);
 
 /** The settings of the operator: variables BERTH_…, or flags. */
@@ -14,7 +16,7 @@ export const operatorSettings = z.object({
     .default('berth-system')
     .describe('Namespace of the operator: its election, the Leases and the ServiceAccount of the agents.'),
   podName: z.string().min(1).optional().describe('Name of this pod. Default: the host name.'),
-  listen: z.string().default('0.0.0.0:3001').describe('Address on which agents connect.'),
+  listen: listenAddress.default('0.0.0.0:3001').describe('Address on which agents connect.'),
   tlsCert: z.string().optional().describe('PEM file of the certificate of the operator. Read again when it changes.'),
   tlsKey: z
     .string()
@@ -39,7 +41,7 @@ export const operatorSettings = z.object({
     .string()
     .optional()
     .describe('File with the bearer token for other operator pods, of the ServiceAccount berth-operator. Read again when it changes.'),
-  healthListen: z.string().default('0.0.0.0:8080').describe('Address of /healthz, /readyz and /metrics.'),
+  healthListen: listenAddress.default('0.0.0.0:8080').describe('Address of /healthz, /readyz and /metrics.'),
   logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
   audience: z.string().min(1).default('berth-operator').describe("Audience that the agents' tokens must have."),
   leaseSeconds: z.coerce

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { addressToID, instanceIDOf, isAddress, isLoopback, requireSecure } from './address-id.ts';
+import { addressToID, instanceIDOf, requireSecure } from './address-id.ts';
 
 describe('the name of an address', () => {
   it.each([
@@ -38,33 +38,10 @@ describe('the name of an address', () => {
   });
 });
 
-describe('an address', () => {
-  it.each([
-    { text: '10.0.0.1:3001', is: true },
-    { text: '[::1]:3001', is: true },
-    { text: '[fe80::1%eth0]:3001', is: true },
-    { text: 'operator.berth-system.svc:3001', is: true },
-    { text: '10.0.0.1', is: false },
-    { text: '::1:3001', is: false },
-    { text: 'host:0', is: false },
-    { text: 'host:65536', is: false },
-    { text: 'https://host:3001', is: false },
-    { text: '', is: false },
-  ])('$text: $is', ({ text, is }) => expect(isAddress(text)).toBe(is));
-
-  it.each([
-    { address: '127.0.0.1:1', is: true },
-    { address: '127.9.9.9:1', is: true },
-    { address: '[::1]:1', is: true },
-    { address: 'localhost:1', is: true },
-    { address: '10.0.0.1:1', is: false },
-    { address: '127.0.0.1.example:1', is: false },
-    { address: 'localhost.example:1', is: false },
-  ])('$address is on this machine: $is', ({ address, is }) => expect(isLoopback(address)).toBe(is));
-
+describe('an operator', () => {
   it('may be dialled without a CA only on this machine', () => {
     expect(() => requireSecure(['127.0.0.1:1', '10.0.0.1:1'], false)).toThrow('10.0.0.1:1');
-    expect(() => requireSecure(['127.0.0.1:1'], false)).not.toThrow();
+    expect(() => requireSecure(['127.0.0.1:1', '[::1]:1', 'localhost:1'], false)).not.toThrow();
     expect(() => requireSecure(['10.0.0.1:1'], true)).not.toThrow();
   });
 });

@@ -1,3 +1,4 @@
+import { isLoopback, parseAddress } from '../../process/address.ts';
 import { sha256Hex } from '../../process/digest.ts';
 import { BerthError } from '../../process/errors.ts';
 
@@ -26,28 +27,12 @@ export function instanceIDOf(agentID: string, address: string): string {
   return `${agentID}-${addressToID(address)}`;
 }
 
-/** Only this machine can be reached under it. */
-export function isLoopback(address: string): boolean {
-  const host = hostOf(address);
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
-}
-
-/** `host:port`, `[ipv6]:port` or `name:port`. */
-export function isAddress(text: string): boolean {
-  const match = /^(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?):(\d{1,5})$/.exec(text);
-  return match !== null && Number(match[2]) > 0 && Number(match[2]) < 65_536;
-}
-
-function hostOf(address: string): string {
-  return address.slice(0, address.lastIndexOf(':')).replaceAll(/^\[|\]$/g, '');
-}
-
 /**
  * Tokens and orders go only over TLS, or to this very machine.
  * @throws BerthError `InsecureOperator`
  */
 export function requireSecure(addresses: readonly string[], hasAuthority: boolean): void {
-  const open = addresses.filter((address) => !isLoopback(address));
+  const open = addresses.filter((address) => !isLoopback(parseAddress(address)?.host ?? ''));
   if (hasAuthority || open.length === 0) return;
   throw new BerthError(
     'InsecureOperator',

@@ -24,6 +24,7 @@ import { isShimGone, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
 import { type ShimGroups, type ShimPlace, shimRuntime } from './shim-groups.client.ts';
 import type { Tasks } from './tasks.client.ts';
+import type { DiskWatch } from '../disk/watch.client.ts';
 import type { LogFiles } from '../logs/files.client.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
@@ -43,6 +44,7 @@ export interface CreatorOptions {
   readonly seccomp: SeccompProfile;
   readonly hostsFile: string;
   readonly logs: LogFiles;
+  readonly disk: DiskWatch;
   /** How many tasks are created at once. */
   readonly concurrentCreates: number;
 }
@@ -85,16 +87,19 @@ export class CopyCreator {
     const { images } = this.#options;
     const { image, imagePullPolicy: policy } = attempt.config;
     const request = { image, digest, policy, namespace: attempt.namespace, credentials: attempt.credentials };
-    const local = await images.ensure(request, onProgress, signal);
-    try {
-      return await this.#onImage(attempt, local, onProgress, signal);
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-      // The image's record is here and its snapshots are not.
-      images.forget(local.name);
-      const pulled = await images.ensure({ ...request, policy: policy === 'Never' ? 'Never' : 'Always' }, onProgress, signal);
-      return await this.#onImage(attempt, pulled, onProgress, signal).catch(refuseUnpacked(image));
-    }
+    return images.using(request, onProgress, signal, async (local) => {
+      try {
+        return await this.#onImage(attempt, local, onProgress, signal);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+        // The image's record is here and its snapshots are not.
+        images.forget(local.name);
+        const again = { ...request, policy: policy === 'Never' ? 'Never' : 'Always' } as const;
+        return await images.using(again, onProgress, signal, (pulled) =>
+          this.#onImage(attempt, pulled, onProgress, signal).catch(refuseUnpacked(image)),
+        );
+      }
+    });
   }
 
   async #onImage(attempt: Attempt, local: LocalImage, onProgress: OnProgress, signal: AbortSignal): Promise<PreparedCopy> {
@@ -149,16 +154,16 @@ export class CopyCreator {
     await tasks.end(id, 0, signal);
     await this.#creating.run(signal, async () => {
       const content = mounts ?? (local === undefined ? [] : await this.#prepareSnapshot(attempt, local));
-      const kept = { group: labels?.shimGroup ?? '', sandbox: record?.sandbox ?? '' };
+      // Where the record goes that is there now, if it can be taken: what comes from Secrets may have changed under the same hash, and a place
+      // that turns out to be gone is left for another.
+      const isUsable = isCurrent && attempt.secretEnv.length === 0;
+      let recorded: ShimPlace | undefined =
+        isUsable && record !== undefined ? { group: labels.shimGroup, sandbox: record.sandbox } : undefined;
       await groups.join(id, async (place) => {
-        // What comes from Secrets may have changed under the same hash.
-        const reuse =
-          isCurrent &&
-          attempt.secretEnv.length === 0 &&
-          record !== undefined &&
-          kept.group === place.group &&
-          kept.sandbox === place.sandbox;
-        if (!reuse) await this.#replaceContainer(attempt, base, content, place);
+        if (recorded?.group !== place.group || recorded.sandbox !== place.sandbox) {
+          await this.#replaceContainer(attempt, base, content, place);
+          recorded = place;
+        }
         signal.throwIfAborted();
         await this.#createTask(attempt, base, content, onProgress);
       });
@@ -220,6 +225,7 @@ export class CopyCreator {
       configHash: config.hash,
       baseDigest: base.digest,
       requests: config.requests,
+      diskLimitBytes: config.limits.diskBytes,
       bootID,
       shimGroup: place.group,
     });
@@ -235,6 +241,7 @@ export class CopyCreator {
       extensions: keepImage(base),
     });
     await connection.call(ContainersService.create, { container });
+    this.#options.disk.limit(key, config.limits.diskBytes);
     FAILPOINT: failpoint('container.created');
   }
 
@@ -292,7 +299,14 @@ export class CopyCreator {
 }
 
 /** Labels that are not known while a copy is made. */
-const unset = { note: { order: 0, contentVersion: 0 }, configHash: '', bootID: '', startTimeMs: 0, shimGroup: '' } as const;
+const unset = {
+  note: { order: 0, contentVersion: 0 },
+  configHash: '',
+  diskLimitBytes: 0,
+  bootID: '',
+  startTimeMs: 0,
+  shimGroup: '',
+} as const;
 
 /** A task that was not created never ran; only a broken connection leaves that open, and a shim that is gone is tried elsewhere. */
 function createError(error: unknown, config: ContainerConfig, base: Base): unknown {

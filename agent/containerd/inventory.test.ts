@@ -14,6 +14,7 @@ const copy: CopyLabels = {
   configHash: 'abc',
   baseDigest: 'sha256:1',
   requests: { cpuMillis: 1, memoryBytes: 2, diskBytes: 3 },
+  diskLimitBytes: 4096,
   bootID: 'boot',
   startTimeMs: 1000,
   shimGroup: '',

@@ -9,6 +9,7 @@ const copy: CopyLabels = {
   configHash: 'abc',
   baseDigest: 'sha256:1',
   requests: { cpuMillis: 125, memoryBytes: 2 ** 33, diskBytes: 5 },
+  diskLimitBytes: 4096,
   bootID: 'boot',
   startTimeMs: 1_700_000_000_000,
   shimGroup: 'founder-1',

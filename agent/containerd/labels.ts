@@ -7,6 +7,8 @@ const own = {
   bootID: 'berth.dev/boot-id',
   requests: 'berth.dev/requests',
   startTime: 'berth.dev/start-time-ms',
+  /** What the copy may write, in bytes. */
+  diskLimit: 'berth.dev/disk-limit',
   /** Id of the shim group: the copy that founded it. */
   shimGroup: 'berth.dev/shim-group',
 } as const;
@@ -34,6 +36,8 @@ export interface CopyLabels {
   readonly configHash: string;
   readonly baseDigest: string;
   readonly requests: ResourceAmounts;
+  /** 0: none. */
+  readonly diskLimitBytes: number;
   readonly bootID: string;
   /** 0: unknown. */
   readonly startTimeMs: number;
@@ -52,6 +56,7 @@ export function copyLabels(installID: string, copy: CopyLabels): Record<string, 
     [LABELS.configHash]: copy.configHash,
     [own.bootID]: copy.bootID,
     [own.requests]: `${cpuMillis}/${memoryBytes}/${diskBytes}`,
+    [own.diskLimit]: String(copy.diskLimitBytes),
     [own.shimGroup]: copy.shimGroup,
     ...noteLabels(copy.note, copy.startTimeMs),
   };
@@ -69,7 +74,7 @@ export function noteLabels(note: CopyNote, startTimeMs: number): Record<string, 
 /** The labels of a copy's snapshot: enough to know whose it is when the container's record is gone. */
 export function snapshotLabels(installID: string, copy: CopyLabels): Record<string, string> {
   const { namespace, name, key, baseDigest, requests } = copy;
-  const unknown = { note: { order: 0, contentVersion: 0 }, configHash: '', bootID: '', startTimeMs: 0, shimGroup: '' };
+  const unknown = { note: { order: 0, contentVersion: 0 }, configHash: '', diskLimitBytes: 0, bootID: '', startTimeMs: 0, shimGroup: '' };
   return { [gcRoot]: 'berth.dev', ...copyLabels(installID, { ...unknown, namespace, name, key, baseDigest, requests }) };
 }
 
@@ -88,6 +93,7 @@ export function parseCopyLabels(installID: string, labels: Readonly<Record<strin
     configHash: text(LABELS.configHash),
     baseDigest: text(LABELS.baseDigest),
     requests: parseRequests(text(own.requests)),
+    diskLimitBytes: number(own.diskLimit),
     bootID: text(own.bootID),
     startTimeMs: number(own.startTime),
     shimGroup: text(own.shimGroup),

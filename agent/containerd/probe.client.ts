@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { BerthError, messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
+import { failpoint } from '../failpoints.ts';
 import type { SeccompProfile } from '../security/oci.ts';
 import { buildSpec } from '../security/spec.ts';
 import { packSpec } from './any.ts';
@@ -111,6 +112,7 @@ async function createProbe(options: ProbeOptions, runtime: OciRuntime, id: strin
     options: runtimeAny,
   });
   await connection.call(TasksService.create, request, { deadlineMs: probeMs });
+  FAILPOINT: failpoint('probe.created');
 }
 
 /** Removes what probes of an agent that was killed left behind. */

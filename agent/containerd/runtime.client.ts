@@ -20,8 +20,6 @@ import type {
 } from '../copies/runtime.ts';
 import { Images } from '../images/images.client.ts';
 import { failpoint } from '../failpoints.ts';
-import { LogFiles } from '../logs/files.client.ts';
-import type { LogLimits } from '../logs/rotation.ts';
 import { seccompProfile } from '../security/seccomp.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
 import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
@@ -31,6 +29,7 @@ import { CopyCreator } from './create.client.ts';
 import { type ContainerdEvent, followEvents } from './events.client.ts';
 import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
 import { Status } from './gen/types/task/task.ts';
+import { Housekeeping, type HousekeepingSettings, logDirectoryIn } from './housekeeping.client.ts';
 import { copiesOf } from './inventory.ts';
 import { copyID, noteLabels, parseCopyID, parseCopyLabels } from './labels.ts';
 import { chooseRuntime } from './probe.client.ts';
@@ -41,7 +40,7 @@ import { Tasks } from './tasks.client.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 
-export interface ContainerdRuntimeOptions {
+export interface ContainerdRuntimeOptions extends HousekeepingSettings {
   /** Absolute path of containerd's socket. */
   readonly address: string;
   /** The containerd namespace, for this installation alone. Default `berth`. */
@@ -52,8 +51,6 @@ export interface ContainerdRuntimeOptions {
   readonly bootID: string;
   /** For logs and what the runtime itself needs. containerd must see it under the same path. */
   readonly stateDir: string;
-  /** How much of a sandbox's log is kept. Default 5 files of 10 MiB. */
-  readonly logLimits?: LogLimits;
   /** Where the OCI runtime keeps its state: on a tmpfs, one for each containerd. Default /run/berth/oci. */
   readonly runtimeRoot?: string;
   /** Default: crun when it passes a probe, else runc. */
@@ -78,6 +75,8 @@ export interface ContainerdRuntime extends CopyRuntime {
   readonly connection: ContainerdConnection;
   readonly ociRuntime: OciRuntime;
   readonly containerdVersion: string;
+  /** Removes images that nothing stands on if the disk is that full; returns their names. Happens by itself every minute. */
+  collectImages(): Promise<readonly string[]>;
   /** Ends the connection; what runs goes on. */
   close(): Promise<void>;
 }
@@ -85,7 +84,6 @@ export interface ContainerdRuntime extends CopyRuntime {
 /** How long containerd may be away before a call gives up. */
 const awayMs = 30_000;
 const retryMs = 200;
-const defaultLogLimits: LogLimits = { maxBytes: 10 * 2 ** 20, maxFiles: 5 };
 
 /**
  * Connects to containerd, checks that it can be used, takes over what is there and chooses the OCI runtime.
@@ -97,9 +95,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
   try {
     const labels = { [LABELS.installID]: installID, [LABELS.storeID]: options.storeID };
     const containerdVersion = await openNamespace(connection, labels);
-    const [logDirectory, hostsFile] = [join(stateDir, 'logs'), join(stateDir, 'hosts')];
-    await mkdir(logDirectory, { recursive: true, mode: 0o700 });
-    const logs = new LogFiles({ directory: logDirectory, limits: options.logLimits ?? defaultLogLimits, clock, logger });
+    const hostsFile = join(stateDir, 'hosts');
+    await mkdir(logDirectoryIn(stateDir), { recursive: true, mode: 0o700 });
     await writeFile(hostsFile, '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n', { mode: 0o644 });
     const cgroups = new Cgroups(options.cgroups ?? {});
     const seccomp = seccompProfile(process.arch);
@@ -116,6 +113,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
         registryConfigDir: options.registryConfigDir ?? '',
       },
     });
+    const housekeeping = new Housekeeping({ ...options, connection, images, snapshotter, clock, logger });
+    const { logs, disk } = housekeeping;
     const groups = new ShimGroups({ connection, size: options.shimGroupSize ?? 10, logger });
     const tasks = new Tasks({ connection, cgroups, groups, clock });
     const wanted = options.ociRuntime ?? 'auto';
@@ -136,13 +135,26 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       restoreGroups(connection, groups, installID),
     ]);
     const creator = new CopyCreator({
-      ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile, logs },
+      ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile, logs, disk },
       bootID: options.bootID,
       concurrentCreates: options.concurrentCreates ?? 2 * availableParallelism(),
     });
-    logs.start();
+    housekeeping.start();
     return new Runtime({
-      ...{ connection, images, tasks, groups, cgroups, creator, installID, snapshotter, logs, clock, logger, containerdVersion },
+      ...{
+        connection,
+        images,
+        tasks,
+        groups,
+        cgroups,
+        creator,
+        installID,
+        snapshotter,
+        housekeeping,
+        clock,
+        logger,
+        containerdVersion,
+      },
       ociRuntime: runtime,
     });
   } catch (error) {
@@ -167,7 +179,7 @@ interface RuntimeParts {
   readonly creator: CopyCreator;
   readonly installID: string;
   readonly snapshotter: string;
-  readonly logs: LogFiles;
+  readonly housekeeping: Housekeeping;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly containerdVersion: string;
@@ -190,7 +202,7 @@ class Runtime implements ContainerdRuntime {
   }
 
   async list(): Promise<readonly RuntimeCopy[]> {
-    const { connection, installID, snapshotter } = this.#parts;
+    const { connection, installID, snapshotter, housekeeping } = this.#parts;
     const filters = [`labels."${LABELS.installID}"=="${installID}"`];
     // Containers first: a copy whose container is there has its snapshot, or will have it by the next answer.
     const containers = await listContainers(connection, filters);
@@ -203,6 +215,10 @@ class Runtime implements ContainerdRuntime {
       await Promise.all(stopped.map(async (task) => [task.id, await this.#parts.tasks.exitOf(task.id, task)] as const)),
     );
     const copies = copiesOf(installID, { containers, tasks, snapshots: snapshots.flatMap((answer) => answer.info), exits });
+    for (const { labels } of containers) {
+      const copy = parseCopyLabels(installID, labels);
+      if (copy !== undefined) housekeeping.disk.limit(copy.key, copy.diskLimitBytes);
+    }
     for (const { key, task } of copies) if (task.state === 'Running') this.#started.set(copyID(key), task.startTimeMs);
     return copies;
   }
@@ -240,17 +256,18 @@ class Runtime implements ContainerdRuntime {
   }
 
   remove(key: CopyKey): Promise<void> {
-    const { connection, tasks, snapshotter, logs } = this.#parts;
+    const { connection, tasks, snapshotter, housekeeping } = this.#parts;
     const id = copyID(key);
     const never = new AbortController().signal;
     this.#started.delete(id);
+    housekeeping.disk.forget(key);
     return this.#untilAnswered(never, async () => {
       await tasks.end(id, 0, never);
       // The answer, or that it is not there, is the proof.
       const removals = [
         connection.call(ContainersService.delete, { id }).catch(unlessNotFound),
         connection.call(SnapshotsService.remove, { snapshotter, key: id }).catch(unlessNotFound),
-        logs.remove(id),
+        housekeeping.logs.remove(id),
       ];
       FAILPOINT: crashBetween(removals);
       await Promise.all(removals);
@@ -272,7 +289,8 @@ class Runtime implements ContainerdRuntime {
   }
 
   subscribe(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void {
-    const { connection, clock, logger } = this.#parts;
+    const { connection, clock, logger, housekeeping } = this.#parts;
+    housekeeping.subscribe(listener, signal);
     const onEvent = (event: ContainerdEvent) => {
       this.#translate(event).then(
         (translated) => {
@@ -285,8 +303,12 @@ class Runtime implements ContainerdRuntime {
     void followEvents({ connection, clock, logger }, onEvent, signal);
   }
 
+  collectImages(): Promise<readonly string[]> {
+    return this.#parts.housekeeping.collector.collect();
+  }
+
   async close(): Promise<void> {
-    this.#parts.logs.stop();
+    this.#parts.housekeeping.stop();
     await this.#parts.groups.settled();
     this.connection.close();
   }

@@ -62,7 +62,7 @@ export class Tasks {
       const process = await this.get(id);
       switch (process?.status) {
         case undefined:
-          await this.#ended(id, signal);
+          await this.#options.groups.leave(id, () => this.#ended(id, signal));
           return ran ? lostExit(Math.round(clock.now())) : undefined;
         case Status.STOPPED: {
           const exit = await this.exitOf(id, process);

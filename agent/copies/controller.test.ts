@@ -589,6 +589,24 @@ describe('copies of a runner', () => {
     expect([agent.last(1), agent.last(2)]).toEqual(['ABSENT #3 v0', 'RUNNING #3 v2']);
   });
 
+  it('ends a program beyond its disk limit, says so, keeps its files and starts it again when it is ordered to', async () => {
+    const agent = await AnAgent.started();
+    agent.controller.deliver(anOrder());
+    await agent.rest();
+    for (let n = 0; n < 2; n++) {
+      agent.machine.emit({ kind: 'DiskLimitExceeded', key: { uid: 'u1', epoch: 1 }, usedBytes: 101, limitBytes: 100 });
+      await agent.rest();
+    }
+    expect(agent.machine.done).toEqual(['prepare u1/1 Image', 'start u1/1', 'stop u1/1 1']);
+    expect([agent.last(), agent.machine.get('u1')?.hasContent]).toEqual(['STOPPED #1 v1 DiskLimitExceeded DiskLimitExceeded', true]);
+    agent.controller.deliver(toStart(2, 2));
+    await agent.rest();
+    expect(agent.last()).toBe('RUNNING #2 v2');
+    agent.controller.deliver(toStop(3));
+    await agent.rest();
+    expect(agent.last()).toMatch(/^STOPPED #3 v2 \w+ ordered$/);
+  });
+
   describe('a copy that nobody claims', () => {
     const minute = 60_000;
     const say = (agent: AnAgent, copies: readonly { uid: string; epoch: number }[], storeId = 'store-1') =>

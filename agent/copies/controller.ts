@@ -271,6 +271,16 @@ export class CopyController {
       );
       return;
     }
+    if (event.kind === 'ImagesChanged') {
+      this.#refreshImagesSoon();
+      return;
+    }
+    if (event.kind === 'DiskLimitExceeded') {
+      const { key, usedBytes, limitBytes } = event;
+      this.#options.log.warn({ ...key, usedBytes, limitBytes }, 'A sandbox has written more than its disk limit and is stopped');
+      this.#convergence(key.uid).overrun(key.epoch);
+      return;
+    }
     this.#convergence(event.key.uid).startle(event.key.epoch, event.kind === 'Exited' ? event.exit : undefined);
   }
 

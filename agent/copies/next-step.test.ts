@@ -42,7 +42,7 @@ function stepFor({ records, copies = [{}] }: Given): Step {
   const blank = { observed: undefined, wish: undefined, ahead: undefined, exitHint: undefined };
   const views = copies.map((copy) => {
     const epoch = copy.epoch ?? 1;
-    const flags = { wasStartAsked: true, isRemoved: false, isWaiting: false, isAbandoned: false };
+    const flags = { wasStartAsked: true, isRemoved: false, isWaiting: false, isAbandoned: false, hasOverrun: false };
     return { ...blank, ...flags, epoch, entry: copyEntry(entry, epoch), ...copy };
   });
   return nextStep({ uid: 'u1', bootID: 'boot-1', entry, copies: views });
@@ -242,6 +242,17 @@ describe('the next step', () => {
       want: 'Remove 1',
     },
     { when: 'no order is known of it', given: { records: [], copies: [{ observed: running }] }, want: 'Rest' },
+    // Beyond its disk limit
+    {
+      when: 'it runs and has written more than it may',
+      given: { records: [toRun, starting(1)], copies: [{ hasOverrun: true, observed: running }] },
+      want: 'Stop 1 1s',
+    },
+    {
+      when: 'it was ended because it had written more than it may',
+      given: { records: [toRun, starting(1), exited(1)], copies: [{ hasOverrun: true, observed: none }] },
+      want: 'Rest',
+    },
     // Abandoned
     {
       when: 'nobody claims it for long and it runs, without an order',

@@ -53,7 +53,12 @@ function beforeStart(sandbox: SandboxView, start: Step & { readonly kind: 'Start
 /** The next step of one copy, whatever its siblings do. */
 export function copyStep(sandbox: SandboxView, copy: CopyView): Step {
   const goal = goalOf(sandbox, copy);
-  return exitToRecord(sandbox, goal, copy) ?? stepTo(goal, copy);
+  return exitToRecord(sandbox, goal, copy) ?? overrun(copy) ?? stepTo(goal, copy);
+}
+
+/** Whatever else is wanted: a process beyond its disk limit is ended. */
+function overrun(copy: CopyView): Step | undefined {
+  return copy.hasOverrun && isAlive(copy) ? stop(copy, overrunGraceSeconds) : undefined;
 }
 
 /** A process that was started and is not there any more has ended, whoever wanted it. */
@@ -67,7 +72,12 @@ function exitToRecord({ bootID }: SandboxView, goal: Goal, copy: CopyView): Step
     kind: 'RecordExit',
     epoch,
     contentVersion: entry.started,
-    exit: { ...exit, ordered, ...(exit.lost && ranUnder(copy) !== bootID && { rebooted: true }) },
+    exit: {
+      ...exit,
+      ordered,
+      ...(copy.hasOverrun && { diskLimitExceeded: true }),
+      ...(exit.lost && ranUnder(copy) !== bootID && { rebooted: true }),
+    },
   };
 }
 
@@ -102,6 +112,9 @@ function stepTo(goal: Goal, copy: CopyView): Step {
       return towardsRest(copy);
   }
 }
+
+/** Who fills the disk is not asked for long. */
+const overrunGraceSeconds = 1;
 
 function towardsRunning(copy: CopyView, { accepted }: Goal & { readonly kind: 'Running' }): Step {
   const { entry, epoch } = copy;

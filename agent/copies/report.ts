@@ -120,6 +120,7 @@ function progressOf(activity: Activity | undefined): Progress | undefined {
 
 /** Why a process ended, in the API's words. */
 export function exitReason(exit: RecordedExit): ExitReason {
+  if (exit.diskLimitExceeded === true) return 'DiskLimitExceeded';
   if (exit.rebooted === true) return 'RunnerRebooted';
   if (exit.lost) return 'Lost';
   if (exit.oomKilled) return 'OOMKilled';
@@ -144,6 +145,8 @@ function tellExit(exit: RecordedExit | undefined): Omit<Told, 'state'> {
       return { reason: 'OOMKilled', message: 'The main program was killed because the sandbox went beyond its memory limit.' };
     case 'Signaled':
       return { reason: 'Signaled', message: `The main program was ended by signal ${exit.signal}.` };
+    case 'DiskLimitExceeded':
+      return { reason: 'DiskLimitExceeded', message: 'The main program was ended because the sandbox went beyond its disk limit.' };
     case 'RunnerRebooted':
       return { reason: 'RunnerRebooted', message: 'The machine was booted anew while the main program ran.' };
     case 'Lost':

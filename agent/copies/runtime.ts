@@ -137,7 +137,11 @@ export type RuntimeTask =
 export type RuntimeEvent =
   | { readonly kind: 'Exited'; readonly key: CopyKey; readonly exit: ExitStatus }
   | { readonly kind: 'Removed'; readonly key: CopyKey }
-  | { readonly kind: 'Resubscribed' };
+  | { readonly kind: 'Resubscribed' }
+  /** It has written more than its limit. Told again for as long as that is so. */
+  | { readonly kind: 'DiskLimitExceeded'; readonly key: CopyKey; readonly usedBytes: number; readonly limitBytes: number }
+  /** Images have come or gone by themselves. */
+  | { readonly kind: 'ImagesChanged' };
 
 /** Why a copy could not be made ready or started: certain, and nothing ran. The names are reasons of the API (crds/reasons.ts). */
 export type AttemptErrorCode = Extract<

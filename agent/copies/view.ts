@@ -33,6 +33,8 @@ export interface CopyView {
   readonly isWaiting: boolean;
   /** Nobody has claimed it for a long time. */
   readonly isAbandoned: boolean;
+  /** What runs of it has written more than its disk limit. */
+  readonly hasOverrun: boolean;
 }
 
 /** What is to become of a copy. */

@@ -8,6 +8,7 @@ import type { ContainerConfig, ImageCredential, PrepareProgress } from '../copie
 import { failpoint } from '../failpoints.ts';
 import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
+import type { CollectableImage } from './collect.ts';
 import { type BlobDescriptor, chainID, chooseManifest, configOf, type ImageDefaults, isIndex, parseImageConfig } from './image-content.ts';
 import { hasProof, isPreloaded, proofLabels, proofsOf } from './pull-proof.ts';
 import { pullError } from './pull-errors.ts';
@@ -52,7 +53,28 @@ export interface ImagesOptions {
 interface KnownImage {
   readonly record: Image;
   readonly reference: ImageReference;
+  /** Monotonic: when it was asked for last, or seen first. */
+  lastUsed: number;
   local?: Promise<LocalImage>;
+}
+
+/** The names of images that somebody is at work with. */
+class Holds {
+  readonly #counts = new Map<string, number>();
+
+  has(name: string): boolean {
+    return this.#counts.has(name);
+  }
+
+  take(name: string): void {
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+  }
+
+  release(name: string): void {
+    const count = (this.#counts.get(name) ?? 1) - 1;
+    if (count === 0) this.#counts.delete(name);
+    else this.#counts.set(name, count);
+  }
 }
 
 const mebibyte = 2 ** 20;
@@ -62,6 +84,10 @@ export class Images {
   readonly #options: Required<ImagesOptions>;
   readonly #known = new Map<string, KnownImage>();
   readonly #pulls = new KeyedLock();
+  readonly #holds = new Holds();
+  readonly #removing = new Set<string>();
+  /** Names that somebody else gave and that are no references: said once each. */
+  readonly #unreadable = new Set<string>();
 
   constructor(options: ImagesOptions) {
     this.#options = { stallMs: 300_000, deadlineMs: 3_600_000, ...options };
@@ -73,7 +99,21 @@ export class Images {
     const { images } = await connection.call(ImagesService.list, { filters: [] });
     const names = new Set(images.map(({ name }) => name));
     for (const name of this.#known.keys()) if (!names.has(name)) this.#known.delete(name);
-    for (const image of images) this.#remember(image);
+    for (const image of images) if (!this.#removing.has(image.name) && this.#isReadable(image)) this.#remember(image);
+  }
+
+  /** Whether the record's name is a reference. Other tools may name images as they like; no sandbox can ask for those. */
+  #isReadable({ name }: Image): boolean {
+    try {
+      parseReference(name);
+      return true;
+    } catch (error) {
+      if (!(error instanceof AttemptError)) throw error;
+      if (!this.#unreadable.has(name))
+        this.#options.logger.warn({ image: name, said: error.message }, "An image's name is no reference: it is left alone");
+      this.#unreadable.add(name);
+      return false;
+    }
   }
 
   /** The names of the images that are present, from containerd. */
@@ -88,28 +128,102 @@ export class Images {
   }
 
   /**
+   * The image for as long as `work` lasts: it is not removed while it is pulled or worked with. `ensure` says what comes of it.
+   * @throws AttemptError, the signal's reason, or what `work` throws.
+   */
+  async using<T>(
+    request: ImageRequest,
+    onProgress: (progress: PrepareProgress) => void,
+    signal: AbortSignal,
+    work: (local: LocalImage) => Promise<T>,
+  ): Promise<T> {
+    const held: string[] = [];
+    const hold = (name: string) => {
+      this.#holds.take(name);
+      held.push(name);
+    };
+    try {
+      return await work(await this.#ensure(request, onProgress, signal, hold));
+    } finally {
+      for (const name of held) this.#holds.release(name);
+    }
+  }
+
+  /** Every image that is here, for those who look for what can go. */
+  async collectable(): Promise<readonly CollectableImage[]> {
+    await this.load();
+    return Promise.all(
+      [...this.#known.values()].map(async (known) => {
+        const { record, lastUsed } = known;
+        const local = await this.#local(known).catch(() => undefined);
+        const { name, labels, target } = record;
+        const content = target === undefined ? [] : [target.digest];
+        return {
+          ...{ name, content, lastUsed, digest: local?.digest, chainID: local?.chainID },
+          isPreloaded: isPreloaded(labels),
+          isHeld: this.#holds.has(name),
+        };
+      }),
+    );
+  }
+
+  /** Removes an image and what belongs to nothing else. False, and nothing happens, when somebody is at work with it. */
+  async remove(name: string): Promise<boolean> {
+    if (this.#holds.has(name)) return false;
+    // From here on nobody finds it: who asks for it now pulls it anew, once it is gone.
+    this.#removing.add(name);
+    this.#known.delete(name);
+    try {
+      const request = { name, sync: true, target: undefined };
+      const remove = () => this.#options.connection.call(ImagesService.delete, request).catch(unlessNotFound);
+      await this.#pulls.run(name, new AbortController().signal, remove);
+    } finally {
+      this.#removing.delete(name);
+    }
+    return true;
+  }
+
+  /**
    * The image, pulled when the policy says so or when the namespace has not shown yet that its credentials open it: an image that
    * somebody else pulled is no key. An image that an administrator loaded by hand is for everybody.
    * @throws AttemptError, or the signal's reason.
    */
-  async ensure(request: ImageRequest, onProgress: (progress: PrepareProgress) => void, signal: AbortSignal): Promise<LocalImage> {
+  ensure(request: ImageRequest, onProgress: (progress: PrepareProgress) => void, signal: AbortSignal): Promise<LocalImage> {
+    return this.#ensure(request, onProgress, signal, () => undefined);
+  }
+
+  async #ensure(
+    request: ImageRequest,
+    onProgress: (progress: PrepareProgress) => void,
+    signal: AbortSignal,
+    hold: (name: string) => void,
+  ): Promise<LocalImage> {
     const parsed = parseReference(request.image);
     const reference = request.digest === '' ? parsed : { ...parsed, tag: '', digest: request.digest };
-    const present = await this.#find(reference, request);
+    hold(storeName(reference));
+    const present = await this.#find(reference, request, hold);
     if (present !== undefined) return present;
     if (request.policy === 'Never') throw await this.#refusal(reference, request);
     return this.#pulls.run(storeName(reference), signal, async () => {
-      const meanwhile = await this.#find(reference, request);
+      const meanwhile = await this.#find(reference, request, hold);
       return meanwhile ?? (await this.#pull(reference, request, onProgress, signal));
     });
   }
 
   /** A present image that may be used without asking the registry. */
-  async #find(reference: ImageReference, { namespace, policy }: ImageRequest): Promise<LocalImage | undefined> {
+  async #find(
+    reference: ImageReference,
+    { namespace, policy }: ImageRequest,
+    hold: (name: string) => void,
+  ): Promise<LocalImage | undefined> {
     if (policy === 'Always') return undefined;
     for (const known of await this.#matching(reference)) {
       const usable = isPreloaded(known.record.labels) || hasProof(known.record.labels, namespace, known.record.target?.digest ?? '');
-      if (usable) return this.#local(known);
+      // It may have been removed while the others were looked at.
+      if (!usable || this.#known.get(known.record.name) !== known) continue;
+      hold(known.record.name);
+      known.lastUsed = this.#options.clock.monotonic();
+      return this.#local(known);
     }
     return undefined;
   }
@@ -120,10 +234,20 @@ export class Images {
     const matching: KnownImage[] = [];
     for (const known of this.#known.values()) {
       if (known.reference.host !== reference.host || known.reference.repository !== reference.repository) continue;
-      const isIt = known.record.target?.digest === reference.digest || (await this.#local(known)).digest === reference.digest;
+      const isIt = known.record.target?.digest === reference.digest || (await this.#digestOf(known)) === reference.digest;
       if (isIt) matching.push(known);
     }
     return matching;
+  }
+
+  /** Undefined for an image that cannot be used here, which must not stand in the way of another one of its repository. */
+  async #digestOf(known: KnownImage): Promise<string | undefined> {
+    try {
+      return (await this.#local(known)).digest;
+    } catch (error) {
+      if (error instanceof AttemptError) return undefined;
+      throw error;
+    }
   }
 
   async #refusal(reference: ImageReference, { image }: ImageRequest): Promise<AttemptError> {
@@ -178,6 +302,7 @@ export class Images {
     FAILPOINT: failpoint('image.pulled');
     const known = await this.#proven(name, request.namespace);
     FAILPOINT: failpoint('image.proven');
+    known.lastUsed = clock.monotonic();
     logger.info({ image: name, namespace: request.namespace, ms: Math.round(clock.monotonic() - begin), bytes: told }, 'Pulled image');
     return this.#local(known);
   }
@@ -205,7 +330,8 @@ export class Images {
   #remember(record: Image): KnownImage {
     const before = this.#known.get(record.name);
     const isSame = before?.local !== undefined && before.record.target?.digest === record.target?.digest;
-    const known: KnownImage = { record, reference: parseReference(record.name), ...(isSame ? { local: before.local } : {}) };
+    const lastUsed = before?.lastUsed ?? this.#options.clock.monotonic();
+    const known: KnownImage = { record, reference: parseReference(record.name), lastUsed, ...(isSame ? { local: before.local } : {}) };
     this.#known.set(record.name, known);
     return known;
   }
@@ -239,6 +365,10 @@ export class Images {
       throw error;
     }
   }
+}
+
+function unlessNotFound(error: unknown): void {
+  if (!isNotFound(error)) throw error;
 }
 
 function sha256(text: string): string {

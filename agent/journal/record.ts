@@ -78,6 +78,8 @@ export interface RecordedExit extends ExitStatus {
   readonly ordered: boolean;
   /** The machine was booted anew while it ran: not the process ended, everything did. */
   readonly rebooted?: boolean;
+  /** It was ended because the sandbox had written more than its disk limit. */
+  readonly diskLimitExceeded?: boolean;
 }
 
 /** The order will never be carried out here. Takes back the start of `takenBack` with it, when that is not 0. */

@@ -23,6 +23,7 @@ const facts: RunnerFacts = {
   connections: [{ id: '10-0-0-1-3001', isConnected: true, reason: 'Connected', message: 'agent-1-10-0-0-1-3001' }],
   copies: [],
   unclaimed: undefined,
+  machine: undefined,
 };
 
 function setUp() {
@@ -80,7 +81,7 @@ describe('the agent publishes its Runner', () => {
     await clock.run(2_000);
     expect([writes().length - before, status()?.status.startedSandboxes]).toEqual([2, 4]);
     now.facts = { ...now.facts, connections: [{ id: '10-0-0-1-3001', isConnected: false, reason: 'ConnectionLost', message: 'gone' }] };
-    publisher.connectionsChanged();
+    publisher.conditionsChanged();
     await clock.run(0);
     expect(status()?.status.connections?.summary).toBe('0/1');
     stop.abort();
@@ -105,6 +106,33 @@ describe('the agent publishes its Runner', () => {
     publisher.numbersChanged();
     await clock.run(10_000);
     expect(status()?.status.unclaimed).toEqual([]);
+    stop.abort();
+    await done;
+  });
+
+  it('says what the machine is short of, beside its connections, and writes nothing while that stays', async () => {
+    const { clock, stop, now, publisher, done, writes, status } = setUp();
+    const calm = { isPressed: false, seenAt: undefined };
+    const machine = { memoryBytes: 2 ** 30, diskBytes: 50 * 2 ** 30, pids: 400 };
+    const pressures = { DiskPressure: calm, MemoryPressure: calm, PIDPressure: calm };
+    now.facts = { ...facts, machine: { ...machine, pressures } };
+    await clock.run(5_000);
+    const shown = () => status()?.status.conditions.map(({ type, status: is, reason }) => `${type}=${is} ${reason}`);
+    expect(status()?.status.usage).toEqual({ memory: '1Gi', disk: '50Gi', pids: 400 });
+    expect(shown()).toEqual([
+      'connection.berth.dev/10-0-0-1-3001=True Connected',
+      'DiskPressure=False SufficientDisk',
+      'MemoryPressure=False SufficientMemory',
+      'PIDPressure=False SufficientPIDs',
+    ]);
+    const before = writes().length;
+    publisher.conditionsChanged();
+    await clock.run(10_000);
+    expect(writes().length).toBe(before);
+    now.facts = { ...facts, machine: { ...machine, pressures: { ...pressures, DiskPressure: { isPressed: true, seenAt: 1 } } } };
+    publisher.conditionsChanged();
+    await clock.run(100);
+    expect([writes().length, shown()?.[1]]).toEqual([before + 1, 'DiskPressure=True DiskAlmostFull']);
     stop.abort();
     await done;
   });

@@ -1,12 +1,4 @@
-import {
-  API_GROUP,
-  API_GROUP_VERSION,
-  API_VERSION,
-  CONNECTION_CONDITION_PREFIX,
-  parseRunner,
-  RUNNER_KIND,
-  type Runner,
-} from '../../crds/index.ts';
+import { API_GROUP, API_GROUP_VERSION, API_VERSION, parseRunner, RUNNER_KIND, type Runner } from '../../crds/index.ts';
 import { createCache } from '../../kube/cache.ts';
 import { createClient, type Client } from '../../kube/client.ts';
 import { equalJson } from '../../kube/diff.ts';
@@ -17,7 +9,16 @@ import { backoffDelay } from '../../process/backoff.ts';
 import { sleep, type Clock, type Random } from '../../process/clock.ts';
 import { BerthError } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
-import { areStored, connectionConditions, ownStatus, type OwnStatus, type RunnerFacts } from './status.ts';
+import {
+  areStored,
+  connectionConditions,
+  isConnection,
+  isPressure,
+  ownStatus,
+  pressureConditions,
+  type OwnStatus,
+  type RunnerFacts,
+} from './status.ts';
 
 export interface RunnerPublisherOptions {
   readonly transport: KubeTransport;
@@ -87,8 +88,8 @@ export class RunnerPublisher {
     this.#due('numbers');
   }
 
-  /** A connection came, went or changed its reason: written at once. */
-  connectionsChanged(): void {
+  /** A connection came, went or changed its reason, or a pressure did: written at once. */
+  conditionsChanged(): void {
     this.#due('both');
   }
 
@@ -135,9 +136,14 @@ export class RunnerPublisher {
   }
 
   async #writeConnections({ metadata: { name, uid }, status }: Runner, signal: AbortSignal): Promise<void> {
-    const own = status.conditions.filter(({ type }) => type.startsWith(CONNECTION_CONDITION_PREFIX));
+    const { connections, machine } = this.#options.facts();
+    const now = this.#options.clock.now();
     const written = this.#connections?.uid === uid ? this.#connections.conditions : undefined;
-    const conditions = connectionConditions(written ?? own, this.#options.facts().connections, this.#options.clock.now());
+    const before = written ?? status.conditions;
+    const conditions = [
+      ...connectionConditions(before.filter(isConnection), connections, now),
+      ...pressureConditions(before.filter(isPressure), machine, now),
+    ];
     if (equalJson(conditions, written)) return;
     await this.#apply(name, { conditions }, connectionsManager, signal);
     this.#connections = { uid, conditions };

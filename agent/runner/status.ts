@@ -2,6 +2,8 @@ import {
   CONNECTION_CONDITION_PREFIX,
   formatBytes,
   formatMillicores,
+  PRESSURE_CONDITIONS,
+  type PressureConditionType,
   type RunnerReason,
   type RunnerStatus,
   type UnclaimedCopy,
@@ -9,6 +11,7 @@ import {
 import { findCondition, setCondition } from '../../kube/conditions.ts';
 import { timestamp } from '../../kube/time.ts';
 import type { Condition } from '../../kube/types.ts';
+import type { MachineReport } from './machine-report.ts';
 import type { CopyKey } from '../copies/runtime.ts';
 import { CopyState, type Amounts, type CopyReport, type RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
 
@@ -39,6 +42,8 @@ export interface RunnerFacts {
   readonly copies: readonly CopyReport[];
   /** Those of them that nobody claims; undefined while that is not known. */
   readonly unclaimed: readonly CopyKey[] | undefined;
+  /** Undefined while it was not looked how full the machine is. */
+  readonly machine: MachineReport | undefined;
 }
 
 /** What the agent says in its Runner's status beside the conditions. */
@@ -57,11 +62,12 @@ export type OwnStatus = Required<
     | 'connections'
     | 'unclaimed'
   >
->;
+> &
+  Pick<RunnerStatus, 'usage'>;
 
 /** `before` is the list that is stored: it has the times at which copies were first seen unclaimed. */
 export function ownStatus(
-  { identity, report, taskSlots, connections, copies, unclaimed }: RunnerFacts,
+  { identity, report, taskSlots, connections, copies, unclaimed, machine }: RunnerFacts,
   before: readonly UnclaimedCopy[],
   nowMs: number,
 ): OwnStatus {
@@ -71,6 +77,9 @@ export function ownStatus(
     ...identity,
     capacity: amounts(report.capacity),
     allocated: amounts(report.allocated),
+    ...(machine !== undefined && {
+      usage: { memory: formatBytes(machine.memoryBytes), disk: formatBytes(machine.diskBytes), pids: machine.pids },
+    }),
     startedSandboxes: report.startedSandboxes,
     tasks: { slots: taskSlots, used: 0, queued: 0, summary: `0/${taskSlots}` },
     connections: { connected, known, summary: `${connected}/${known}` },
@@ -118,6 +127,39 @@ export function connectionConditions(
       setCondition(all, { type: typeOf(id), status: isConnected ? 'True' : 'False', reason, message }, nowMs),
     kept.length === before.length ? before : kept,
   );
+}
+
+const pressureClaims = {
+  DiskPressure: {
+    True: { reason: 'DiskAlmostFull', message: 'Less than a tenth of the disk with the sandboxes, or of its inodes a twentieth, is free.' },
+    False: { reason: 'SufficientDisk', message: 'There is room on the disk with the sandboxes.' },
+  },
+  MemoryPressure: {
+    True: { reason: 'MemoryAlmostFull', message: 'Less than a twentieth of the memory of the machine is available.' },
+    False: { reason: 'SufficientMemory', message: 'There is memory.' },
+  },
+  PIDPressure: {
+    True: { reason: 'PIDsAlmostUsed', message: 'Less than a tenth of the process numbers of the machine is free.' },
+    False: { reason: 'SufficientPIDs', message: 'Processes can be started.' },
+  },
+} as const satisfies Record<PressureConditionType, Record<'True' | 'False', { readonly reason: RunnerReason; readonly message: string }>>;
+
+/** One condition for each thing that the machine may be short of. */
+export function pressureConditions(before: readonly Condition[], machine: MachineReport | undefined, nowMs: number): readonly Condition[] {
+  if (machine === undefined) return before;
+  return PRESSURE_CONDITIONS.reduce<readonly Condition[]>((all, type) => {
+    const status = machine.pressures[type].isPressed ? 'True' : 'False';
+    return setCondition(all, { type, status, ...pressureClaims[type][status] }, nowMs);
+  }, before);
+}
+
+/** Whether a condition is one that the agent writes. */
+export function isConnection({ type }: Condition): boolean {
+  return type.startsWith(CONNECTION_CONDITION_PREFIX);
+}
+
+export function isPressure({ type }: Condition): boolean {
+  return PRESSURE_CONDITIONS.some((one) => one === type);
 }
 
 function typeOf(id: string): string {

@@ -90,7 +90,11 @@ export const sandboxSpecRows: readonly Row[] = [
     ['64Mi', '1e9', '1.5Gi', '16Ti', 1_000_000_000, ABSENT],
     ['8388607', '512', '16385Gi', '-1Gi', '64mi', '1e0x'],
   ),
-  row('spec.resources.limits.disk', ['4Gi', '4096Mi', 4_294_967_296, ABSENT], ['5Gi', '3Gi', '4G', '-4Gi', 'x']),
+  row(
+    'spec.resources.limits.disk',
+    ['1Gi', '1024Mi', '64Ti', 4_294_967_296, '1.5G', ABSENT],
+    ['1Ki', '1048575', '65Ti', '-4Gi', 'x', '512Mi'],
+  ),
   row('spec.resources.limits.pids', [16, 512, 4_194_304, ABSENT], [0, 15, 4_194_305, 16.5, '512']),
   row('spec.restartPolicy', ['Always', 'OnFailure', 'Never', ABSENT], ['always', 1]),
   row('spec.placement', [{}, ABSENT], ['eu-1', 1]),

@@ -85,7 +85,11 @@ export const sandboxStatusRows: readonly Row[] = [
   timeRow('status.startTime', 'optional'),
   timeRow('status.finishTime', 'optional'),
   row('status.exitCode', [0, 1, 137, 255, ABSENT], [-1, 256, 1.5, '0']),
-  row('status.exitReason', ['Completed', 'Error', 'OOMKilled', 'Signaled', 'Lost', 'RunnerRebooted', ABSENT], ['Done', 1]),
+  row(
+    'status.exitReason',
+    ['Completed', 'Error', 'OOMKilled', 'Signaled', 'DiskLimitExceeded', 'Lost', 'RunnerRebooted', ABSENT],
+    ['Done', 1],
+  ),
   counterRow('status.restartCount', 'optional'),
   requestRow('status.restartID'),
   ...conditionRows(17),

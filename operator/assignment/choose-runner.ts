@@ -21,6 +21,7 @@ export interface PlacementRequest {
 export type Unavailability =
   | 'not ready'
   | 'not connected'
+  | 'fenced'
   | 'unschedulable'
   | 'in another region'
   | 'of another class'
@@ -54,6 +55,7 @@ export function unavailability(runner: RunnerView, request: PlacementRequest): U
   if (request.excluded?.runnerName === runner.name) return request.excluded.why;
   if (!runner.isReady) return 'not ready';
   if (runner.agent?.isComplete !== true) return 'not connected';
+  if (runner.fencing !== undefined) return 'fenced';
   if (runner.spec.unschedulable) return 'unschedulable';
   const unmatched = placementMismatch(runner, request.placement);
   if (unmatched !== undefined) return unmatched;
@@ -100,7 +102,7 @@ function compare(left: Rank, right: Rank): number {
 function describe(judged: readonly { readonly why: Unavailability | undefined }[]): string {
   if (judged.length === 0) return 'There are no runners.';
   const counts = [...Map.groupBy(judged, ({ why }) => why ?? 'not connected')].map(([why, some]) => ({ why, count: some.length }));
-  const told = counts.toSorted((a, b) => a.why.localeCompare(b.why)).map(({ why, count }) => `${count} ${why}`);
+  const told = counts.toSorted((a, b) => (a.why < b.why ? -1 : 1)).map(({ why, count }) => `${count} ${why}`);
   return `0 of ${judged.length} runners fit: ${told.join(', ')}.`;
 }
 

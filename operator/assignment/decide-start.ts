@@ -7,6 +7,7 @@ import { awaitingProof, contentMissing, underWay } from '../lifecycle/shared-rul
 import { timeOf } from '../lifecycle/time.ts';
 import { lacking } from './amounts.ts';
 import { chooseRunner, unavailability, type PlacementRequest } from './choose-runner.ts';
+import { describeFencing } from './fencing.ts';
 import { freeOf, type RunnerView } from './runner-view.ts';
 
 /** Where a sandbox that should run is to run, and when. Pure; rows D1–D13 and S4 of docs/assignment.md as far as built, first match wins. */
@@ -26,6 +27,7 @@ export function decideStart(situation: Situation): Outcome {
     environmentMissing,
     firstPlacement, // D4
     runnerAway,
+    runnerFenced,
     runnerFull, // D11
     startInPlace, // D13
   ]);
@@ -142,6 +144,13 @@ function runnerAway({ world: { runner }, settled: { status } }: Situation): Outc
         reason: 'RunnerLost',
         message: `The runner ${name}, which has the files, is lost. It is waited for: there is no current backup.`,
       };
+}
+
+/** Nothing is started on a machine that is said to be off: what is asserted of it must stay true of whatever ran there. */
+function runnerFenced({ world: { runner } }: Situation): Outcome | undefined {
+  if (runner?.fencing === undefined) return undefined;
+  const message = `Nothing is started on the runner ${runner.name}, which has the files: ${describeFencing(runner.fencing)}.`;
+  return { kind: 'Wait', reason: 'RunnerFenced', message };
 }
 
 /** D11, as far as it stays: it does not fit where it lies. */

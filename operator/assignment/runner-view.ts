@@ -1,5 +1,6 @@
 import type { ResourceAmounts, RunnerSpec } from '../../crds/index.ts';
 import { add, larger, setAsideForTasks, subtract } from '../../crds/resources.ts';
+import type { Fencing } from './fencing.ts';
 
 /** What the agent of a connected runner says of itself. */
 export interface AgentView {
@@ -36,6 +37,8 @@ export interface RunnerView {
   readonly spec: RunnerSpec;
   /** Its Lease is renewed, judged by this process's own clock. */
   readonly isReady: boolean;
+  /** What asserts that nothing runs on its machine; undefined: nothing does. */
+  readonly fencing: Fencing | undefined;
   /** The store and boot as last known: of the connected agent, else of the Runner's status. */
   readonly storeID: string | undefined;
   readonly bootID: string | undefined;

@@ -260,8 +260,10 @@ describe('the hub', () => {
   it('notices when bytes move, by its own clock', async () => {
     const agent = await connected();
     agent.inventory();
-    const progress = (bytes: number) =>
-      agent.report(aReport('a', 1, { state: CopyState.COPY_STATE_PREPARING, progress: { phase: 'Pulling', bytes, totalBytes: 100 } }));
+    const progress = (bytes: number, order = 1) =>
+      agent.report(
+        aReport('a', 1, { order, state: CopyState.COPY_STATE_PREPARING, progress: { phase: 'Pulling', bytes, totalBytes: 100 } }),
+      );
     const progressAt = () => hub.facts('r1')?.copies.get('a/1')?.progressAt;
     progress(0);
     expect(progressAt()).toBeUndefined();
@@ -271,6 +273,13 @@ describe('the hub', () => {
     clock.advance(1_000);
     progress(10);
     expect(progressAt()).toBe(1_000);
+    progress(10, 2);
+    expect(progressAt()).toBe(1_000);
+    clock.advance(1_000);
+    progress(4, 2);
+    expect(progressAt()).toBe(1_000);
+    progress(5, 2);
+    expect(progressAt()).toBe(3_000);
   });
 
   it('ends every stream when it closes, and takes on no more', async () => {

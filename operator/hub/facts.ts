@@ -154,7 +154,8 @@ function entryOf(report: CopyReport, facts: RunnerFacts, now: number): readonly 
 function copyViewOf(report: CopyReport, before: CopyView | undefined, now: number): CopyView {
   const { namespace, name, order, contentVersion, reason, message, baseDigest, startTimeMs } = report;
   const bytes = report.progress?.bytes ?? 0;
-  const moved = bytes > (before?.order === order ? before.bytes : 0);
+  // Of a copy, whatever its order: one that is raised meanwhile tells of the same bytes again.
+  const moved = bytes > (before?.bytes ?? 0);
   return {
     namespace,
     name,

@@ -7,7 +7,7 @@ import { silentLogger } from '../../process/log.ts';
 import { systemClock } from '../../process/system-clock.ts';
 import { aHello, aRunnerReport } from '../../test/builders/scripted-agent.ts';
 import { Hub } from './controller.ts';
-import { isLoopback, startHubServer, type HubServer } from './hub.server.ts';
+import { startHubServer, type HubServer } from './hub.server.ts';
 import type { Authentication } from './stream.ts';
 
 describe('the hub over gRPC', () => {
@@ -132,16 +132,6 @@ describe('the hub over gRPC', () => {
   it('does not listen without TLS where others can reach it', async () => {
     const start = startHubServer({ hub, host: '0.0.0.0', port: 0, tls: undefined, log: silentLogger });
     await expect(start).rejects.toMatchObject({ code: 'InsecureListen' });
-    expect(['127.0.0.1', '127.9.9.9', '::1', 'localhost', '0.0.0.0', '::', '10.0.0.1', '1270.0.0.1'].map(isLoopback)).toEqual([
-      true,
-      true,
-      true,
-      true,
-      false,
-      false,
-      false,
-      false,
-    ]);
   });
 
   it('says which port it can not have', async () => {

@@ -3,6 +3,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import { Server, ServerCredentials, status, type ServerDuplexStream } from '@grpc/grpc-js';
 import { AgentHubService, type AgentMessage, type OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { OperatorRelayService, type LeaderMessage, type RelayMessage } from '../../agent/proto/gen/berth/agent/v1/relay.ts';
+import { isLoopback } from '../../process/address.ts';
 import { BerthError } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
 import type { TlsReloader } from '../../process/tls.ts';
@@ -87,11 +88,6 @@ export async function startHubServer(options: HubServerOptions): Promise<HubServ
       await closed;
     },
   };
-}
-
-/** True for an address that only this machine reaches. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
 function listenerFor(tls: TlsReloader | undefined, connected: (socket: Socket) => void): PlainServer | TlsServer {

@@ -2,6 +2,7 @@ import type { AgentMessage, Hello, Order, Refusal } from '../../agent/proto/gen/
 import type { Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import { stableLines } from '../../process/stable-log-lines.ts';
+import { resendMs } from '../lifecycle/decide.ts';
 import type { HubOptions } from './controller.ts';
 import { copyKey, emptyInbox, takeInventory, takeRefusal, takeReport, type Inbox, type RunnerFacts, type Taken } from './facts.ts';
 import { PROTOCOL_VERSION, shakeHands } from './handshake.ts';
@@ -9,9 +10,6 @@ import type { AgentIdentity, AgentStream, Authentication, StreamEnd, StreamRecei
 
 /** How long a stream may take from its beginning to the Welcome. */
 const greetingMs = 10_000;
-/** How long an order waits for its acceptance before it is sent again on the same stream. */
-const resendMs = 10_000;
-
 /** What changes the facts of a runner. */
 export type Told = Extract<NonNullable<AgentMessage['message']>, { readonly $case: 'inventory' | 'report' }>;
 

@@ -175,6 +175,8 @@ function endOf({ exitReason, exitCode = 255, startTime, finishTime }: SandboxSta
       return `The main program was killed${after} because the sandbox went beyond its memory limit.`;
     case 'Signaled':
       return `The main program was ended${after} by signal ${exitCode - 128}.`;
+    case 'DiskLimitExceeded':
+      return `The main program was ended${after} because the sandbox went beyond its disk limit.`;
     case 'RunnerRebooted':
       return 'The machine was booted anew while the main program ran.';
     case 'Lost':

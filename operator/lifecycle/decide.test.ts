@@ -596,6 +596,18 @@ describe('deadlines', () => {
       want: { state: 'Error', reason: 'DeadlineExceeded', order: 4, contentVersion: 2 },
     },
     {
+      when: 'a deadline counts from when the state was entered, whatever else of status and spec has changed',
+      given: aWorld(
+        creating
+          .changed({ env: [{ name: 'A', value: 'b' }] })
+          .status({ message: 'Something else.', restartCount: 7, conditions: [] })
+          .metadata({ labels: { a: 'b' } }),
+      )
+        .reported(aCopy('Preparing', { bytes: 10, progressAt: 1_000_000 + 10_000 }))
+        .later(310_000),
+      want: { state: 'Error', reason: 'DeadlineExceeded' },
+    },
+    {
       when: 'Stopping has its grace',
       given: aWorld(onR1.started().stopping(0).wantsStopped())
         .reported(aCopy('Stopping', { order: 2 }))
@@ -890,6 +902,55 @@ describe('what else a decision says', () => {
       expect(status).toMatchObject({ state: 'Creating', runnerName: 'r2', prevRunnerName: 'r1', contentVersion: 1 });
       expect(status.releases).toMatchObject([{ runnerName: 'r1', epoch: 1 }]);
     });
+  });
+
+  describe('a lost runner whose machine is proven to be off', () => {
+    const off = aRunner('r1').fenced();
+    const r2 = aRunner('r2');
+    it.each([
+      {
+        when: 'what was seen running has ended with it, and is started again when the machine is back',
+        given: aWorld(onR1.started()).runners(off, r2),
+        want: { state: 'Stopped', reason: 'RestartBackOff', order: 2, contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'under restartPolicy Never it stays so',
+        given: aWorld(onR1.started().spec({ restartPolicy: 'Never' })).runners(off, r2),
+        want: { state: 'Stopped', reason: 'ExitLost', order: 2, contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'what was being stopped is stopped',
+        given: aWorld(onR1.started().stopping().wantsStopped()).runners(off, r2),
+        want: { state: 'Stopped', reason: 'Stopped', order: 2, contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'what it was permitted and never seen to start stays unresolved: it may have run',
+        given: aWorld(onR1.creating()).runners(off, r2),
+        want: { state: 'Creating', order: 1, contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'what lies there waits for it, and says so',
+        given: aWorld(onR1.stopped()).runners(off, r2),
+        want: { state: 'Pending', reason: 'RunnerLost', contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'nothing is placed on it',
+        given: aWorld(aSandbox()).runners(off),
+        want: { state: 'Pending', reason: 'NoRunnerAvailable' },
+      },
+      {
+        when: 'when it is back and still said to be off, nothing is started there',
+        given: lying(aWorld(onR1.stopped()).runners(aRunner('r1').with({ fencing: 'Administrator' }), r2)),
+        want: { state: 'Pending', reason: 'RunnerFenced', contentVersion: 1, runnerName: 'r1' },
+      },
+      {
+        when: 'its agent is connected, whatever is said of it: what it reports running runs',
+        given: aWorld(onR1.started())
+          .runners(aRunner('r1').with({ fencing: 'Administrator' }))
+          .reported(aCopy('Running')),
+        want: { state: 'Started', reason: 'Started', order: 1 },
+      },
+    ])('$when', ({ given, want }) => expect(step(given)).toMatchObject(want));
   });
 
   it('tells what the log is asked to tell, of the snapshot', () => {

@@ -1,4 +1,5 @@
 import type { SandboxReason, SandboxStatus } from '../../crds/index.ts';
+import { isProvenFenced } from '../assignment/fencing.ts';
 import { reasonOf, sentence } from './blame.ts';
 import { mainOrder } from './orders.ts';
 import type { CopyView, ExitView, SandboxSnapshot } from './snapshot.ts';
@@ -26,10 +27,18 @@ export function observe(world: SandboxSnapshot): Observation {
   const { copy } = world;
   const message = missingContent(world);
   if (message !== undefined) return { kind: 'Missing', message };
+  if (hasEndedWithItsMachine(world)) return { kind: 'Ended', exit: undefined };
   if (copy === undefined || copy.order < status.order) return nothing;
   const wanted = mainOrder(status)?.wanted;
   if (wanted === 'Running') return observeRunning(status, copy);
   return wanted === 'Stopped' ? observeStopped(status, copy) : nothing;
+}
+
+/** It was seen running, and its machine is proven to be off. What was permitted and never seen may not have been started: that stays unresolved. */
+function hasEndedWithItsMachine({ sandbox: { status }, runner }: SandboxSnapshot): boolean {
+  const { state, assignment } = status;
+  if (runner === undefined || assignment === undefined || !isProvenFenced(runner, assignment.storeID)) return false;
+  return wasSeenRunning(status) && (state === 'Started' || state === 'Stopping' || state === 'Error');
 }
 
 /** True when the current contentVersion was seen running: it is taken back no more. */

@@ -25,6 +25,7 @@ export const EXIT_REASON_NAMES: Readonly<Record<ExitReason, SandboxReason>> = {
   Error: 'ExitedWithError',
   OOMKilled: 'OOMKilled',
   Signaled: 'Signaled',
+  DiskLimitExceeded: 'DiskLimitExceeded',
   Lost: 'ExitLost',
   RunnerRebooted: 'RunnerRebooted',
 };

@@ -26,7 +26,7 @@ const reconnect = { initialMs: 250, maxMs: 15_000, jitter: 0.5 };
 /** A stream that lasted so long was a good one: the next try after it comes soon. */
 const goodMs = 10_000;
 const handshakeMs = 10_000;
-/** A runner whose relay failed is asked for again so much later. */
+/** A runner whose relay failed is asked for again so much later, and up to a fifth more. */
 const pauseMs = 5_000;
 /** After a change it is considered so much later what to ask for: many changes come together. */
 const settleMs = 20;
@@ -203,12 +203,13 @@ class Peer {
 
   /** So that it begins anew when it is asked for again. */
   #pause(runnerName: string): void {
+    const { clock, random } = this.#options;
     this.#paused.get(runnerName)?.cancel();
     const over = () => {
       this.#paused.delete(runnerName);
       this.#changed();
     };
-    this.#paused.set(runnerName, this.#options.clock.after(pauseMs, over));
+    this.#paused.set(runnerName, clock.after(pauseMs * (1 + 0.2 * random()), over));
     this.#changed();
   }
 

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { credentials, Metadata, status, type ClientDuplexStream, type ClientOptions, type ServiceError } from '@grpc/grpc-js';
 import { OperatorRelayClient, type LeaderMessage, type RelayMessage } from '../../agent/proto/gen/berth/agent/v1/relay.ts';
+import { isLoopback, parseAddress } from '../../process/address.ts';
 import type { Clock, Timer } from '../../process/clock.ts';
 import { BerthError, messageOf } from '../../process/errors.ts';
-import { isLoopback } from '../hub/hub.server.ts';
 import type { PeerDialer, PeerEvents, PeerStream } from './stream.ts';
 
 export interface GrpcPeerDialerOptions {
@@ -27,7 +27,7 @@ export function grpcPeerDialer(options: GrpcPeerDialerOptions): PeerDialer {
 
 /** @throws BerthError `InsecureDial` for a peer on another machine without an authority to verify it by. */
 export function requireSecurePeers(peers: readonly string[], isVerified: boolean): void {
-  const insecure = isVerified ? undefined : peers.find((peer) => !isLoopback(peer.slice(0, peer.lastIndexOf(':')).replace(/^\[|\]$/g, '')));
+  const insecure = isVerified ? undefined : peers.find((peer) => !isLoopback(parseAddress(peer)?.host ?? ''));
   if (insecure !== undefined)
     throw new BerthError('InsecureDial', `The operator pod ${insecure} is on another machine: set BERTH_PEER_CA to verify it by.`);
 }

@@ -36,7 +36,7 @@ class Pods {
   /** What the peers sent, in short. */
   readonly relayed: string[] = [];
   readonly runners = new Map([['r1', runner('r1')]]);
-  answer: (token: string | undefined) => Promise<Authentication> = noAuthentication.authenticate;
+  answer: (token: string | undefined) => Promise<Authentication> = (token) => noAuthentication.authenticate(token);
   readonly #serving = this.hubs.slice(1).map(
     (hub, index) =>
       new RelayServing({
@@ -261,7 +261,7 @@ describe('an agent that is connected to another pod than the leader', () => {
     await agentAt(pods.peer);
     await pods.lead();
     expect([pods.leader.reach('r1'), pods.relayed, pods.isOpen('pod-2:1')]).toEqual(['None', [], false]);
-    pods.answer = noAuthentication.authenticate;
+    pods.answer = (token) => noAuthentication.authenticate(token);
     await pods.clock.run(20_000);
     expect(pods.leader.reach('r1')).toBe('Relayed');
   });

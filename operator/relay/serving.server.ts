@@ -1,5 +1,5 @@
 import type { AgentMessage, Hello, Refusal, Report } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { LeaderHello, LeaderMessage } from '../../agent/proto/gen/berth/agent/v1/relay.ts';
+import type { LeaderHello, LeaderMessage, ToAgent } from '../../agent/proto/gen/berth/agent/v1/relay.ts';
 import type { Clock, Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
@@ -44,6 +44,8 @@ export class RelayServing {
   }
 }
 
+const forAgents = ['order', 'preparation', 'unclaimed'] as const;
+
 /** One stream of one leader: Hello, the check of the token, Welcome, then what it wants. */
 class ServingSession implements LeaderReceiver {
   readonly #stream: LeaderStream;
@@ -71,6 +73,10 @@ class ServingSession implements LeaderReceiver {
       this.end('InvalidArgument', 'The first message must be a Hello, and the next waits for the Welcome.');
       return;
     }
+    this.#obey(message);
+  }
+
+  #obey(message: NonNullable<LeaderMessage['message']>): void {
     switch (message.$case) {
       case 'hello':
         this.end('InvalidArgument', 'A stream has one Hello.');
@@ -78,17 +84,18 @@ class ServingSession implements LeaderReceiver {
       case 'wanted':
         this.#want(message.value.runnerNames);
         return;
-      case 'toAgent': {
-        const { runnerName, message: inner } = message.value;
-        // The handshake with the agent and its list of pods are this pod's own.
-        const isForAgent =
-          inner?.message?.$case === 'order' || inner?.message?.$case === 'preparation' || inner?.message?.$case === 'unclaimed';
-        if (isForAgent && this.#wanted.has(runnerName)) this.#options.hub.passOn(runnerName, inner);
+      case 'toAgent':
+        this.#passOn(message.value);
         return;
-      }
       case 'tokenRenewal':
         void this.#renew(message.value.token);
     }
+  }
+
+  /** The handshake with the agent and the list of pods that it is told are this pod's own. */
+  #passOn({ runnerName, message }: ToAgent): void {
+    if (message === undefined || !this.#wanted.has(runnerName)) return;
+    if (forAgents.some((kind) => kind === message.message?.$case)) this.#options.hub.passOn(runnerName, message);
   }
 
   closed(reason: string): void {

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { runnerSchema, type Condition, type Runner } from '../../crds/index.ts';
 import { conditionsOfLost, hasBecomeLost, hasConditions, runnerConditions, runnerEvents, type RunnerSighting } from './conditions.ts';
 
-const seen: RunnerSighting = { leaseLeftMs: 30_000, isConnected: true, isPatient: false, now: Date.UTC(2026, 0, 1) };
+const seen: RunnerSighting = { leaseLeftMs: 30_000, isConnected: true, fencing: undefined, isPatient: false, now: Date.UTC(2026, 0, 1) };
 
 function runner({ unschedulable = false, conditions = [] }: { unschedulable?: boolean; conditions?: readonly Condition[] } = {}): Runner {
   const metadata = { name: 'r1', uid: 'u', resourceVersion: '1', generation: 3, creationTimestamp: '2026-01-01T00:00:00Z' };
@@ -32,6 +32,12 @@ describe('the conditions of a runner', () => {
       given: runner(),
       sighting: { leaseLeftMs: undefined },
       want: ['Ready False LeaseMissing', 'Schedulable False NotReady'],
+    },
+    {
+      when: 'its Node is out of service',
+      given: runner(),
+      sighting: { leaseLeftMs: 0, isConnected: false, fencing: 'NodeOutOfService' as const },
+      want: ['Ready Unknown LeaseExpired', 'Schedulable False Fenced'],
     },
     {
       when: 'it is not connected',

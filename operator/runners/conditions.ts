@@ -1,4 +1,5 @@
 import { CONNECTION_CONDITION_PREFIX, type Condition, type Runner, type RunnerReason } from '../../crds/index.ts';
+import { describeFencing, type Fencing } from '../assignment/fencing.ts';
 import { findCondition, setCondition } from '../../kube/conditions.ts';
 
 /** What the operator sees of a runner's agent. */
@@ -6,6 +7,8 @@ export interface RunnerSighting {
   /** Milliseconds until its Lease expires, 0 or less when it has; undefined when there is no Lease. */
   readonly leaseLeftMs: number | undefined;
   readonly isConnected: boolean;
+  /** What asserts that its machine is off. */
+  readonly fencing: Fencing | undefined;
   /** This operator has not led long enough to take silence for an answer. */
   readonly isPatient: boolean;
   /** Since the epoch. */
@@ -81,8 +84,9 @@ function readyClaim({ leaseLeftMs }: RunnerSighting): Claim {
     : { type: 'Ready', status: 'Unknown', reason: 'LeaseExpired', message: 'The agent has not renewed its Lease in time.' };
 }
 
-function schedulableClaim({ spec }: Runner, { isConnected }: RunnerSighting, isReady: boolean): Claim {
+function schedulableClaim({ spec }: Runner, { isConnected, fencing }: RunnerSighting, isReady: boolean): Claim {
   const no = (reason: RunnerReason, message: string): Claim => ({ type: 'Schedulable', status: 'False', reason, message });
+  if (fencing !== undefined) return no('Fenced', `The machine is said to be off: ${describeFencing(fencing)}.`);
   if (spec.unschedulable) return no('Cordoned', 'spec.unschedulable is true.');
   if (!isReady) return no('NotReady', 'The runner is not ready.');
   if (!isConnected) return no('NotConnected', 'The agent is not connected to the operator.');

@@ -7,13 +7,15 @@ import { createWorkQueue } from '../../kube/queue.ts';
 import type { Cache, EventRecorder, WorkQueue } from '../../kube/types.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
-import type { Metrics } from '../../process/metrics.ts';
+import type { Gauge, Metrics } from '../../process/metrics.ts';
 import { failpoint } from '../failpoints.ts';
 import type { Hub } from '../hub/controller.ts';
+import { resendMs } from '../lifecycle/decide.ts';
 import { conditionsOfLost, hasBecomeLost, hasConditions, runnerConditions, runnerEvents } from './conditions.ts';
-import type { Liveness } from './gather.ts';
+import type { Fleet, Liveness } from './gather.ts';
 import { applyRemovals } from './removals.client.ts';
 import { planRemovals } from './removals.ts';
+import { suspensionOf } from './suspension.ts';
 
 /** The Lease of the runner `a` is `runner-a`, so that no node's name can be that of another Lease. */
 const leasePrefix = 'runner-';
@@ -64,6 +66,7 @@ export interface RunnerControllerOptions {
   readonly client: Client<Runner>;
   readonly leases: RunnerLeases;
   readonly hub: Hub;
+  readonly fleet: Fleet;
   readonly events: EventRecorder;
   readonly clock: Clock;
   readonly random: Random;
@@ -83,10 +86,18 @@ export class RunnerController {
   readonly #options: RunnerControllerOptions;
   readonly #queue: WorkQueue;
   readonly #controller: Controller;
+  readonly #suspended: Gauge;
+  readonly #lost: Gauge;
+  #suspension: 'None' | 'Suspended' = 'None';
 
   constructor(options: RunnerControllerOptions) {
     const { clock, random, log, metrics } = options;
     this.#options = options;
+    this.#suspended = metrics.gauge({
+      name: 'berth_recovery_suspended',
+      help: '1 while so many runners are lost at once that recovery is suspended.',
+    });
+    this.#lost = metrics.gauge({ name: 'berth_lost_runners', help: 'Runners whose Lease has expired and whose agent is not reached.' });
     this.#queue = createWorkQueue({ name: 'runners', clock, random, metrics });
     this.#controller = createController({
       name: 'runners',
@@ -111,7 +122,11 @@ export class RunnerController {
           this.#queue.add(runner.metadata.name);
           if (isOfInterest(runner, old)) changed(runner.metadata.name);
         },
-        deleted: ({ metadata }) => changed(metadata.name),
+        deleted: ({ metadata }) => {
+          changed(metadata.name);
+          // There are fewer of them now.
+          this.#watchSuspension();
+        },
       }),
       hub.subscribe({
         copiesChanged: (runnerName) => this.#removalsMayGo(runnerName),
@@ -154,17 +169,19 @@ export class RunnerController {
       FAILPOINT: failpoint('removals.ordered');
     }
     await this.#writeConditions(name);
+    this.#watchSuspension();
     return this.#lookAgain(name, plan.orders.length > 0);
   }
 
   async #writeConditions(name: string): Promise<void> {
-    const { runners, client, leases, hub, events, clock, patientUntil, isLeader } = this.#options;
+    const { runners, client, leases, hub, fleet, events, clock, patientUntil, isLeader } = this.#options;
     const runner = runners.get(name);
     if (runner === undefined || !isLeader()) return;
     const now = clock.now();
     const conditions = runnerConditions(runner, {
       leaseLeftMs: leases.remaining(name),
       isConnected: hub.facts(name)?.isComplete === true,
+      fencing: fleet.fencing(runner),
       isPatient: clock.monotonic() < patientUntil,
       now,
     });
@@ -180,6 +197,30 @@ export class RunnerController {
     this.#options.changed(name);
   }
 
+  /** Says when recovery is suspended and when no longer, and has everybody on a lost runner look again. */
+  #watchSuspension(): void {
+    const { fleet, runners, events, log } = this.#options;
+    const health = fleet.health();
+    const suspension = suspensionOf(health);
+    this.#lost.set(health.lost);
+    if (suspension.kind === this.#suspension) return;
+    this.#suspension = suspension.kind;
+    const isSuspended = suspension.kind === 'Suspended';
+    this.#suspended.set(Number(isSuspended));
+    if (isSuspended) log.warn({ ...health }, 'Recovery is suspended: many runners were lost at once');
+    else log.info({ ...health }, 'Recovery is not suspended any more');
+    const note = isSuspended
+      ? suspension.message
+      : `${health.lost} of ${health.known} runners are lost: recovery is not suspended any more.`;
+    const [type, reason] = isSuspended ? (['Warning', 'RecoverySuspended'] as const) : (['Normal', 'RecoveryResumed'] as const);
+    for (const runner of runners.list()) {
+      const { name } = runner.metadata;
+      if (!fleet.isLost(name)) continue;
+      events.record({ regarding: runner, type, reason, action: 'Watch', note });
+      this.#options.changed(name);
+    }
+  }
+
   /** When the Lease may expire, patience ends, or an order has to be sent again. */
   #lookAgain(name: string, awaitsAnswer: boolean): ReconcileResult | undefined {
     const { leases, clock, patientUntil } = this.#options;
@@ -188,8 +229,6 @@ export class RunnerController {
     return times.length === 0 ? undefined : { requeueAfterMs: Math.min(...times) + 1 };
   }
 }
-
-const resendMs = 10_000;
 
 /** What a decision looks at has changed: not the numbers that an agent writes every few seconds. */
 function isOfInterest(runner: Runner, old: Runner): boolean {

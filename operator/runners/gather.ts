@@ -3,7 +3,9 @@ import type { Cache } from '../../kube/types.ts';
 import { NOTHING, add, subtract } from '../../crds/resources.ts';
 import type { AgentView, Load, RunnerView } from '../assignment/runner-view.ts';
 import type { RunnerFacts } from '../hub/facts.ts';
+import { fencingOf, type Fencing, type NodeView } from '../assignment/fencing.ts';
 import type { Claim } from '../sandboxes/claims.ts';
+import { suspensionOf, type FleetHealth } from './suspension.ts';
 import { afterFailure, afterSuccess, failureView, noFailures, type FailureHistory } from './failures.ts';
 
 /**
@@ -65,6 +67,8 @@ function without({ amounts, started }: Load, claim: Claim): Load {
 /** Whether runners are alive, by their Leases as this process saw them change. */
 export interface Liveness {
   isReady(runnerName: string): boolean;
+  /** Milliseconds until its Lease expires, 0 or less when it has; undefined when there is none. */
+  remaining(runnerName: string): number | undefined;
 }
 
 export interface FleetSources {
@@ -73,6 +77,8 @@ export interface FleetSources {
   readonly facts: (runnerName: string) => RunnerFacts | undefined;
   readonly liveness: Liveness;
   readonly claims: Claims;
+  /** What Nodes say of a runner's machine. */
+  readonly nodeOf: (runnerName: string) => NodeView;
 }
 
 /** Every runner as a decision about one sandbox sees it. */
@@ -90,7 +96,26 @@ export class Fleet {
 
   /** `key` is the sandbox that is decided on; `now` is monotonic. */
   views(key: string, now: number): readonly RunnerView[] {
-    return this.#sources.runners.list().map((runner) => this.#view(runner, key, now));
+    const isSuspended = suspensionOf(this.health()).kind === 'Suspended';
+    return this.#sources.runners.list().map((runner) => this.#view(runner, key, now, isSuspended));
+  }
+
+  /** How many runners are lost. One that never had a Lease counts for nothing. */
+  health(): FleetHealth {
+    const { runners, liveness } = this.#sources;
+    const known = runners.list().filter(({ metadata: { name } }) => liveness.remaining(name) !== undefined);
+    return { known: known.length, lost: known.filter(({ metadata: { name } }) => this.isLost(name)).length };
+  }
+
+  /** Its Lease has expired and its agent is not reached. */
+  isLost(runnerName: string): boolean {
+    const { liveness, facts } = this.#sources;
+    return !liveness.isReady(runnerName) && facts(runnerName)?.isConnected !== true;
+  }
+
+  /** What asserts that nothing runs on the runner's machine. */
+  fencing(runner: Runner): Fencing | undefined {
+    return this.#fencing(runner, suspensionOf(this.health()).kind === 'Suspended');
   }
 
   /** There is a Runner of this name that this version can not read and never could: nothing is known of it, least of all that it is gone. */
@@ -109,7 +134,12 @@ export class Fleet {
     this.#failures = afterSuccess(this.#failures, runnerName);
   }
 
-  #view({ metadata, spec, status }: Runner, key: string, now: number): RunnerView {
+  #fencing({ metadata: { name }, spec }: Runner, isSuspended: boolean): Fencing | undefined {
+    return fencingOf(spec.fenced, this.#sources.nodeOf(name), isSuspended);
+  }
+
+  #view(runner: Runner, key: string, now: number, isSuspended: boolean): RunnerView {
+    const { metadata, spec, status } = runner;
     const { facts, liveness, claims } = this.#sources;
     const { name } = metadata;
     const known = facts(name);
@@ -120,6 +150,7 @@ export class Fleet {
       labels: metadata.labels,
       spec,
       isReady: liveness.isReady(name),
+      fencing: this.#fencing(runner, isSuspended),
       storeID: agent?.storeID ?? status.storeID,
       bootID: agent?.bootID ?? status.bootID,
       agent,

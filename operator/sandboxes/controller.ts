@@ -1,3 +1,4 @@
+import type { CopyConfig } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Runner, Sandbox } from '../../crds/index.ts';
 import { createController, type Controller, type ReconcileContext, type ReconcileResult } from '../../kube/controller.ts';
 import type { Client } from '../../kube/client.ts';
@@ -16,7 +17,7 @@ import type { Fleet } from '../runners/gather.ts';
 import { act, type ActPorts } from './act.ts';
 import { copyConfigOf } from './copy-config.ts';
 import { gather, type GatherSources, type SandboxSecrets } from './gather.ts';
-import { secretReferences } from './secret-environment.ts';
+import { secretReferences, type SecretEnvironment } from './secret-environment.ts';
 import { readSecretEnvironment } from './secret-environment.client.ts';
 import { PullSecrets } from './secrets.client.ts';
 
@@ -87,6 +88,7 @@ export class SandboxController {
   readonly #ports: Omit<ActPorts, 'log'>;
   /** Keys of those that wait for room on some runner. */
   readonly #waiting = new Set<string>();
+  readonly #configs = new WeakMap<Sandbox['spec'], CopyConfig>();
 
   constructor(options: SandboxControllerOptions) {
     const { transport, clock, random, log, metrics, hub, fleet } = options;
@@ -175,7 +177,7 @@ export class SandboxController {
       log.warn({ runners: namedRunners(sandbox) }, 'Sandbox left alone: its Runner can not be read');
       return undefined;
     }
-    const config = copyConfigOf(sandbox.spec);
+    const config = this.#configOf(sandbox.spec);
     const world = gather(this.#sources, sandbox, config.hash, secrets);
     const decision = decide(world);
     if (decision.assignment !== undefined) log.debug({ ...decision.assignment }, stableLines.assigning);
@@ -186,19 +188,33 @@ export class SandboxController {
     return decision.lookAgainMs === undefined ? undefined : { requeueAfterMs: decision.lookAgainMs };
   }
 
+  /** Objects of the cache never change, and are looked at many times. */
+  #configOf(spec: Sandbox['spec']): CopyConfig {
+    const known = this.#configs.get(spec);
+    if (known !== undefined) return known;
+    const config = copyConfigOf(spec);
+    this.#configs.set(spec, config);
+    return config;
+  }
+
   /** Secrets are read only when something may have to be pulled or started. */
   async #secretsFor(key: string): Promise<SandboxSecrets> {
     const sandbox = this.#options.sandboxes.get(key);
     const [credentials, environment] = await Promise.all([
       sandbox !== undefined && needsCredentials(sandbox) ? this.#secrets.credentialsOf(sandbox) : noCredentials,
-      sandbox !== undefined && this.#needsEnvironment(sandbox) ? readSecretEnvironment(this.#options.transport, sandbox) : noEnvironment,
+      this.#environmentOf(sandbox),
     ]);
     return { credentials, environment };
   }
 
+  async #environmentOf(sandbox: Sandbox | undefined): Promise<SecretEnvironment> {
+    if (sandbox === undefined || secretReferences(sandbox.spec).length === 0) return { kind: 'Ready', variables: [] };
+    return this.#mayStart(sandbox) ? readSecretEnvironment(this.#options.transport, sandbox) : { kind: 'NotRead' };
+  }
+
   /** All but what runs as ordered may be started next. */
-  #needsEnvironment({ metadata, spec, status }: Sandbox): boolean {
-    if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started' || secretReferences(spec).length === 0) return false;
+  #mayStart({ metadata, spec, status }: Sandbox): boolean {
+    if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started') return false;
     const { state, order, runnerName = '', assignment } = status;
     const copy = this.#options.hub.facts(runnerName)?.copies.get(copyKey(metadata.uid, assignment?.epoch ?? 0));
     return state !== 'Started' || copy?.state !== 'Running' || copy.order < order;
@@ -206,7 +222,6 @@ export class SandboxController {
 }
 
 const noCredentials = { kind: 'Ready', credentials: [] } as const;
-const noEnvironment = { kind: 'Ready', variables: [] } as const;
 
 function needsCredentials({ metadata, spec, status }: Sandbox): boolean {
   if ((spec.imagePullSecrets ?? []).length === 0 || metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started')

@@ -90,5 +90,5 @@ function withoutCredentials(credentials: PullCredentials): CredentialsView {
 }
 
 function withoutValues(environment: SecretEnvironment): EnvironmentView {
-  return environment.kind === 'Ready' ? { kind: 'Ready' } : environment;
+  return environment.kind === 'Missing' ? environment : { kind: 'Ready' };
 }

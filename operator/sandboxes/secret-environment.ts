@@ -13,7 +13,11 @@ export interface SecretReference {
 }
 
 /** The variables of a sandbox that come from Secrets, or why one of them does not. */
-export type SecretEnvironment = { readonly kind: 'Ready'; readonly variables: readonly EnvironmentVariable[] } | MissingEnvironment;
+export type SecretEnvironment =
+  | { readonly kind: 'Ready'; readonly variables: readonly EnvironmentVariable[] }
+  | MissingEnvironment
+  /** It runs as ordered, so that nobody asked: what came of it can not be sent. */
+  | { readonly kind: 'NotRead' };
 
 /** The Secrets by name; undefined for one that does not exist or may not be read. */
 export type SecretsByName = ReadonlyMap<string, object | undefined>;

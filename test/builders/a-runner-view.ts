@@ -37,6 +37,11 @@ export class RunnerViewBuilder {
     return this.with({ isReady: false, agent: undefined });
   }
 
+  /** Lost, and the administrator says that it is off. */
+  fenced(): RunnerViewBuilder {
+    return this.notReady().with({ fencing: 'Administrator' });
+  }
+
   disconnected(): RunnerViewBuilder {
     return this.with({ agent: undefined });
   }
@@ -73,6 +78,7 @@ export function aRunner(name: string): RunnerViewBuilder {
     labels: {},
     spec: runnerSpecSchema.parse({ taskSlots: 0 }),
     isReady: true,
+    fencing: undefined,
     storeID,
     bootID,
     agent: {

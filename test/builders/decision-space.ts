@@ -34,6 +34,7 @@ export const columns = {
     full: (r0) => [r0.capacity({ memoryBytes: 1 })],
     'not connected': (r0) => [r0.disconnected()],
     'not ready': (r0) => [r0.notReady()],
+    fenced: (r0) => [r0.fenced()],
     'other disk': (r0) => [r0.wiped()],
     gone: () => [],
   },

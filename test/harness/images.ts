@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { Agent, type Dispatcher, request } from 'undici';
@@ -59,6 +59,11 @@ export async function demoImage(config: ImageConfig = {}): Promise<Image> {
 /** The image with one more layer. */
 export function withLayer(image: Image, entries: readonly TarEntry[], config: ImageConfig = {}): Image {
   return { layers: [...image.layers, entries], config: { ...image.config, ...config } };
+}
+
+/** The demo image with a layer of random bytes that no runner has and that does not become smaller when it is compressed. */
+export async function distinctImage(size: number): Promise<Image> {
+  return withLayer(await demoImage(), [{ path: 'filler', type: 'file', content: randomBytes(size) }]);
 }
 
 /** Pushes an image; returns the digest of its manifest. `reference` is repository:tag. */

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { operatorNodeOptions } from '../../process/node-options.ts';
 import { answers } from './control-plane.ts';
 import type { Ledger } from './ledger.ts';
 import { Part } from './part.ts';
@@ -33,7 +34,7 @@ export class Operator extends Part {
       logFile: join(options.ledger.content.dataDir, 'logs', `${options.name}.log`),
       command: () => ({
         file: process.execPath,
-        args: ['--enable-source-maps', options.bundle],
+        args: [...operatorNodeOptions, options.bundle],
         env: {
           BERTH_POD_NAME: options.name,
           BERTH_LISTEN: address,

@@ -1,13 +1,15 @@
 import type { JournalRecord, JournalState } from '../../agent/journal/record.ts';
 import type { CopyRuntime } from '../../agent/copies/runtime.ts';
-import type { Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { CopyState, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { AgentMessage, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { KubeTransport, ObjectRef, Patch, Resource, WriteOptions } from '../../kube/types.ts';
 import type { Process } from './engine/process.ts';
 import type { Machine } from './models/machine.ts';
 import { idOfKey } from './models/machine.ts';
 import { sandboxes } from './models/objects.ts';
 import { mergePatch } from './models/json.ts';
-import type { World } from './world.ts';
+import type { Connection } from './models/network.ts';
+import type { Pod, World } from './world.ts';
 
 /**
  * What is wrong on purpose, outside of the product: a port that does not keep its promise, or a rule that is made without effect. Each
@@ -22,6 +24,8 @@ export interface Sabotage {
   /** What the agent gets instead of the order. */
   readonly delivered?: (order: Order, machine: Machine) => Order;
   readonly transport?: (transport: KubeTransport, world: World, process: Process) => KubeTransport;
+  /** What an operator does beside its own when an agent tells something. */
+  readonly heard?: (world: World, pod: Pod, connection: Connection, message: AgentMessage) => void;
   readonly runtime?: (runtime: CopyRuntime, machine: Machine, process: Process) => CopyRuntime;
 }
 
@@ -62,6 +66,11 @@ export const defects = {
     says: 'a status is written whatever was written meanwhile',
     transport: (transport) => withoutVersions(transport),
   },
+  'absence-taken-for-deletion': {
+    says: 'a copy whose object an operator does not see is removed',
+    transport: (transport, _, process) => remembersSeen(transport, process),
+    heard: removesUnseen,
+  },
 } as const satisfies Readonly<Record<string, Sabotage>>;
 
 export type Defect = keyof typeof defects;
@@ -89,15 +98,22 @@ function withStatusPatch(
       ? patchStatus(ref, body, options)
       : transport.patch(resource, ref, body, options);
   return {
+    ...callsOf(transport),
+    patch,
+  };
+}
+
+function callsOf(transport: KubeTransport): KubeTransport {
+  return {
     get: (...args) => transport.get(...args),
     list: (...args) => transport.list(...args),
     watch: (...args) => transport.watch(...args),
     create: (...args) => transport.create(...args),
     update: (...args) => transport.update(...args),
+    patch: (...args) => transport.patch(...args),
     delete: (...args) => transport.delete(...args),
     createSubresource: (...args) => transport.createSubresource(...args),
     post: (...args) => transport.post(...args),
-    patch,
   };
 }
 
@@ -116,4 +132,41 @@ function withoutVersions(transport: KubeTransport): KubeTransport {
     const { metadata: _, ...body } = patch.body as { metadata?: object };
     return transport.patch(sandboxes, ref, { type: 'merge', body }, options);
   });
+}
+
+/** The uids of the Sandboxes that the watches of a process have told. */
+const seenBy = new WeakMap<Process, Set<string>>();
+
+function remembersSeen(transport: KubeTransport, process: Process): KubeTransport {
+  const seen = new Set<string>();
+  seenBy.set(process, seen);
+  async function* watch(...[resource, options]: Parameters<KubeTransport['watch']>): ReturnType<KubeTransport['watch']> {
+    for await (const event of transport.watch(resource, options)) {
+      if (resource.plural === sandboxes.plural && event.type !== 'BOOKMARK') seen.add(event.object.metadata.uid);
+      yield event;
+    }
+  }
+  return { ...callsOf(transport), watch };
+}
+
+function removesUnseen(world: World, pod: Pod, connection: Connection, { message }: AgentMessage): void {
+  if ((message?.$case !== 'inventory' && message?.$case !== 'report') || pod.process === undefined) return;
+  for (const { uid, epoch, order, state, namespace, name } of message.value.copies) {
+    if (state === CopyState.COPY_STATE_ABSENT || seenBy.get(pod.process)?.has(uid) === true) continue;
+    const storeId = world.nodes.find(({ machine }) => machine.name === connection.runner)?.machine.storeID ?? '';
+    const copy = { uid, epoch, namespace, name, storeId, order: order + 1, wanted: Wanted.WANTED_ABSENT };
+    const absent: Order = {
+      ...copy,
+      bootId: '',
+      contentVersion: 0,
+      source: undefined,
+      config: undefined,
+      graceSeconds: 0,
+      credentials: [],
+      secretEnv: [],
+    };
+    const sent = { message: { $case: 'order' as const, value: absent } };
+    world.orderSent(pod.name, connection.runner, sent);
+    connection.sendToAgent(sent);
+  }
 }

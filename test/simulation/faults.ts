@@ -1,3 +1,4 @@
+import { Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { fairWeather } from './models/api-client.ts';
 import type { Process } from './engine/process.ts';
@@ -144,6 +145,7 @@ const longestHoldMs = 10 * 60_000;
 const mostReplayed = 30;
 /** One after the other, so that each has time to do harm before the next supersedes it. */
 const replayMs = 20_000;
+const hastyMs = 4_000;
 
 interface Scene {
   readonly world: World;
@@ -174,11 +176,21 @@ const effects: Readonly<Record<FaultKind, (scene: Scene) => void>> = {
     machine.reboot();
     afterwards(() => world.startAgent(node));
   },
-  wipe: ({ world, node, machine, afterwards }) => {
+  wipe: (scene) => {
+    const { world, node, machine, sent, afterwards } = scene;
     world.kill(node.agent);
     machine.wipe();
-    afterwards(() => world.startAgent(node));
+    afterwards(() => {
+      world.startAgent(node);
+      // What the agent has forgotten comes again before anybody has seen that it has.
+      resend(scene, sent.filter(isStart).slice(-mostReplayed), hastyMs);
+    });
   },
+  journalFails: ({ node, afterwards }) => {
+    node.journal.isBroken = true;
+    afterwards(() => (node.journal.isBroken = false));
+  },
+  agentCutOff: ({ world, node, afterwards }) => cutOff(world, node.agent, afterwards),
   containerdRestart: ({ machine, afterwards }) => {
     machine.stopContainerd();
     afterwards(() => {
@@ -207,13 +219,7 @@ const effects: Readonly<Record<FaultKind, (scene: Scene) => void>> = {
   operatorPause: ({ pod, pause }) => pause(pod.process),
   operatorPauseAtWrite: ({ arm }) => arm(),
   writeHeld: ({ hold }) => hold(),
-  operatorCutOff: ({ world, pod, afterwards }) => {
-    const name = pod.process?.name;
-    if (name === undefined) return;
-    world.api.weather.cutOff.add(name);
-    world.api.breakWatches((process) => process.name === name);
-    afterwards(() => world.api.weather.cutOff.delete(name));
-  },
+  operatorCutOff: ({ world, pod, afterwards }) => cutOff(world, pod.process, afterwards),
   linkBreak: ({ connections }) => {
     for (const connection of connections) connection.break('connection reset');
   },
@@ -225,11 +231,7 @@ const effects: Readonly<Record<FaultKind, (scene: Scene) => void>> = {
   },
   ordersFrozen: (scene) => freeze(scene, 'orders'),
   reportsFrozen: (scene) => freeze(scene, 'reports'),
-  replay: ({ world, machine, sent, connections: [connection] }) => {
-    for (const message of machine.random.shuffled(sent).slice(0, mostReplayed)) {
-      world.scheduler.after(machine.random.between(0, replayMs), () => connection?.sendToAgent(message));
-    }
-  },
+  replay: (scene) => resend(scene, scene.machine.random.shuffled(scene.sent).slice(0, mostReplayed), replayMs),
   apiDown: ({ world, afterwards }) => {
     world.api.weather.isDown = true;
     world.api.breakWatches();
@@ -245,6 +247,28 @@ const effects: Readonly<Record<FaultKind, (scene: Scene) => void>> = {
   },
   compaction: ({ world }) => world.api.compact(),
 };
+
+/** Old orders come once more within so many milliseconds, over whatever stream there is by then. */
+function resend({ world, machine }: Scene, sent: readonly OperatorMessage[], withinMs: number): void {
+  for (const message of sent) {
+    world.scheduler.after(machine.random.between(0, withinMs), () => {
+      const [connection] = world.pods.flatMap(({ name }) => world.network.between(machine.name, name));
+      connection?.sendToAgent(message);
+    });
+  }
+}
+
+function isStart({ message }: OperatorMessage): boolean {
+  return message?.$case === 'order' && message.value.wanted === Wanted.WANTED_RUNNING;
+}
+
+/** The API server cannot be reached by this process. */
+function cutOff({ api }: World, process: Process | undefined, afterwards: Scene['afterwards']): void {
+  if (process === undefined) return;
+  api.weather.cutOff.add(process.name);
+  api.breakWatches((one) => one === process);
+  afterwards(() => api.weather.cutOff.delete(process.name));
+}
 
 function freeze({ connections, afterwards }: Scene, direction: Direction): void {
   for (const connection of connections) connection.freeze(direction);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { defects } from './defects.ts';
 import type { Defect } from './defects.ts';
-import { runHistory } from './history.ts';
+import { runHistory, shortfall } from './history.ts';
 import { planOf, smallScale } from './plan.ts';
 import { programsWith } from './programs/index.ts';
 
@@ -25,18 +25,17 @@ describe('a history', () => {
   it.each(['1', '2', '3', '4', '5'])(
     'of the product breaks no rule (seed %s)',
     async (seed) => {
-      const { violation, counts } = await runHistory(planOf(seed, smallScale), programsWith());
-      expect(violation).toBeUndefined();
-      expect(counts.operations).toBe(smallScale.operations);
-      expect(counts.faults).toBe(smallScale.faults);
-      expect(counts.starts).toBeGreaterThan(0);
+      const outcome = await runHistory(planOf(seed, smallScale), programsWith());
+      expect(outcome.violation).toBeUndefined();
+      expect(shortfall(outcome)).toBeUndefined();
+      expect(outcome.counts.starts).toBeGreaterThan(0);
     },
     longMs,
   );
 });
 
-/** Seeds tried for each defect: about three times as many as the one that needs most. */
-const mostSeeds = 90;
+/** Seeds tried for each defect: about four times as many as the one that needs most. */
+const mostSeeds = 60;
 
 describe('a defect that is put in is found', () => {
   it.each(Object.entries(defects).map(([name, { says }]) => [name as Defect, says] as const))(

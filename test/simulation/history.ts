@@ -13,9 +13,32 @@ export interface Outcome {
   readonly violation: Violation | undefined;
   /** Equal for equal histories. */
   readonly hash: string;
-  readonly counts: World['counts'] & { readonly starts: number; readonly happenings: number; readonly virtualMs: number };
+  readonly counts: Counts;
   /** The story, one line for each thing that happened. */
   readonly lines: (want?: (actor: string, text: string) => boolean) => string[];
+}
+
+/** What a history was made of. */
+export type Counts = World['counts'] & Record<'runners' | 'operators' | 'sandboxes' | 'starts' | 'happenings' | 'virtualMs', number>;
+
+function countsOf(world: World): Counts {
+  return {
+    ...world.counts,
+    runners: world.nodes.filter(({ starts }) => starts > 0).length,
+    operators: world.pods.filter(({ starts }) => starts > 0).length,
+    sandboxes: world.created,
+    starts: world.fleet.starts,
+    happenings: world.scheduler.fired,
+    virtualMs: world.scheduler.now,
+  };
+}
+
+/** What a history that broke no rule fell short of its scale, in a sentence: it did not try what it should have. */
+export function shortfall({ plan: { scale }, counts, violation }: Pick<Outcome, 'plan' | 'counts' | 'violation'>): string | undefined {
+  if (violation !== undefined) return undefined;
+  const keys = ['runners', 'operators', 'sandboxes', 'operations', 'faults', 'virtualMs'] as const;
+  const less = keys.filter((key) => counts[key] < scale[key]).map((key) => `${counts[key]} of ${scale[key]} ${key}`);
+  return less.length === 0 ? undefined : `only ${less.join(', ')}`;
 }
 
 /** After the faults, so much virtual time to come to rest; the longest back-off is five minutes. */
@@ -60,7 +83,7 @@ export async function runHistory(plan: Plan, programs: Programs): Promise<Outcom
     plan,
     violation,
     hash: world.trace.hash,
-    counts: { ...world.counts, starts: world.fleet.starts, happenings: scheduler.fired, virtualMs: scheduler.now },
+    counts: countsOf(world),
     lines: (want) => world.trace.lines(want),
   };
 }

@@ -9,13 +9,23 @@ export interface Scale {
   readonly faults: number;
   /** Virtual time in which operations and faults happen; afterwards everything is healed and has to settle. */
   readonly virtualMs: number;
+  /** How many times slower than usual Leases are renewed and runtimes listed: of hours in which little happens they would be most. */
+  readonly pace: number;
 }
 
 /** Small enough for a thousand histories in every run of the tests. */
-export const smallScale: Scale = { runners: 2, operators: 2, sandboxes: 4, operations: 24, faults: 10, virtualMs: 15 * 60_000 };
+export const smallScale: Scale = { runners: 2, operators: 2, sandboxes: 4, operations: 24, faults: 10, virtualMs: 15 * 60_000, pace: 1 };
 
 /** Hours of a fleet. */
-export const largeScale: Scale = { runners: 3, operators: 2, sandboxes: 10, operations: 300, faults: 40, virtualMs: 6 * 3_600_000 };
+export const largeScale: Scale = {
+  runners: 3,
+  operators: 2,
+  sandboxes: 10,
+  operations: 300,
+  faults: 20,
+  virtualMs: 6 * 3_600_000,
+  pace: 5,
+};
 
 export type Operation = { readonly at: number } & (
   | { readonly kind: 'create'; readonly slot: number; readonly shape: Shape }
@@ -44,7 +54,9 @@ const faultKinds = {
   agentCrash: { weight: 6, lasts: short },
   agentPause: { weight: 3, lasts: long },
   reboot: { weight: 2, lasts: short },
-  wipe: { weight: 1, lasts: short },
+  wipe: { weight: 3, lasts: short },
+  journalFails: { weight: 2, lasts: short },
+  agentCutOff: { weight: 2, lasts: long },
   containerdRestart: { weight: 3, lasts: short },
   runtimeTrouble: { weight: 5, lasts: long },
   exits: { weight: 4, lasts: [0] },

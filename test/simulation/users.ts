@@ -5,18 +5,27 @@ import type { World } from './world.ts';
 
 const by = 'user';
 
-/** One thing that a user does, straight at the API server. What makes no sense just now (a stop of what is not there) does nothing. */
+/** One thing that a user does, straight at the API server: counted when that accepts it. */
 export function operate(world: World, operation: Operation): void {
-  world.counts.operations++;
   const where =
     'slot' in operation ? `${placeOf(operation.slot).namespace}/${placeOf(operation.slot).name}` : `runner-${operation.runner + 1}`;
   world.trace.add('user', `${operation.kind} ${where}${'what' in operation ? ` ${operation.what}` : ''}`);
   try {
-    carryOut(world, operation);
+    carryOut(world, sensible(world, operation));
+    world.counts.operations++;
   } catch (error) {
     if (!(error instanceof KubeError)) throw error;
     world.trace.add('user', `  ${error.code}`);
   }
+}
+
+/** What is not there is created; what is there is not created once more but restarted. */
+function sensible({ store }: World, operation: Operation): Operation {
+  if (!('slot' in operation)) return operation;
+  const isThere = store.find(sandboxes, placeOf(operation.slot)) !== undefined;
+  const { at, slot, shape } = operation;
+  if (!isThere) return { at, kind: 'create', slot, shape };
+  return operation.kind === 'create' ? { at, kind: 'restart', slot, shape } : operation;
 }
 
 function carryOut(world: World, operation: Operation): void {

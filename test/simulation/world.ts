@@ -1,5 +1,6 @@
 import { asRunner, asSandbox, installSchemas, runners as runnerResource, sandboxes as sandboxResource } from './models/objects.ts';
 import { ApiServer } from './models/api-client.ts';
+import type { ApiFeatures } from './models/api-client.ts';
 import { ApiStore } from './models/api-store.ts';
 import type { Change, StoredObject } from './models/api-store.ts';
 import { Machine } from './models/machine.ts';
@@ -78,6 +79,7 @@ export class World {
   readonly #writes: { readonly at: number; readonly what: string; readonly mayRepeat: boolean }[] = [];
   readonly #orderListeners: ((runner: string, message: OperatorMessage) => void)[] = [];
   #uids = 0;
+  #created = 0;
 
   constructor(plan: Plan, programs: Programs) {
     this.plan = plan;
@@ -88,7 +90,7 @@ export class World {
       () => `uid-${++this.#uids}`,
     );
     installSchemas(store);
-    this.api = new ApiServer(store, this.scheduler);
+    this.api = new ApiServer(store, this.scheduler, featuresOf(this.random.fork('features')));
     this.network = new Network(this.scheduler, this.random.fork('network'));
     this.fleet = new FleetChecks(this.violations, this.trace, (machine, copy) => this.#startedVersion(machine, copy));
     this.nodes = numbers(plan.scale.runners).map((n) => {
@@ -101,6 +103,11 @@ export class World {
 
   get store(): ApiStore {
     return this.api.store;
+  }
+
+  /** How many sandboxes were created. */
+  get created(): number {
+    return this.#created;
   }
 
   /** Starts every program. */
@@ -231,6 +238,7 @@ export class World {
     if (sandbox === undefined) return;
     this.trace.add('api', `${type} ${sandbox.metadata.uid} v${sandbox.metadata.resourceVersion} by ${by}: ${describe(sandbox)}`);
     if (object.status !== old?.status) this.counts.statusWrites++;
+    if (type === 'ADDED') this.#created++;
     if (type === 'DELETED') {
       const machines = this.nodes.map(({ machine }) => machine);
       this.fleet.gone(sandbox, machines, (machine, copy) => {
@@ -245,6 +253,11 @@ export class World {
     this.fleet.acknowledged(sandbox, old === undefined ? undefined : asSandbox(old));
     this.orders.acknowledged(sandbox);
   }
+}
+
+/** One fleet in two has an older API server, and lists that come in pages. */
+function featuresOf(random: Random): ApiFeatures {
+  return random.chance(0.5) ? { streams: true, mostPerPage: Infinity } : { streams: false, mostPerPage: random.between(1, 4) };
 }
 
 const stateNames: Readonly<Record<number, string>> = Object.fromEntries(

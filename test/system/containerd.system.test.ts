@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type ContainerdRuntime, type ContainerdRuntimeOptions, createContainerdRuntime } from '../../agent/containerd/runtime.client.ts';
 import { Container, ContainersService } from '../../agent/containerd/gen/services/containers/v1/containers.ts';
+import { DeleteImageRequest, type Image, ImagesService } from '../../agent/containerd/gen/services/images/v1/images.ts';
 import { StoreService } from '../../agent/containerd/gen/services/sandbox/v1/sandbox.ts';
 import type {
   Attempt,
@@ -389,6 +390,25 @@ describe('an image', () => {
         message: expect.stringContaining('has no image'),
       });
       await runtime.remove(wanted.key);
+    },
+    testTimeoutMs,
+  );
+
+  it(
+    'whose name is no reference is left alone, and stands in no way',
+    async () => {
+      const key = await start(attempt());
+      const { image: record } = await runtime.connection.call(ImagesService.get, { name: image });
+      const odd = { ...record, name: 'localhost/My_Image:latest' } as Image;
+      await runtime.connection.call(ImagesService.create, { image: odd, sourceDateEpoch: undefined });
+      const names = await runtime.images();
+      expect(names).toContain(image);
+      expect(names).not.toContain(odd.name);
+      const next = await open();
+      await expect(next.images()).resolves.toEqual(names);
+      await next.close();
+      await runtime.connection.call(ImagesService.delete, DeleteImageRequest.fromPartial({ name: odd.name, sync: true }));
+      await runtime.remove(key);
     },
     testTimeoutMs,
   );

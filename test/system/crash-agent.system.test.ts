@@ -18,6 +18,7 @@ const agentTransitions = {
 
 /** In which transitions the agent dies at each place. A failpoint that is not named here does not compile, and fails below. */
 const cases: Readonly<Record<AgentFailpoint, readonly Occasion<keyof typeof agentTransitions>[]>> = {
+  'probe.created': ['agent start'],
   'order.accepted': ['start', 'start again', 'restart', 'stop', 'delete'],
   'journal.written': ['start', 'start:2', 'start again', 'stop', 'stop:2', 'delete', 'delete:2'],
   'journal.synced': ['start', 'start:2', 'start again:2', 'restart:2', 'stop', 'stop:2', 'delete', 'delete:2'],

@@ -49,7 +49,7 @@ describe('what goes wrong with a sandbox', () => {
       names: () => /private:1/,
       spec: () => ({ image: `${guarded.address}/private:1` }),
       before: async () => {
-        await world.user.apply(pullSecret('good', guarded.address, { username: 'puller', password: rightPassword }));
+        await world.user.apply(pullSecret('good', `${guarded.address}/private`, { username: 'puller', password: rightPassword }));
       },
       correct: (ref) => world.user.patch(ref, { imagePullSecrets: [{ name: 'good' }] }),
     },

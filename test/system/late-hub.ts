@@ -9,6 +9,7 @@ import {
   type Order,
   type Preparation,
   type Refusal,
+  type Unclaimed,
 } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { eventually } from './eventually.ts';
 
@@ -56,6 +57,11 @@ export class LateHub {
   /** Sends a preparation to a runner's agent. */
   prepare(runner: string, preparation: Preparation): void {
     this.#write(runner, { message: { $case: 'preparation', value: preparation } });
+  }
+
+  /** Tells a runner's agent which copies nobody claims. */
+  tell(runner: string, unclaimed: Unclaimed): void {
+    this.#write(runner, { message: { $case: 'unclaimed', value: unclaimed } });
   }
 
   #write(runner: string, message: OperatorMessage): void {

@@ -82,4 +82,48 @@ describe('a runner that is lost', () => {
       await world.user.delete(kept);
     },
   );
+
+  it.each([
+    {
+      how: 'the administrator says so',
+      say: (runner: Runner) => world.user.patchRunner(runner.name, { fenced: true }),
+      takeBack: (runner: Runner) => world.user.patchRunner(runner.name, { fenced: false }),
+    },
+    {
+      how: 'its Node is out of service',
+      say: (runner: Runner) => world.user.kubectl('taint', 'node', runner.name, `${taint}=nodeshutdown:NoExecute`),
+      takeBack: (runner: Runner) => world.user.kubectl('taint', 'node', runner.name, `${taint}-`),
+    },
+  ])(
+    'what ran there has ended as soon as $how, is started nowhere else, and again in its place when the machine is back and that is taken back',
+    async ({ how, say, takeBack }) => {
+      const ref = { name: how.startsWith('its') ? 'out-of-service' : 'fenced' };
+      await world.user.create(remembering(ref.name, world.image));
+      const before = await world.user.untilState(ref, 'Started');
+      const runner = world.runnerOf(before);
+      expect(await world.boots(ref.name)).toBe(1);
+      await runner.powerOff();
+      await world.user.until(ref, 'is on a lost runner', (sandbox) => readyOf(sandbox)?.status === 'Unknown');
+      await say(runner);
+      const ended = await world.user.until(
+        ref,
+        'waits for its files',
+        ({ status }) => status.state === 'Pending' && status.reason === 'RunnerLost',
+      );
+      expect(ended.status).toMatchObject({ runnerName: runner.name, exitReason: 'Lost', contentVersion: before.status.contentVersion });
+      expect((await world.user.events(ended)).map(({ reason }) => reason)).toEqual(
+        expect.arrayContaining(['RunnerLost', 'RestartBackOff']),
+      );
+      expect(await lyingOn(other(runner), before.metadata.uid)).toEqual(nothing);
+
+      await runner.start({ agent: true });
+      await world.user.until(ref, 'is not started on a machine that is said to be off', ({ status }) => status.reason === 'RunnerFenced');
+      await takeBack(runner);
+      await world.user.untilState(ref, 'Started');
+      expect(await world.boots(ref.name, 2)).toBe(2);
+      await world.user.delete(ref);
+    },
+  );
 });
+
+const taint = 'node.kubernetes.io/out-of-service';

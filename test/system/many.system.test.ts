@@ -7,7 +7,7 @@ import { startTimeoutMs, World } from './world.ts';
 describe('a thousand sandboxes', () => {
   let world: World;
   beforeAll(async () => {
-    world = await World.start({ runners: ['runner-1', 'runner-2'] });
+    world = await World.start({ runners: ['runner-1', 'runner-2'], agentEnv: { BERTH_CAPACITY_DISK: '2Ti' } });
   }, startTimeoutMs);
   afterAll(() => world.stop(), startTimeoutMs);
 
@@ -18,7 +18,7 @@ describe('a thousand sandboxes', () => {
       aSandbox(name, {
         image: world.image,
         desiredState,
-        resources: { limits: { cpu: '50m', memory: '32Mi', disk: '64Mi' } },
+        resources: { limits: { cpu: '50m', memory: '32Mi' } },
         terminationGracePeriodSeconds: 2,
       });
     await world.user.create(manifest('first', 'Started'));

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { SandboxReason } from '../../crds/reasons.ts';
-import { demoImage } from '../harness/images.ts';
+import { distinctImage } from '../harness/images.ts';
 import { added, livingOn } from '../harness/leftovers.ts';
 import { type Misbehaviour, RegistryProxy } from '../harness/registry-proxy.ts';
 import { aSandbox } from './a-sandbox.ts';
@@ -36,7 +36,7 @@ describe('a registry that', () => {
   it.each(rows.map((row, index) => ({ ...row, name: `image-${index}` })))(
     '$does is named as the cause, and leaves nothing when it has come right',
     async ({ name, how, reasons }) => {
-      await world.cluster.pushImage(`${name}:1`, await demoImage({ WorkingDir: `/${name}` }));
+      await world.cluster.pushImage(`${name}:1`, await distinctImage(2 ** 16));
       proxy.misbehave(how);
       await world.user.create(aSandbox(name, { image: `${proxy.address}/${name}:1` }));
       const { status } = await world.user.until({ name }, 'is in Error', (sandbox) => stateOf(sandbox) === 'Error');
@@ -55,8 +55,8 @@ describe('a registry that', () => {
   );
 
   it('is slow is waited for beyond the deadline as long as bytes come', async () => {
-    await world.cluster.pushImage('slow:1', await demoImage({ WorkingDir: '/slow' }));
-    // The demo image is about a megabyte: twice as long as the deadline.
+    await world.cluster.pushImage('slow:1', await distinctImage(2 ** 20));
+    // Twice as long as the deadline.
     proxy.misbehave({ kind: 'Slow', bytesPerSecond: 35_000 });
     await world.user.create(aSandbox('slow', { image: `${proxy.address}/slow:1` }));
     const states = new Set<string>();

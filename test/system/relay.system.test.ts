@@ -60,9 +60,9 @@ describe('a runner that the leader is cut off from and another operator pod is n
     expect(await world.boots(ref.name, 2)).toBe(2);
     expect((await leader()).name).toBe(first.name);
 
-    networkOf(first).mend();
     const line = 'connected successfully';
     const before = readFileSync(first.logFile, 'utf8').split(line).length;
+    networkOf(first).mend();
     await eventually('the agent is connected to the leader again', () =>
       Promise.resolve(readFileSync(first.logFile, 'utf8').split(line).length > before || undefined),
     );

@@ -52,6 +52,29 @@ describe('restarts of the parts of Berth', () => {
     await world.user.delete(ref);
   });
 
+  it('a running sandbox goes on when the Runner object is deleted, which the agent makes again', async () => {
+    const ref = { name: 'over-a-runner' };
+    await world.user.create(remembering(ref.name, world.image));
+    const before = await world.user.untilState(ref, 'Started');
+    const runner = world.runnerOf(before);
+    const { metadata } = await world.user.runner(runner.name);
+    const pid = await mainProcess(runner, before.metadata.uid);
+    await world.user.kubectl('delete', 'runner', runner.name);
+    await eventually(`${runner.name} has a new object that says which disk it has`, async () => {
+      const again = await world.user.runner(runner.name).catch(() => undefined);
+      const isMadeAgain = again !== undefined && again.metadata.uid !== metadata.uid && again.status.storeID !== undefined;
+      const isUsable = isMadeAgain && again.status.conditions.some(({ type, status }) => type === 'Schedulable' && status === 'True');
+      return isUsable || undefined;
+    });
+    const { status } = await world.user.untilState(ref, 'Started');
+    const { order, contentVersion, startTime } = before.status;
+    expect(status).toMatchObject({ order, contentVersion, startTime, restartCount: 0 });
+    expect(await mainProcess(runner, before.metadata.uid)).toBe(pid);
+    await world.user.patch(ref, { desiredState: 'Stopped' });
+    await world.user.untilState(ref, 'Stopped');
+    await world.user.delete(ref);
+  });
+
   it('an exit that nobody watched is reported when the agent is back', async () => {
     const ref = { name: 'unwatched' };
     await world.user.create({

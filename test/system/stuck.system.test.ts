@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Sandbox, SandboxManifest } from '../../crds/sandbox.ts';
 import { CrashablePart } from '../harness/crash.ts';
-import { demoImage } from '../harness/images.ts';
+import { distinctImage } from '../harness/images.ts';
 import { added, livingOn } from '../harness/leftovers.ts';
 import type { Part } from '../harness/part.ts';
 import { RegistryProxy } from '../harness/registry-proxy.ts';
@@ -31,8 +31,7 @@ describe('no sandbox is stuck', () => {
     await runner.agent.restart();
     await world.connected();
     proxy = await RegistryProxy.before(world.cluster.registry);
-    for (let index = 0; index < 4; index += 1)
-      await world.cluster.pushImage(`slow-${index}:1`, await demoImage({ WorkingDir: `/${'x'.repeat(index)}` }));
+    await world.cluster.pushImage('slow:1', await distinctImage(2 ** 20));
     before = await livingOn(runner);
   }, startTimeoutMs);
   afterAll(async () => {
@@ -77,7 +76,7 @@ describe('no sandbox is stuck', () => {
       how: 'its image comes slowly',
       reach: async ({ name }) => {
         proxy.misbehave({ kind: 'Slow', bytesPerSecond: 2_000 });
-        await create(name, { image: `${proxy.address}/slow-0:1` });
+        await create(name, { image: `${proxy.address}/slow:1` });
       },
       after: () => proxy.misbehave(undefined),
     },

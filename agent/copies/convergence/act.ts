@@ -203,6 +203,7 @@ export class StepActor {
     await this.#carryOut(copy, step, async () => {
       copy.askedVersion = step.contentVersion;
       copy.exitHint = undefined;
+      copy.hasOverrun = false;
       copy.activity = { kind: 'Starting' };
       this.#host.tellSoon(copy, passingMs);
       FAILPOINT: failpoint('task.starting');
@@ -230,8 +231,9 @@ export class StepActor {
   }
 
   #exited(uid: string, copy: Copy, contentVersion: number, exit: ExitStatus | undefined): void {
+    const why = copy.hasOverrun ? { ordered: false, diskLimitExceeded: true } : { ordered: true };
     const status = exit ?? { code: 255, signal: 0, oomKilled: false, finishTimeMs: this.#host.clock.now(), lost: true };
-    this.#record(copy, { kind: 'Exited', uid, epoch: copy.epoch, contentVersion, exit: { ...status, ordered: true } });
+    this.#record(copy, { kind: 'Exited', uid, epoch: copy.epoch, contentVersion, exit: { ...status, ...why } });
   }
 
   async #remove(copy: Copy): Promise<void> {

@@ -136,6 +136,14 @@ export class Convergence {
     return undefined;
   }
 
+  /** A copy that runs has written more than its disk limit: its process is ended. */
+  overrun(epoch: number): void {
+    const copy = this.#memory.copy(epoch);
+    if (copy.hasOverrun || !isAlive(copy)) return;
+    copy.hasOverrun = true;
+    this.wake();
+  }
+
   /** Exactly these epochs have been claimed by nobody for a long time. True when some are, and were not before. */
   abandon(epochs: ReadonlySet<number>): boolean {
     const changed = [...this.#memory.copies].filter((copy) => copy.isAbandoned !== epochs.has(copy.epoch));

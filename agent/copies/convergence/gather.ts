@@ -16,6 +16,8 @@ export class Copy {
   /** The newest contentVersion whose start was asked for, by this process or maybe by one before it. */
   askedVersion: number;
   exitHint: ExitStatus | undefined;
+  /** It has written more than its disk limit, since it was started last. */
+  hasOverrun = false;
   /** Nobody has claimed it for a long time. */
   isAbandoned = false;
   /** Everything of it is proven to be gone. */
@@ -132,5 +134,6 @@ function viewOf(copy: Copy, sandbox: SandboxEntry | undefined): CopyView {
     isRemoved: copy.isRemoved,
     isWaiting: copy.retry !== undefined,
     isAbandoned: copy.isAbandoned,
+    hasOverrun: copy.hasOverrun,
   };
 }

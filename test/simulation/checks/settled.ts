@@ -78,6 +78,7 @@ const truths: Readonly<Partial<Record<string, (world: World, sandbox: Sandbox) =
   OOMKilled: isLeftEnded,
   Signaled: isLeftEnded,
   ExitLost: isLeftEnded,
+  RunnerRebooted: isLeftEnded,
 };
 
 function isLeftEnded(_: World, { spec, status }: Sandbox): boolean {

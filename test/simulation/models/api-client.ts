@@ -47,6 +47,16 @@ export function fairWeather(): ApiWeather {
   return { isDown: false, cutOff: new Set(), latency: [2, 40], refused: 0, lostAnswer: 0, lateWrite: 0, watchDelay: 20 };
 }
 
+/** What this API server is able to do. */
+export interface ApiFeatures {
+  /** Lists can be streamed by a watch. */
+  readonly streams: boolean;
+  /** A page of a list that is asked for in pages holds no more. */
+  readonly mostPerPage: number;
+}
+
+const modern: ApiFeatures = { streams: true, mostPerPage: Infinity };
+
 interface Watcher {
   readonly process: Process;
   end(error: KubeError | undefined): void;
@@ -61,9 +71,14 @@ export class ApiServer {
   readonly #watchers = new Set<Watcher>();
   readonly #wakers = new Map<string, Set<() => void>>();
 
-  constructor(store: ApiStore, scheduler: Scheduler) {
+  readonly features: ApiFeatures;
+  /** What is left of lists of which pages were given out, by token: each as it was when its first page was asked for. */
+  readonly lists = new Map<string, Page>();
+
+  constructor(store: ApiStore, scheduler: Scheduler, features: ApiFeatures = modern) {
     this.store = store;
     this.scheduler = scheduler;
+    this.features = features;
     this.heldWrites = new HeldWrites(store, scheduler);
     store.onChange((resource) => {
       for (const wake of this.#wakers.get(idOf(resource)) ?? []) wake();
@@ -97,6 +112,7 @@ export class ApiServer {
   /** Forgets old versions, and tells running watches so. */
   compact(): void {
     this.store.compact();
+    this.lists.clear();
     for (const watcher of [...this.#watchers]) watcher.end(new KubeError('Expired', 'watch: too old resource version'));
   }
 
@@ -177,6 +193,8 @@ class ApiClient implements KubeTransport {
     const feed = await this.#request(`WATCH ${resource.plural}`, false, { signal: options.signal }, () => {
       if (options.resourceVersion === undefined && options.sendInitialEvents !== true)
         throw new KubeError('BadRequest', 'watch: no version');
+      if (options.sendInitialEvents === true && !this.#server.features.streams)
+        throw new KubeError('Invalid', 'watch: sendInitialEvents is forbidden');
       return new WatchFeed(this.#server, this.#process, this.#random, resource, options);
     });
     try {
@@ -187,18 +205,19 @@ class ApiClient implements KubeTransport {
   }
 
   #page(resource: Resource, options: ListOptions): Page {
-    const store = this.#server.store;
-    const all = store
-      .list(resource)
-      .filter((object) => options.namespace === undefined || object.metadata.namespace === options.namespace)
-      .filter((object) => isSelected(object, options.labelSelector, options.fieldSelector));
-    const from = options.continueToken === undefined ? 0 : Number(options.continueToken);
-    const to = options.limit === undefined || options.limit === 0 ? all.length : from + options.limit;
-    return {
-      items: all.slice(from, to),
-      resourceVersion: String(store.version),
-      ...(to < all.length ? { continueToken: String(to) } : {}),
-    };
+    const { store, lists, features } = this.#server;
+    const { continueToken: token, limit = 0, namespace, labelSelector, fieldSelector } = options;
+    const takes = (object: KubeObject) =>
+      (namespace === undefined || object.metadata.namespace === namespace) && isSelected(object, labelSelector, fieldSelector);
+    const left =
+      token === undefined ? { items: store.list(resource).filter(takes), resourceVersion: String(store.version) } : lists.get(token);
+    if (left === undefined) throw new KubeError('Expired', `LIST ${resource.plural}: the continue token has expired`);
+    const { items, resourceVersion } = left;
+    const most = limit === 0 ? items.length : Math.min(limit, features.mostPerPage);
+    if (items.length <= most) return { items, resourceVersion };
+    const continueToken = `${resource.plural}/${resourceVersion}/${items.length - most}`;
+    lists.set(continueToken, { items: items.slice(most), resourceVersion });
+    return { items: items.slice(0, most), resourceVersion, continueToken };
   }
 
   /** One request: there, carried out (or not), and back (or not). */
@@ -233,8 +252,7 @@ class ApiClient implements KubeTransport {
         const answer = outcome(carryOut);
         if (isLate) return;
         if (isLost) fail(random.pick([back, timeoutMs]), random.pick(['Unreachable', 'Timeout']));
-        else if (answer.ok)
-          this.#process.arrive(back, () => resolve(answer.value instanceof WatchFeed ? answer.value : copyOf(answer.value)));
+        else if (answer.ok) this.#process.arrive(back, () => resolve(answer.value));
         else this.#process.arrive(back, () => reject(answer.error));
       });
     });
@@ -305,7 +323,7 @@ class WatchFeed {
     this.#seen = options.sendInitialEvents === true ? store.version : Number(options.resourceVersion);
     if (options.sendInitialEvents === true) {
       for (const object of store.list(resource))
-        if (this.#takes({ type: 'ADDED', version: 0, object })) this.#ready.push({ type: 'ADDED', object: copyOf(object) });
+        if (this.#takes({ type: 'ADDED', version: 0, object })) this.#ready.push({ type: 'ADDED', object });
       this.#ready.push({ type: 'BOOKMARK', resourceVersion: String(this.#seen), initialEventsEnd: true });
     } else store.since(resource, this.#seen);
     const untrack = server.track(this);
@@ -371,7 +389,7 @@ class WatchFeed {
     const changes = this.#server.store.since(this.#resource, this.#seen);
     for (const change of changes) {
       this.#seen = change.version;
-      if (this.#takes(change)) this.#push({ type: change.type, object: copyOf(change.object) });
+      if (this.#takes(change)) this.#push({ type: change.type, object: change.object });
     }
   }
 
@@ -385,13 +403,11 @@ class WatchFeed {
   #bookmarkLater(): () => void {
     let timer: Timer = { cancel: () => undefined };
     const later = () => {
-      timer = this.#server.scheduler.after(60_000, () => {
-        this.#process.arrive(0, () => {
-          if (this.#ended !== undefined || this.#isPumping) return;
-          this.#seen = Math.max(this.#seen, this.#server.store.version);
-          this.#push({ type: 'BOOKMARK', resourceVersion: String(this.#seen), initialEventsEnd: false });
-        });
+      timer = this.#process.after(60_000, () => {
         later();
+        if (this.#ended !== undefined || this.#isPumping) return;
+        this.#seen = Math.max(this.#seen, this.#server.store.version);
+        this.#push({ type: 'BOOKMARK', resourceVersion: String(this.#seen), initialEventsEnd: false });
       });
     };
     later();

@@ -1,4 +1,5 @@
 import { KubeError } from '../../../kube/errors.ts';
+import { deepFreeze } from '../../../kube/object.ts';
 import type { DeleteResult, KubeObject, Manifest, ObjectRef, Patch, Resource } from '../../../kube/types.ts';
 import { applyPatch, copyOf, isEqual, isObject, jsonPatch, mergePatch } from './json.ts';
 import type { JsonObject } from './json.ts';
@@ -32,7 +33,7 @@ interface Kind {
   compactedAt: number;
 }
 
-/** etcd and the API server's semantics, without time: one total order of acknowledged writes. Objects are never changed in place. */
+/** etcd and the API server's semantics, without time: one total order of acknowledged writes. Objects are never changed: who tries gets a TypeError. */
 export class ApiStore {
   readonly #kinds = new Map<string, Kind>();
   readonly #schemas = new Map<string, Schema>();
@@ -142,7 +143,7 @@ export class ApiStore {
       this.#remove(resource, old, by);
       return { kind: 'deleted' };
     }
-    if (old.metadata.deletionTimestamp !== undefined) return { kind: 'deleting', object: copyOf(old) };
+    if (old.metadata.deletionTimestamp !== undefined) return { kind: 'deleting', object: old };
     const deleting = {
       ...old,
       metadata: {
@@ -152,7 +153,7 @@ export class ApiStore {
         generation: (old.metadata.generation ?? 1) + 1,
       },
     };
-    return { kind: 'deleting', object: copyOf(this.#write(resource, keyOf(ref), deleting, old, by)) };
+    return { kind: 'deleting', object: this.#write(resource, keyOf(ref), deleting, old, by) };
   }
 
   #patched(resource: Resource, old: StoredObject, patch: Patch, subresource: string | undefined): StoredObject {
@@ -222,7 +223,7 @@ export class ApiStore {
   #write(resource: Resource, key: string, object: StoredObject, old: StoredObject | undefined, by: string): StoredObject {
     const kind = this.#kind(resource);
     const version = ++this.#version;
-    const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(version) } };
+    const stored = deepFreeze({ ...object, metadata: { ...object.metadata, resourceVersion: String(version) } });
     kind.objects.set(key, stored);
     this.#tell(resource, { type: old === undefined ? 'ADDED' : 'MODIFIED', version, object: stored }, old, by);
     return stored;
@@ -233,7 +234,7 @@ export class ApiStore {
     const version = ++this.#version;
     const old = kind.objects.get(keyOf(object.metadata));
     kind.objects.delete(keyOf(object.metadata));
-    const last = { ...object, metadata: { ...object.metadata, resourceVersion: String(version) } };
+    const last = deepFreeze({ ...object, metadata: { ...object.metadata, resourceVersion: String(version) } });
     this.#tell(resource, { type: 'DELETED', version, object: last }, old, by);
   }
 
@@ -266,8 +267,9 @@ function managerOf(uid: string, fieldManager: string, subresource: string | unde
   return `${uid}|${fieldManager}|${subresource ?? ''}`;
 }
 
+/** No two groups here have resources of one name. */
 export function idOf(resource: Resource): string {
-  return `${resource.plural}.${resource.group}`;
+  return resource.plural;
 }
 
 export function keyOf(ref: ObjectRef): string {

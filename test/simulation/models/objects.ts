@@ -14,6 +14,7 @@ import type { Manifest, Resource } from '../../../kube/types.ts';
 import type { Shape } from '../plan.ts';
 import type { ApiStore, Schema, StoredObject } from './api-store.ts';
 import type { JsonObject } from './json.ts';
+import { asAdmitted, parseOnce } from './parsing.ts';
 
 export const sandboxes: Resource = {
   group: API_GROUP,
@@ -33,6 +34,7 @@ export const leases: Resource = { group: 'coordination.k8s.io', version: 'v1', p
 
 /** Installs the CRDs: what they default, refuse and prune. */
 export function installSchemas(store: ApiStore): void {
+  parseOnce();
   store.install(sandboxes, schemaOf(sandboxSpecSchema, sandboxStatusSchema));
   store.install(runners, schemaOf(runnerSpecSchema, runnerStatusSchema));
 }
@@ -41,19 +43,35 @@ interface Parser {
   parse(value: unknown): object;
 }
 
+interface StatusParser extends Parser {
+  readonly shape: Readonly<Record<string, { parse(value: unknown): unknown }>>;
+}
+
 /** Only what was written is looked at again. */
-function schemaOf(specSchema: Parser, statusSchema: Parser): Schema {
+function schemaOf(specSchema: Parser, statusSchema: StatusParser): Schema {
   return {
     hasStatus: true,
     admit: (object, old) => {
       const isNew = (part: 'spec' | 'status') => old === undefined || object[part] !== old[part];
       return {
         ...object,
-        ...(isNew('spec') ? { spec: specSchema.parse(object.spec ?? {}) as JsonObject } : {}),
-        ...(object.status !== undefined && isNew('status') ? { status: statusSchema.parse(object.status) as JsonObject } : {}),
+        ...(isNew('spec') ? { spec: asAdmitted(specSchema.parse(object.spec ?? {})) as JsonObject } : {}),
+        ...(object.status !== undefined && isNew('status')
+          ? { status: asAdmitted(statusOf(statusSchema, object.status, old?.status)) }
+          : {}),
       };
     },
   };
+}
+
+/** A status has no rules that span its members: each is read by itself, and one that was taken over as it was need not be. */
+function statusOf(schema: StatusParser, next: JsonObject, old: JsonObject | undefined): JsonObject {
+  if (old === undefined) return schema.parse(next) as JsonObject;
+  const members = Object.entries(schema.shape).map(([key, member]) => {
+    const value = next[key];
+    return [key, value !== undefined && value === old[key] ? value : member.parse(value)] as const;
+  });
+  return Object.fromEntries(members.filter(([, value]) => value !== undefined));
 }
 
 const noSandboxStatus = sandboxStatusSchema.parse({});

@@ -1,11 +1,13 @@
 import { Connections } from '../../../agent/connections/controller.ts';
 import type { Dialer } from '../../../agent/connections/stream.ts';
 import { noToken } from '../../../agent/connections/token.client.ts';
+import type { Journal } from '../../../agent/journal/journal.ts';
 import { CopyController } from '../../../agent/copies/controller.ts';
 import { RunnerPublisher } from '../../../agent/runner/controller.ts';
 import { defaultRunnerSpec, publishedState } from '../../../agent/runner/own-runner.ts';
 import { setAsideForTasks } from '../../../crds/resources.ts';
 import { createLeaseKeeper } from '../../../kube/lease-keeper.ts';
+import { hasCode } from '../../../process/errors.ts';
 import { silentLogger } from '../../../process/log.ts';
 import type { Process } from '../engine/process.ts';
 import { RuntimeModel } from '../models/runtime.ts';
@@ -19,8 +21,13 @@ const restartMs = 1_000;
 /** An agent as its main.ts makes it, on the ports of the simulation. */
 export function startAgent(world: World, node: Node, process: Process, sabotage: Sabotage): void {
   const { machine } = node;
+  const { pace } = world.plan.scale;
   const runtime = new RuntimeModel(machine, process);
-  const journal = node.journal.open(machine, process);
+  const journal = journalOf(node, process);
+  if (journal === undefined) {
+    world.restartAgent(node, restartMs);
+    return;
+  }
   const shared = { clock: process, random: () => process.random.next(), log: silentLogger };
   const { storeID, incarnation } = journal.state();
   const identity = {
@@ -40,7 +47,12 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     bootID: machine.bootID,
     capacity: machine.capacity,
     reserved: setAsideForTasks(defaultRunnerSpec),
+    relistMs: 30_000 * pace,
     onFailed: (error) => {
+      if (hasCode(error, 'JournalFailed')) {
+        world.restartAgent(node, restartMs);
+        return;
+      }
       world.violations.add(
         'NoCrash',
         `the agent of ${machine.name} gives up: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
@@ -64,7 +76,15 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     name: machine.name,
     facts: () => {
       const { runner, copies: all, unclaimed } = copies.inventory();
-      return { identity, report: runner, copies: all, unclaimed, taskSlots, connections: connections.states().map(publishedState) };
+      return {
+        identity,
+        report: runner,
+        copies: all,
+        unclaimed,
+        machine: undefined,
+        taskSlots,
+        connections: connections.states().map(publishedState),
+      };
     },
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
@@ -78,11 +98,13 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     namespace: operatorNamespace,
     name: `runner-${machine.name}`,
     holder: machine.name,
+    durationMs: 40_000 * pace,
+    intervalMs: 10_000 * pace,
   });
   const run = () => {
     const numbersChanged = () => publisher.numbersChanged();
     copies.attach({ copyChanged: numbersChanged, runnerChanged: numbersChanged, relisted: numbersChanged });
-    connections.onChange(() => publisher.connectionsChanged());
+    connections.onChange(() => publisher.conditionsChanged());
     connections.start();
     const never = new AbortController().signal;
     void publisher.run(never);
@@ -91,6 +113,16 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
   copies.start().then(run, () => {
     world.restartAgent(node, restartMs);
   });
+}
+
+/** Undefined when it cannot be written: the agent ends, and is started again until it can. */
+function journalOf({ journal, machine }: Node, process: Process): Journal | undefined {
+  try {
+    return journal.open(machine, process);
+  } catch (error) {
+    if (hasCode(error, 'JournalFailed')) return undefined;
+    throw error;
+  }
 }
 
 function dialerOf(world: World, { machine }: Node, process: Process, sabotage: Sabotage): Dialer {

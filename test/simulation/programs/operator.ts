@@ -4,13 +4,16 @@ import { noMetrics } from '../../../process/metrics.ts';
 import type { Process } from '../engine/process.ts';
 import type { Connection } from '../models/network.ts';
 import type { Sabotage } from '../defects.ts';
+import type { Scale } from '../plan.ts';
 import type { Pod, World } from '../world.ts';
 
 /** Where the operator keeps its Leases. */
 export const operatorNamespace = 'berth-system';
 
-/** Three times as slow as in production: most of what happens in a quiet fleet is Leases being renewed. */
-const election = { leaseDurationMs: 45_000, renewDeadlineMs: 30_000, retryPeriodMs: 6_000 };
+/** Three times as slow as in production, times the pace of the plan: most of what happens in a quiet fleet is Leases being renewed. */
+function electionOf({ pace }: Scale) {
+  return { leaseDurationMs: 45_000 * pace, renewDeadlineMs: 30_000 * pace, retryPeriodMs: 6_000 * pace };
+}
 
 /** An operator pod as its main.ts makes it, on the ports of the simulation. */
 export function startOperator(world: World, pod: Pod, process: Process, sabotage: Sabotage): void {
@@ -25,18 +28,18 @@ export function startOperator(world: World, pod: Pod, process: Process, sabotage
     podName: pod.name,
     identity: process.name,
     version: 'simulation',
-    election,
+    election: electionOf(world.plan.scale),
     authenticator: {
       authenticate: () => Promise.resolve({ kind: 'Authenticated', identity: { nodeName: undefined, expiresAt: undefined } }),
     },
   });
   pod.accept = (connection) => {
-    accept(world, pod, operator, connection);
+    accept(world, pod, operator, connection, sabotage);
   };
   void operator.run(new AbortController().signal);
 }
 
-function accept(world: World, pod: Pod, { hub }: Operator, connection: Connection): void {
+function accept(world: World, pod: Pod, { hub }: Operator, connection: Connection, { heard }: Sabotage): void {
   const receiver = hub.accept({
     token: 'token',
     send: (message) => {
@@ -46,7 +49,10 @@ function accept(world: World, pod: Pod, { hub }: Operator, connection: Connectio
     end: (code, message) => connection.close('operator', `${code}: ${message}`),
   });
   connection.attachOperator({
-    message: (message) => receiver.received(message),
+    message: (message) => {
+      receiver.received(message);
+      heard?.(world, pod, connection, message);
+    },
     closed: (reason) => receiver.closed(reason),
   });
 }

@@ -1,6 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import type { Sandbox, SandboxManifest } from '../../../crds/sandbox.ts';
-import { demoImage, withLayer } from '../../harness/images.ts';
+import { distinctImage } from '../../harness/images.ts';
 import { aSandbox, remembering } from '../a-sandbox.ts';
 import { eventually } from '../eventually.ts';
 import { stateOf, type SandboxRef } from '../user.ts';
@@ -55,8 +54,7 @@ export const transitions = {
   pull: {
     prepare: nothing,
     ask: async (world, { name }) => {
-      const layer = withLayer(await demoImage(), [{ path: 'filler', type: 'file', content: randomBytes(8 * 2 ** 20).toString('hex') }]);
-      await world.user.create(remembering(name, await world.cluster.pushImage(`${name}:1`, layer)));
+      await world.user.create(remembering(name, await world.cluster.pushImage(`${name}:1`, await distinctImage(8 * 2 ** 20))));
     },
     done: isStarted,
     boots: 1,

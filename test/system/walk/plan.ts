@@ -57,7 +57,7 @@ const isOutage = (target: Target) => target === 'apiserver' || target === 'etcd'
 export function planWalk(seed: string, { operations, sandboxes, faultChance }: WalkSize): WalkPlan {
   const users = new Random(seed).fork('users');
   const faults = new Random(seed).fork('faults');
-  const names = Array.from({ length: sandboxes }, (_, index) => `walk-${index + 1}`);
+  const places: (string | undefined)[] = Array.from({ length: sandboxes });
   const wanted = new Map<string, Wanted>();
   const down = new Map<Target, number>();
   const steps: Step[] = [];
@@ -68,18 +68,21 @@ export function planWalk(seed: string, { operations, sandboxes, faultChance }: W
       steps.push({ kind: 'recovery', target });
     }
     if (faults.chance(faultChance)) steps.push(...fault(faults, down, at));
-    steps.push(operation(users, names, wanted, at));
+    steps.push(operation(users, places, wanted, at));
     steps.push({ kind: 'pause', ms: users.between(0, 400) });
   }
   for (const target of down.keys()) steps.push({ kind: 'recovery', target });
   return { seed, steps, wanted };
 }
 
-function operation(users: Random, names: readonly string[], wanted: Map<string, Wanted>, at: number): Operation {
-  const name = users.pick(names);
+/** A name is never used twice: nobody has to wait until the one before is gone, which may take until a fault is over. */
+function operation(users: Random, places: (string | undefined)[], wanted: Map<string, Wanted>, at: number): Operation {
+  const place = users.between(0, places.length - 1);
+  const name = places[place] ?? `walk-${at}`;
   const now = wanted.get(name);
   const chosen =
     now === undefined ? 'create' : users.weighted(now === 'Started' ? { stop: 4, restart: 3, delete: 2 } : { start: 5, delete: 1 });
+  places[place] = chosen === 'delete' ? undefined : name;
   if (chosen === 'delete') wanted.delete(name);
   else wanted.set(name, chosen === 'stop' ? 'Stopped' : 'Started');
   return { kind: 'operation', operation: chosen, name, restartID: `walk-${at}`, settle: users.chance(0.3) };

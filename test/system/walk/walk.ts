@@ -7,7 +7,7 @@ import type { ApiAnswer } from '../../harness/kube-api.ts';
 import { remembering } from '../a-sandbox.ts';
 import { eventually } from '../eventually.ts';
 import type { World } from '../world.ts';
-import type { Operation, Step, Target, WalkPlan } from './plan.ts';
+import type { Fault, Operation, Step, Target, WalkPlan } from './plan.ts';
 
 const path = '/apis/berth.dev/v1alpha1/namespaces/default/sandboxes';
 const merge = 'application/merge-patch+json';
@@ -19,6 +19,10 @@ export class Walk {
   readonly #world: World;
   readonly #plan: WalkPlan;
   readonly #parts: Readonly<Record<Target, Part>>;
+  /** Those that were killed and not started again. */
+  readonly #killed = new Set<Target>();
+  /** Sentences about parts that ended although nobody killed them. */
+  readonly ended: string[] = [];
 
   constructor(world: World, plan: WalkPlan) {
     const { cluster } = world;
@@ -37,6 +41,7 @@ export class Walk {
     for (const [at, step] of this.#plan.steps.entries()) {
       this.#note(`${at} ${JSON.stringify(step)}`);
       await this.#take(step);
+      await this.#supervise();
     }
     for (const part of Object.values(this.#parts)) await part.waitReady();
     this.#note('every part is back');
@@ -58,18 +63,37 @@ export class Walk {
         await delay(step.ms);
         return;
       case 'fault':
-        return step.how === 'kill' ? this.#parts[step.target].kill() : this.#parts[step.target].freeze();
+        return this.#fail(step);
       case 'recovery':
-        return this.#recover(this.#parts[step.target]);
+        return this.#recover(step.target);
       case 'operation':
         await this.#ask(step);
         if (step.settle) await this.#settled(step);
     }
   }
 
-  async #recover(part: Part): Promise<void> {
+  async #fail({ target, how }: Fault): Promise<void> {
+    const part = this.#parts[target];
+    if (how === 'freeze') return part.freeze();
+    this.#killed.add(target);
+    await part.kill();
+  }
+
+  async #recover(target: Target): Promise<void> {
+    const part = this.#parts[target];
+    this.#killed.delete(target);
     if (part.isRunning) part.thaw();
     else await part.launch();
+  }
+
+  /** As a kubelet would. */
+  async #supervise(): Promise<void> {
+    for (const [target, part] of Object.entries(this.#parts) as [Target, Part][]) {
+      if (part.isRunning || this.#killed.has(target)) continue;
+      this.#note(`${target} has ended by itself`);
+      this.ended.push(`${target} has ended by itself: ${part.log().trim().split('\n').at(-1) ?? ''}`);
+      await part.launch();
+    }
   }
 
   async #ask({ operation, name, restartID }: Operation): Promise<void> {
@@ -81,7 +105,7 @@ export class Walk {
     };
     switch (operation) {
       case 'create':
-        return this.#create(name, restartID);
+        return this.#create(name);
       case 'delete':
         await this.#insist(() => this.#world.cluster.api.call('DELETE', one), [200, 202], name);
         return;
@@ -90,17 +114,9 @@ export class Walk {
     }
   }
 
-  /** The one before of the same name may still be on its way out, and the answer to an earlier try may be lost. */
-  async #create(name: string, mark: string): Promise<void> {
-    const manifest = remembering(name, this.#world.image);
-    const body = { ...manifest, metadata: { ...manifest.metadata, annotations: { walk: mark } } };
-    await eventually(`${name} can be created`, async () => {
-      const answer = await this.#insist(() => this.#world.cluster.api.call('POST', path, body), [201, 409]);
-      if (answer.status === 201) return true;
-      const { body: there } = await this.#insist(() => this.#world.cluster.api.call('GET', `${path}/${name}`), [200], name);
-      const { annotations } = (there.metadata ?? {}) as { annotations?: Record<string, string> };
-      return annotations?.walk === mark ? true : undefined;
-    });
+  /** The answer to an earlier try may be lost: then it is there already. */
+  async #create(name: string): Promise<void> {
+    await this.#insist(() => this.#world.cluster.api.call('POST', path, remembering(name, this.#world.image)), [201, 409]);
   }
 
   /** Until there is an answer of these, or that `absent` is not there: the API server may be down, or not serve sandboxes yet, which is a 404 too. */

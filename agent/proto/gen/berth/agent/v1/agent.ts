@@ -279,7 +279,7 @@ export interface CopyReport {
 
 export interface Exit {
   code: number;
-  /** Why: Completed, Error, OOMKilled, Signaled, Lost (it ended and nobody saw how), RunnerRebooted (the machine was booted anew). */
+  /** Why: Completed, Error, OOMKilled, DiskLimitExceeded, Signaled, Lost (it ended and nobody saw how), RunnerRebooted (the machine was booted anew). */
   reason: string;
   signal: number;
   finishTimeMs: number;
