@@ -40,7 +40,7 @@ const zones = [
 const testZones = zonesOf(Object.fromEntries(Object.entries(imports).map(([folder, allowed]) => [folder, [...allowed, 'test/builders']])));
 
 /** The shells: the only files of agent/ and operator/ that may have a clock, I/O or state. */
-const shells = ['gather', 'act', 'controller', 'main', '*.client', '*.server'];
+const shells = ['gather', 'act', 'controller', 'main', 'failpoints', '*.client', '*.server'];
 const shellFile = `(^|/)(${shells.map((name) => name.replace('*.', '[^/]+\\.')).join('|')})\\.ts$`;
 /**
  * What a pure file may import of the packages and of the folders that have I/O. The lists say what is allowed, because whatever is added later

@@ -193,7 +193,7 @@ export const RUNNER_REASON_TEXTS = {
     means:
       'More copies of deleted Sandboxes wait for their removal than the Runner can note, on disks that did not come back above all. The oldest are noted no more: should their disk come back, they belong to no Sandbox.',
   },
-  StoreChanged: { means: 'The runner came back with another disk under the same name.' },
+  StoreChanged: { means: 'The runner came back with another disk under the same name.', later: true },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 
 /** Reasons of the condition BackedUp. */

@@ -74,9 +74,14 @@ const doubles: readonly Snippet[] = [
 ];
 
 const pureImports: readonly Snippet[] = [
-  ...['../sandboxes/act.ts', '../sandboxes/gather.ts', './controller.ts', '../main.ts', '../sandboxes/secrets.client.ts'].map((from) =>
-    importing(pureFile, from, imports),
-  ),
+  ...[
+    '../sandboxes/act.ts',
+    '../sandboxes/gather.ts',
+    './controller.ts',
+    '../main.ts',
+    '../failpoints.ts',
+    '../sandboxes/secrets.client.ts',
+  ].map((from) => importing(pureFile, from, imports)),
   ...['../hub/hub.server.ts', '../../process/system-clock.ts', '../../process/metrics.ts', '../../kube/client.ts'].map((from) =>
     importing(pureFile, from, imports),
   ),
