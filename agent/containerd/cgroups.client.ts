@@ -24,10 +24,6 @@ export class Cgroups {
     this.swapAccounting = version === 2 || existsSync(join(mountPoint, 'memory/memory.memsw.limit_in_bytes'));
   }
 
-  async exists(id: string): Promise<boolean> {
-    return (await entries(cgroupDirectory(this.layout, id))) !== undefined;
-  }
-
   /** The processes of a container, of cgroups below its own too; none when the cgroup is not there. */
   processes(id: string): Promise<readonly number[]> {
     return processesBelow(cgroupDirectory(this.layout, id));

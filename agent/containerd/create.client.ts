@@ -120,7 +120,7 @@ export class CopyCreator {
     return this.#creating.run(signal, () =>
       this.#options.groups.join(id, async (place) => {
         const prepared = this.#prepareSnapshot(attempt, local);
-        const base: Base = { image: local.name, digest: local.digest, defaults: local.defaults };
+        const base = baseOn(local);
         const user = this.#users.get(userKey) ?? (await this.#lookUpUser(attempt.config, base, await prepared));
         this.#users.set(userKey, user);
         const [mounts] = await settle(prepared, this.#createContainer(attempt, base, user, place));
@@ -130,21 +130,20 @@ export class CopyCreator {
     );
   }
 
-  /** A new task on a snapshot that must be there. */
+  /**
+   * A new task on the snapshot that is there. It must be there, but for a `local` image to make it from. One that is there keeps its own
+   * base, whatever the image's name means by now: what is recorded of a copy is what it stands on.
+   */
   async #inPlace(attempt: Attempt, onProgress: OnProgress, signal: AbortSignal, local?: LocalImage): Promise<PreparedCopy> {
-    const { connection, snapshotter, tasks, groups } = this.#options;
+    const { tasks, groups, bootID } = this.#options;
     const id = copyID(attempt.key);
     onProgress({ phase: 'Creating', ...noBytes });
-    const [record, mounts, task] = await Promise.all([
-      connection.call(ContainersService.get, { id }).then(({ container }) => container, unlessNotFound),
-      connection.call(SnapshotsService.mounts, { snapshotter, key: id }).then((answer) => answer.mounts, unlessNotFound),
-      tasks.get(id),
-    ]);
+    const { record, labels, mounts, madeFrom, task } = await this.#leftOf(attempt);
     if (mounts === undefined && local === undefined)
       throw new AttemptError('ContentMissing', `The files of ${attempt.namespace}/${attempt.name} are not on this runner any more.`);
-    const base = await this.#baseOf(attempt, record, local, onProgress, signal);
-    const labels = parseCopyLabels(this.#options.installID, record?.labels ?? {});
-    const isCurrent = labels?.configHash === attempt.config.hash && labels.bootID === this.#options.bootID;
+    const digest = mounts === undefined ? (local?.digest ?? '') : madeFrom;
+    const base = knownBase(digest, record, local) ?? (await this.#findBase(attempt, digest, onProgress, signal));
+    const isCurrent = labels?.configHash === attempt.config.hash && labels.bootID === bootID && labels.baseDigest === base.digest;
     if (task?.status === Status.CREATED && isCurrent) {
       onProgress({ phase: 'CreatingTask', ...noBytes });
       return { baseDigest: base.digest };
@@ -171,27 +170,25 @@ export class CopyCreator {
     return { baseDigest: base.digest };
   }
 
-  async #baseOf(
-    attempt: Attempt,
-    record: Container | undefined,
-    local: LocalImage | undefined,
-    onProgress: OnProgress,
-    signal: AbortSignal,
-  ): Promise<Base> {
-    if (local !== undefined) return { image: local.name, digest: local.digest, defaults: local.defaults };
-    const kept = keptImage(record?.extensions ?? {});
-    if (record !== undefined && kept !== undefined) return { image: record.image, ...kept };
-    const { connection, snapshotter, installID, images } = this.#options;
-    const { info } = await connection.call(SnapshotsService.stat, { snapshotter, key: copyID(attempt.key) });
-    const digest = parseCopyLabels(installID, info?.labels ?? {})?.baseDigest ?? '';
+  /** What is there of the copy. `madeFrom`: the digest of what its snapshot stands on, empty when nobody noted it. */
+  async #leftOf({ key }: Attempt) {
+    const { connection, snapshotter, tasks, installID } = this.#options;
+    const id = copyID(key);
+    const [record, mounts, snapshot, task] = await Promise.all([
+      connection.call(ContainersService.get, { id }).then(({ container }) => container, unlessNotFound),
+      connection.call(SnapshotsService.mounts, { snapshotter, key: id }).then((answer) => answer.mounts, unlessNotFound),
+      connection.call(SnapshotsService.stat, { snapshotter, key: id }).then(({ info }) => info, unlessNotFound),
+      tasks.get(id),
+    ]);
+    const labels = parseCopyLabels(installID, record?.labels ?? {});
+    return { record, labels, mounts, madeFrom: parseCopyLabels(installID, snapshot?.labels ?? {})?.baseDigest ?? '', task };
+  }
+
+  async #findBase(attempt: Attempt, digest: string, onProgress: OnProgress, signal: AbortSignal): Promise<Base> {
     const { image, imagePullPolicy } = attempt.config;
     const policy = imagePullPolicy === 'Never' ? 'Never' : 'IfNotPresent';
-    const found = await images.ensure(
-      { image, digest, policy, namespace: attempt.namespace, credentials: attempt.credentials },
-      onProgress,
-      signal,
-    );
-    return { image: found.name, digest: found.digest, defaults: found.defaults };
+    const request = { image, digest, policy, namespace: attempt.namespace, credentials: attempt.credentials } as const;
+    return baseOn(await this.#options.images.ensure(request, onProgress, signal));
   }
 
   async #prepareSnapshot(attempt: Attempt, local: LocalImage): Promise<readonly Mount[]> {
@@ -296,6 +293,20 @@ export class CopyCreator {
     const { runtime, runtimeRoot, cgroups } = this.#options;
     return runtimeOptions(runtime, runtimeRoot, cgroups.layout.driver);
   }
+}
+
+function baseOn({ name, digest, defaults }: LocalImage): Base {
+  return { image: name, digest, defaults };
+}
+
+/** The base with this digest, from the container's record or from the image at hand. Empty: nobody noted the digest. */
+function knownBase(digest: string, record: Container | undefined, local: LocalImage | undefined): Base | undefined {
+  const kept = keptImage(record?.extensions ?? {});
+  const known: readonly Base[] = [
+    ...(record === undefined || kept === undefined ? [] : [{ image: record.image, ...kept }]),
+    ...(local === undefined ? [] : [baseOn(local)]),
+  ];
+  return known.find((base) => digest === '' || base.digest === digest);
 }
 
 /** Labels that are not known while a copy is made. */

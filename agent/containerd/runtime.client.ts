@@ -220,7 +220,16 @@ class Runtime implements ContainerdRuntime {
       if (copy !== undefined) housekeeping.disk.limit(copy.key, copy.diskLimitBytes);
     }
     for (const { key, task } of copies) if (task.state === 'Running') this.#started.set(copyID(key), task.startTimeMs);
-    return copies;
+    return Promise.all(copies.map((copy) => this.#unlessLost(copy)));
+  }
+
+  /** A task that containerd does not list any more is no proof: what ran in it runs until its cgroup is empty. */
+  async #unlessLost(copy: RuntimeCopy): Promise<RuntimeCopy> {
+    const id = copyID(copy.key);
+    const startTimeMs = this.#started.get(id);
+    const hasRun = startTimeMs !== undefined || copy.note.contentVersion > 0;
+    if (copy.task.state !== 'None' || !hasRun || (await this.#parts.tasks.isGone(id))) return copy;
+    return { ...copy, task: { state: 'Running', startTimeMs: startTimeMs ?? 0 } };
   }
 
   async prepare(attempt: Attempt, progress: (progress: PrepareProgress) => void, signal: AbortSignal): Promise<PreparedCopy> {

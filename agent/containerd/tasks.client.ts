@@ -26,6 +26,8 @@ const pollMs = 20;
 /** The main processes of containers, and the proof that they ended. */
 export class Tasks {
   readonly #options: TasksOptions;
+  /** The containers whose main process was sent SIGKILL by `end` and is not yet removed. */
+  readonly #killed = new Set<string>();
 
   constructor(options: TasksOptions) {
     this.#options = options;
@@ -46,7 +48,7 @@ export class Tasks {
   async exitOf(id: string, exited: { readonly exitStatus: number; readonly exitedAt: Date | undefined }): Promise<ExitStatus> {
     const { cgroups, clock } = this.#options;
     const finishTimeMs = exited.exitedAt?.getTime() ?? Math.round(clock.now());
-    return exitStatus({ status: exited.exitStatus, finishTimeMs, oomKills: await cgroups.oomKills(id) });
+    return exitStatus({ status: exited.exitStatus, finishTimeMs, oomKills: await cgroups.oomKills(id), killed: this.#killed.has(id) });
   }
 
   /**
@@ -63,11 +65,13 @@ export class Tasks {
       switch (process?.status) {
         case undefined:
           await this.#options.groups.leave(id, () => this.#ended(id, signal));
+          this.#killed.delete(id);
           return ran ? lostExit(Math.round(clock.now())) : undefined;
         case Status.STOPPED: {
           const exit = await this.exitOf(id, process);
           FAILPOINT: failpoint('task.exited');
           await this.delete(id, signal);
+          this.#killed.delete(id);
           return exit;
         }
         case Status.CREATED:
@@ -81,6 +85,19 @@ export class Tasks {
           ran = true;
           await this.#signalUntilExit(id, killAt, signal);
       }
+    }
+  }
+
+  /**
+   * Whether nothing is left of a container that ran and whose task containerd has lost. Waits a moment for what containerd ends itself.
+   * True also when it has a task again, which then tells.
+   */
+  async isGone(id: string): Promise<boolean> {
+    const { cgroups, clock } = this.#options;
+    for (const giveUpAt = clock.monotonic() + lostShimMs; ;) {
+      if ((await cgroups.processes(id)).length === 0 || (await this.get(id)) !== undefined) return true;
+      if (clock.monotonic() >= giveUpAt) return false;
+      await sleep(clock, pollMs);
     }
   }
 
@@ -118,6 +135,7 @@ export class Tasks {
       signal.throwIfAborted();
       if ((await timeout) === 'exited') return;
     }
+    this.#killed.add(id);
     await this.#kill(id, sigkill);
     FAILPOINT: failpoint('task.killed');
     await exited;

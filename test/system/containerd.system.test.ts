@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type ContainerdRuntime, type ContainerdRuntimeOptions, createContainerdRuntime } from '../../agent/containerd/runtime.client.ts';
 import { Container, ContainersService } from '../../agent/containerd/gen/services/containers/v1/containers.ts';
 import { DeleteImageRequest, type Image, ImagesService } from '../../agent/containerd/gen/services/images/v1/images.ts';
+import { TasksService } from '../../agent/containerd/gen/services/tasks/v1/tasks.ts';
 import { StoreService } from '../../agent/containerd/gen/services/sandbox/v1/sandbox.ts';
 import type {
   Attempt,
@@ -22,6 +22,8 @@ import { run } from '../../hack/command.ts';
 import { silentLogger } from '../../process/log.ts';
 import { systemClock } from '../../process/system-clock.ts';
 import { cgroupProcesses } from '../harness/cgroups.ts';
+import { commandLine } from '../harness/processes.ts';
+import { probeImage } from '../harness/probe-image.ts';
 import { Cluster } from '../harness/cluster.ts';
 import { demoImage, pushImage, withLayer } from '../harness/images.ts';
 import type { Registry } from '../harness/registry.ts';
@@ -40,7 +42,6 @@ let locked: Registry;
 let runner: Runner;
 let runtime: ContainerdRuntime;
 let image: string;
-let keyctl: Buffer;
 
 const open = (options: Partial<ContainerdRuntimeOptions> = {}): Promise<ContainerdRuntime> =>
   createContainerdRuntime({
@@ -60,10 +61,8 @@ beforeAll(async () => {
   cluster = await Cluster.start({ operators: 0, agents: false });
   runner = cluster.runner('runner-1');
   locked = await cluster.addRegistry('locked', { credentials: { username: 'user', password: 'right' } });
-  keyctl = await compileKeyctl();
-  const program: TarEntry = { path: 'bin/keyctl-probe', type: 'file', mode: 0o755, content: keyctl };
   const text: TarEntry = { path: 'etc/text', type: 'file', mode: 0o644, content: 'no program' };
-  image = await cluster.pushImage('demo:1', withLayer(await demoImage(), [program, text]));
+  image = await cluster.pushImage('demo:1', withLayer(await probeImage(), [text]));
   await pushImage(locked, 'private:1', await demoImage());
   runtime = await open();
 }, startTimeoutMs);
@@ -71,16 +70,6 @@ afterAll(async () => {
   await runtime.close();
   await cluster.stop();
 }, testTimeoutMs);
-
-async function compileKeyctl(): Promise<Buffer> {
-  const directory = mkdtempSync(join(tmpdir(), 'berth-keyctl-'));
-  try {
-    await run('cc', ['-static', '-Os', '-o', join(directory, 'keyctl'), join(import.meta.dirname, 'keyctl.c')]);
-    return readFileSync(join(directory, 'keyctl'));
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
-}
 
 interface Wanted {
   readonly key?: CopyKey;
@@ -338,6 +327,17 @@ describe('an exit', () => {
   );
 
   it(
+    'that Berth itself forced is no want of memory, even when a child was killed for it before',
+    async () => {
+      const key = await start(attempt({ config: script('(tail /dev/zero); echo child over; while :; do sleep 1; done') }));
+      await logged(key, 'child over');
+      await expect(runtime.stop(key, 1, never)).resolves.toMatchObject({ code: 137, signal: 9, oomKilled: false });
+      await runtime.remove(key);
+    },
+    testTimeoutMs,
+  );
+
+  it(
     'of a task that was only prepared is no news',
     async () => {
       const events: RuntimeEvent[] = [];
@@ -486,6 +486,28 @@ describe('an image', () => {
   );
 
   it(
+    'whose name has come to mean something else is not what a snapshot that is there stands on',
+    async () => {
+      const etc = (content: string) => ({ path: 'etc/which', type: 'file', mode: 0o644, content }) as const;
+      const name = await cluster.pushImage('moving:2', withLayer(await demoImage(), [etc('old')]));
+      const config = { ...script('cat /etc/which'), image: name, imagePullPolicy: 'Always' } as const;
+      const first = attempt({ config: { ...config, hash: 'one' } });
+      const { baseDigest } = await prepare(first);
+      await cluster.pushImage('moving:2', withLayer(await demoImage(), [etc('new')]));
+      await expect(prepare(attempt({ key: first.key, config: { ...config, hash: 'two' } }))).resolves.toEqual({ baseDigest });
+      expect(await found(first.key)).toMatchObject({ baseDigest, configHash: 'two' });
+      await runtime.connection.call(TasksService.delete, { containerId: idOf(first.key) });
+      await runtime.connection.call(ContainersService.delete, { id: idOf(first.key) });
+      await expect(prepare(attempt({ key: first.key, config: { ...config, hash: 'three' } }))).resolves.toEqual({ baseDigest });
+      await runtime.start(first.key);
+      await exitOf(first.key);
+      expect(logOf(first.key)).toContain('old');
+      await runtime.remove(first.key);
+    },
+    testTimeoutMs,
+  );
+
+  it(
     'whose files went missing is pulled again',
     async () => {
       const name = await cluster.pushImage(
@@ -575,13 +597,13 @@ describe.each(['crun', 'runc'] as const)('with %s', (ociRuntime) => {
     'unshare, mount and keyctl are refused, to root too',
     async () => {
       const printed = await output(
-        'unshare -n true; unshare -U true; mount -t tmpfs none /tmp; mount -o remount,rw /proc/sys; keyctl-probe; dmesg; chroot / true && echo end',
+        'unshare -n true; unshare -U true; mount -t tmpfs none /tmp; mount -o remount,rw /proc/sys; probe; dmesg; chroot / true && echo end',
         {},
         own,
       );
       expect(printed.match(/^unshare: unshare\(0x\w+\): Operation not permitted$/gm)).toHaveLength(2);
       expect(printed.match(/^mount: permission denied \(are you root\?\)$/gm)).toHaveLength(2);
-      expect(printed).toContain('keyctl refused');
+      expect(printed).toContain('"keyctl":"EPERM"');
       expect(printed).toContain('dmesg: klogctl: Operation not permitted');
       expect(printed).toContain('end\n');
     },
@@ -640,41 +662,43 @@ describe.each(['crun', 'runc'] as const)('with %s', (ociRuntime) => {
 });
 
 describe('shims', () => {
-  const shims = async () =>
-    (await run('pgrep', ['-f', `containerd-shim-runc-v2 .*${runner.socket}`]).catch(() => '')).split('\n').filter((line) => line !== '')
-      .length;
+  const shims = () => runner.sandboxProcesses().filter((pid) => commandLine(pid)[0]?.endsWith('containerd-shim-runc-v2'));
+  /** Waits until a start may join the group of these members: what that takes is done beside their start. */
+  const joinable = (on: ContainerdRuntime, ...members: CopyKey[]) =>
+    eventually('the group to be open', async () => {
+      const { list } = await on.connection.call(StoreService.list, { filters: [] });
+      return list.some(({ sandboxId }) => members.map(idOf).includes(sandboxId)) || undefined;
+    });
   const sleeping = () => attempt({ config: script('echo ready; exec sleep 1000') });
 
   it(
     'are shared by groups that may lose any member, and end with the last',
     async () => {
       const own = await open({ shimGroupSize: 3 });
-      const before = await shims();
+      const before = shims().length;
       const keys: CopyKey[] = [];
-      const add = async () => {
+      for (let count = 0; count < 6; count += 1) {
         keys.push(await start(sleeping(), own));
-        // What makes the next one join is done beside the start.
-        await delay(100);
-      };
-      for (let count = 0; count < 6; count += 1) await add();
-      expect((await shims()) - before).toBe(2);
+        await joinable(own, ...keys.slice(count - (count % 3)));
+      }
+      expect(shims().length - before).toBe(2);
 
       // The founder, whose task the others joined, goes first.
       await own.remove(keys.shift() ?? freshKey());
-      await delay(100);
-      await add();
-      expect((await shims()) - before).toBe(2);
+      await joinable(own, ...keys.slice(0, 2));
+      keys.push(await start(sleeping(), own));
+      expect(shims().length - before).toBe(2);
       for (const key of keys) expect(await found(key, own)).toMatchObject({ task: { state: 'Running' } });
 
       // Another agent takes them over.
       await own.close();
       const next = await open({ shimGroupSize: 3 });
       await next.remove(keys.shift() ?? freshKey());
-      await delay(100);
+      await joinable(next, ...[keys[0], keys.at(-1)].filter((key) => key !== undefined));
       keys.push(await start(sleeping(), next));
-      expect((await shims()) - before).toBe(2);
+      expect(shims().length - before).toBe(2);
       await Promise.all(keys.map((key) => next.remove(key)));
-      await eventually('the end of the shims', async () => ((await shims()) === before ? true : undefined));
+      await eventually('the end of the shims', () => Promise.resolve(shims().length === before || undefined));
       await next.close();
     },
     testTimeoutMs,
@@ -688,10 +712,9 @@ describe('shims', () => {
       const ends = new AbortController();
       own.subscribe((event) => events.push(event), ends.signal);
       const key = await start(sleeping(), own);
-      await delay(100);
+      await joinable(own, key);
       const member = await start(sleeping(), own);
-      const pids = await run('pgrep', ['-f', `containerd-shim-runc-v2 .*${runner.socket}`]);
-      for (const pid of pids.split('\n')) process.kill(Number(pid), 'SIGKILL');
+      for (const shim of shims()) process.kill(shim, 'SIGKILL');
       const third = await start(sleeping(), own);
       expect(await found(third, own)).toMatchObject({ task: { state: 'Running' } });
       for (const gone of [key, member]) {
@@ -700,6 +723,28 @@ describe('shims', () => {
       }
       for (const one of [key, member, third]) await own.remove(one);
       ends.abort();
+      await own.close();
+    },
+    testTimeoutMs,
+  );
+
+  it(
+    'that die have ended nothing before the last process is gone',
+    async () => {
+      const own = await open({ shimGroupSize: 3 });
+      const keys = [await start(attempt({ config: script('while :; do sleep 0.05; done') }), own)];
+      await joinable(own, ...keys);
+      keys.push(await start(attempt({ config: script('while :; do sleep 0.05; done') }), own));
+      for (const key of keys) await own.annotate(key, { order: 1, contentVersion: 1 });
+      for (const shim of shims()) process.kill(shim, 'SIGKILL');
+      await eventually('the end of both', async () => {
+        const states = await Promise.all(keys.map(async (key) => (await found(key, own))?.task.state));
+        for (const [index, { uid, epoch }] of keys.entries()) {
+          if (states[index] !== 'Running') expect(cgroupProcesses(`${runner.cgroupParent}/${uid}-${epoch}`)).toEqual([]);
+        }
+        return states.every((state) => state !== 'Running') || undefined;
+      });
+      for (const key of keys) await own.remove(key);
       await own.close();
     },
     testTimeoutMs,
