@@ -48,7 +48,7 @@ const shellFile = `(^|/)(${shells.map((name) => name.replace('*.', '[^/]+\\.')).
  */
 const pure = {
   packages: ['zod'],
-  process: ['address', 'errors', 'backoff', 'digest', 'config', 'log'],
+  process: ['address', 'errors', 'backoff', 'digest', 'config', 'log', 'failpoints'],
   kube: ['conditions', 'diff', 'object', 'time'],
 };
 const notPure = (regex, message, more = {}) => ({ regex, message, allowTypeImports: true, ...more });

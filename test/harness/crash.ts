@@ -33,7 +33,9 @@ export class CrashablePart {
 
   /** Resolves when the process has died at the failpoint. @throws BerthError `FailpointNotReached`. */
   async died(timeoutMs = 60_000): Promise<void> {
-    for (const end = performance.now() + timeoutMs; this.isArmed || this.part.isRunning; await delay(10)) {
+    const end = performance.now() + timeoutMs;
+    while (this.isArmed || this.part.isRunning) {
+      await delay(10);
       if (performance.now() < end) continue;
       this.disarm();
       throw new BerthError('FailpointNotReached', `${this.part.name} did not die at its failpoint within ${timeoutMs / 1000} s.`);

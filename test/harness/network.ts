@@ -84,12 +84,12 @@ export class Network {
   }
 
   async #inside(file: string, ...args: readonly string[]): Promise<void> {
-    const [program = '', ...rest] = [...this.#enter(), file, ...args];
-    await run(program, rest);
+    const { nsenter } = this.#options.tools;
+    await run(nsenter, [...this.#enter().slice(1), file, ...args]);
   }
 
   async #nft(enter: readonly string[], command: string): Promise<void> {
-    const [program = '', ...rest] = [...enter, this.#options.tools.nft, command];
+    const [program, ...rest] = [...enter, this.#options.tools.nft, command];
     await run(program, rest);
   }
 }

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { added, livingOn } from '../harness/leftovers.ts';
 import { aSandbox } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
+import { removalsOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 describe('a thousand sandboxes', () => {
@@ -43,8 +44,8 @@ describe('a thousand sandboxes', () => {
     expect((await world.user.kubectl('get', 'sandboxes', '-o', 'name')).trim()).toBe('');
     for (const [index, runner] of runners.entries()) {
       await eventually(`${runner.name} is empty`, async () => {
-        const { status } = await world.user.runner(runner.name);
-        return status.startedSandboxes === 0 && (status.removals ?? []).length === 0 ? true : undefined;
+        const seen = await world.user.runner(runner.name);
+        return seen.status.startedSandboxes === 0 && removalsOf(seen).length === 0 ? true : undefined;
       });
       expect(added(before[index] ?? [], await livingOn(runner))).toEqual([]);
     }

@@ -9,7 +9,7 @@ import type { Runner } from '../harness/runner.ts';
 import { aSandbox, remembering } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
 import { containerOf } from './lying-on.ts';
-import { stateOf, type SandboxRef } from './user.ts';
+import { removalsOf, type SandboxRef, stateOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 /** Short, so that they pass while the test waits. */
@@ -105,12 +105,16 @@ describe('no sandbox is stuck', () => {
     {
       state: 'Error',
       how: 'its image does not exist',
-      reach: async ({ name }) => void (await create(name, { image: world.cluster.image('none:1') })),
+      reach: async ({ name }) => {
+        await create(name, { image: world.cluster.image('none:1') });
+      },
     },
     {
       state: 'Stopped',
       how: 'its program ended and is to be started again',
-      reach: async ({ name }) => void (await create(name, { command: ['sh', '-c', 'exit 3'] })),
+      reach: async ({ name }) => {
+        await create(name, { command: ['sh', '-c', 'exit 3'] });
+      },
     },
     {
       state: 'Deleting',
@@ -200,7 +204,7 @@ describe('no sandbox is stuck', () => {
       }
       await nothingIsLeft();
       await eventually('the runner has nothing to remove', async () =>
-        ((await world.user.runner(runner.name)).status.removals ?? []).length === 0 ? true : undefined,
+        removalsOf(await world.user.runner(runner.name)).length === 0 ? true : undefined,
       );
     });
   });

@@ -138,6 +138,11 @@ export class User {
   }
 }
 
+/** The copies that a runner is to remove. What is read here did not go through the schema and its defaults. */
+export function removalsOf({ status }: Runner): Runner['status']['removals'] {
+  return (status as Partial<Runner['status']>).removals ?? [];
+}
+
 /** The state; undefined while the operator has written none. What is read here did not go through the schema and its defaults. */
 export function stateOf(sandbox: Sandbox): SandboxState | undefined {
   const { status } = sandbox as { readonly status?: Partial<Sandbox['status']> };

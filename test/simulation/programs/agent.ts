@@ -7,7 +7,7 @@ import { RunnerPublisher } from '../../../agent/runner/controller.ts';
 import { defaultRunnerSpec, publishedState } from '../../../agent/runner/own-runner.ts';
 import { setAsideForTasks } from '../../../crds/resources.ts';
 import { createLeaseKeeper } from '../../../kube/lease-keeper.ts';
-import { hasCode } from '../../../process/errors.ts';
+import { BerthError } from '../../../process/errors.ts';
 import { silentLogger } from '../../../process/log.ts';
 import type { Process } from '../engine/process.ts';
 import { RuntimeModel } from '../models/runtime.ts';
@@ -49,7 +49,7 @@ export function startAgent(world: World, node: Node, process: Process, sabotage:
     reserved: setAsideForTasks(defaultRunnerSpec),
     relistMs: 30_000 * pace,
     onFailed: (error) => {
-      if (hasCode(error, 'JournalFailed')) {
+      if (error instanceof BerthError && error.code === 'JournalFailed') {
         world.restartAgent(node, restartMs);
         return;
       }
@@ -120,7 +120,7 @@ function journalOf({ journal, machine }: Node, process: Process): Journal | unde
   try {
     return journal.open(machine, process);
   } catch (error) {
-    if (hasCode(error, 'JournalFailed')) return undefined;
+    if (error instanceof BerthError && error.code === 'JournalFailed') return undefined;
     throw error;
   }
 }

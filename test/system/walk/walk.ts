@@ -74,7 +74,10 @@ export class Walk {
 
   async #fail({ target, how }: Fault): Promise<void> {
     const part = this.#parts[target];
-    if (how === 'freeze') return part.freeze();
+    if (how === 'freeze') {
+      part.freeze();
+      return;
+    }
     this.#killed.add(target);
     await part.kill();
   }
