@@ -1,8 +1,8 @@
 import type { AgentMessage, Hello, Order, Refusal } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
-import { resendMs } from '../lifecycle/decide.ts';
 import { stableLines } from '../../process/stable-log-lines.ts';
+import { resendMs } from '../lifecycle/decide.ts';
 import type { HubOptions } from './controller.ts';
 import { copyKey, emptyInbox, takeInventory, takeRefusal, takeReport, type Inbox, type RunnerFacts, type Taken } from './facts.ts';
 import { PROTOCOL_VERSION, shakeHands } from './handshake.ts';
