@@ -23,7 +23,3 @@ export class BerthError extends Error {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
-
-export function hasCode(error: unknown, code: string): boolean {
-  return error instanceof BerthError && error.code === code;
-}
