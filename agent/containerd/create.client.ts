@@ -135,7 +135,7 @@ export class CopyCreator {
    * base, whatever the image's name means by now: what is recorded of a copy is what it stands on.
    */
   async #inPlace(attempt: Attempt, onProgress: OnProgress, signal: AbortSignal, local?: LocalImage): Promise<PreparedCopy> {
-    const { tasks, groups, bootID } = this.#options;
+    const { tasks, bootID } = this.#options;
     const id = copyID(attempt.key);
     onProgress({ phase: 'Creating', ...noBytes });
     const { record, labels, mounts, madeFrom, task } = await this.#leftOf(attempt);
@@ -151,23 +151,35 @@ export class CopyCreator {
     if (task?.status === Status.RUNNING || task?.status === Status.PAUSED)
       throw new BerthError('CopyRunning', `${attempt.namespace}/${attempt.name} runs on this runner: stop it before it is prepared again.`);
     await tasks.end(id, 0, signal);
+    // What comes from Secrets may have changed under the same hash.
+    const isUsable = isCurrent && record !== undefined && attempt.secretEnv.length === 0;
+    const recorded = isUsable ? { group: labels.shimGroup, sandbox: record.sandbox } : undefined;
     await this.#creating.run(signal, async () => {
       const content = mounts ?? (local === undefined ? [] : await this.#prepareSnapshot(attempt, local));
-      // Where the record goes that is there now, if it can be taken: what comes from Secrets may have changed under the same hash, and a place
-      // that turns out to be gone is left for another.
-      const isUsable = isCurrent && attempt.secretEnv.length === 0;
-      let recorded: ShimPlace | undefined =
-        isUsable && record !== undefined ? { group: labels.shimGroup, sandbox: record.sandbox } : undefined;
-      await groups.join(id, async (place) => {
-        if (recorded?.group !== place.group || recorded.sandbox !== place.sandbox) {
-          await this.#replaceContainer(attempt, base, content, place);
-          recorded = place;
-        }
-        signal.throwIfAborted();
-        await this.#createTask(attempt, base, content, onProgress);
-      });
+      await this.#onSnapshot(attempt, base, content, recorded, onProgress, signal);
     });
     return { baseDigest: base.digest };
+  }
+
+  /** A new task on these files. `recorded`: where the container's record goes that is there and can be taken. */
+  async #onSnapshot(
+    attempt: Attempt,
+    base: Base,
+    content: readonly Mount[],
+    recorded: ShimPlace | undefined,
+    onProgress: OnProgress,
+    signal: AbortSignal,
+  ): Promise<void> {
+    let current = recorded;
+    await this.#options.groups.join(copyID(attempt.key), async (place) => {
+      // A place that turns out to be gone is left for another: then the record is not the one that was there.
+      if (current?.group !== place.group || current.sandbox !== place.sandbox) {
+        await this.#replaceContainer(attempt, base, content, place);
+        current = place;
+      }
+      signal.throwIfAborted();
+      await this.#createTask(attempt, base, content, onProgress);
+    });
   }
 
   /** What is there of the copy. `madeFrom`: the digest of what its snapshot stands on, empty when nobody noted it. */

@@ -4,6 +4,7 @@ import { Cluster, type ClusterOptions } from '../harness/cluster.ts';
 import { demoImage } from '../harness/images.ts';
 import type { Runner } from '../harness/runner.ts';
 import { waitConnected } from '../harness/wait-connected.ts';
+import { aSandbox } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
 import { inside } from './lying-on.ts';
 import { User } from './user.ts';
@@ -42,7 +43,10 @@ export class World {
   async served(): Promise<void> {
     await eventually('sandboxes and runners are served', async () => {
       const { exitCode } = await this.user.try(['get', 'sandboxes,runners', '-o', 'name']);
-      return exitCode === 0 ? true : undefined;
+      if (exitCode !== 0) return undefined;
+      // Admission policies learn the kinds of custom resources a little later than they are served.
+      const probe = JSON.stringify(aSandbox('served', { image: this.image }));
+      return (await this.user.try(['create', '--dry-run=server', '-f', '-'], probe)).exitCode === 0 ? true : undefined;
     });
   }
 
