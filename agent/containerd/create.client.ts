@@ -17,7 +17,7 @@ import { CreateTaskRequest, TasksService } from './gen/services/tasks/v1/tasks.t
 import type { Mount } from './gen/types/mount.ts';
 import { Status } from './gen/types/task/task.ts';
 import { type KeptImage, keepImage, keptImage } from './kept-image.ts';
-import { copyID, copyLabels, parseCopyLabels, snapshotLabels } from './labels.ts';
+import { copyID, type CopyLabels, copyLabels, parseCopyLabels, snapshotLabels } from './labels.ts';
 import { readInRoot } from './layers.client.ts';
 import { Semaphore } from './limits.client.ts';
 import { isShimGone, runtimeError, runtimeFailed } from './runtime-errors.ts';
@@ -143,8 +143,8 @@ export class CopyCreator {
       throw new AttemptError('ContentMissing', `The files of ${attempt.namespace}/${attempt.name} are not on this runner any more.`);
     const digest = mounts === undefined ? (local?.digest ?? '') : madeFrom;
     const base = knownBase(digest, record, local) ?? (await this.#findBase(attempt, digest, onProgress, signal));
-    const isCurrent = labels?.configHash === attempt.config.hash && labels.bootID === bootID && labels.baseDigest === base.digest;
-    if (task?.status === Status.CREATED && isCurrent) {
+    const current = currentPlace({ record, labels }, { configHash: attempt.config.hash, bootID, baseDigest: base.digest });
+    if (task?.status === Status.CREATED && current !== undefined) {
       onProgress({ phase: 'CreatingTask', ...noBytes });
       return { baseDigest: base.digest };
     }
@@ -152,8 +152,7 @@ export class CopyCreator {
       throw new BerthError('CopyRunning', `${attempt.namespace}/${attempt.name} runs on this runner: stop it before it is prepared again.`);
     await tasks.end(id, 0, signal);
     // What comes from Secrets may have changed under the same hash.
-    const isUsable = isCurrent && record !== undefined && attempt.secretEnv.length === 0;
-    const recorded = isUsable ? { group: labels.shimGroup, sandbox: record.sandbox } : undefined;
+    const recorded = attempt.secretEnv.length === 0 ? current : undefined;
     await this.#creating.run(signal, async () => {
       const content = mounts ?? (local === undefined ? [] : await this.#prepareSnapshot(attempt, local));
       await this.#onSnapshot(attempt, base, content, recorded, onProgress, signal);
@@ -305,6 +304,16 @@ export class CopyCreator {
     const { runtime, runtimeRoot, cgroups } = this.#options;
     return runtimeOptions(runtime, runtimeRoot, cgroups.layout.driver);
   }
+}
+
+/** Where the container's record goes, if it is what is asked for. */
+function currentPlace(
+  { record, labels }: { readonly record: Container | undefined; readonly labels: CopyLabels | undefined },
+  asked: Pick<CopyLabels, 'configHash' | 'bootID' | 'baseDigest'>,
+): ShimPlace | undefined {
+  if (record === undefined || labels === undefined) return undefined;
+  const isCurrent = labels.configHash === asked.configHash && labels.bootID === asked.bootID && labels.baseDigest === asked.baseDigest;
+  return isCurrent ? { group: labels.shimGroup, sandbox: record.sandbox } : undefined;
 }
 
 function baseOn({ name, digest, defaults }: LocalImage): Base {
