@@ -58,7 +58,8 @@ export class Network {
     await this.#nft(this.#enter(), `add rule ip berth out ip daddr 127.0.0.1 dnat to ${this.#gateway}`);
     await this.#nft(this.#enter(), 'add chain ip berth leave { type nat hook postrouting priority 100 ; }');
     await this.#nft(this.#enter(), 'add rule ip berth leave oifname eth0 masquerade');
-    await this.#nft(this.#enter(), 'add chain ip berth lost { type filter hook output priority 0 ; }');
+    // Behind the translation of addresses: before it, a packet to 127.0.0.1 still leaves by lo.
+    await this.#nft(this.#enter(), 'add chain ip berth lost { type filter hook postrouting priority 0 ; }');
   }
 
   /** From now on packets to these ports of the machine vanish without a word; to all of them when none is named. Connections stay open. */

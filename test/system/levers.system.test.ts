@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { SandboxManifest } from '../../crds/sandbox.ts';
 import { after, aSandbox, remembering } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
 import { writtenBy } from './on-disk.ts';
@@ -54,6 +55,11 @@ describe('a runner whose packets are lost without a word', () => {
 
 describe('a runner whose disk is full', () => {
   let world: World;
+  /** Placed where there is next to no disk, and not held to it. */
+  const onLittleDisk = (manifest: SandboxManifest): SandboxManifest => ({
+    ...manifest,
+    spec: { ...manifest.spec, resources: { requests: { disk: '16Mi' }, limits: { cpu: '500m', memory: '64Mi' } } },
+  });
   beforeAll(async () => {
     world = await World.start({ diskBytes: 192 * 2 ** 20 });
   }, startTimeoutMs);
@@ -61,9 +67,11 @@ describe('a runner whose disk is full', () => {
 
   it('takes up its work when there is room again, without a loss', async () => {
     const runner = world.cluster.runner('runner-1');
-    await world.user.create(remembering('kept', world.image));
+    await world.user.create(onLittleDisk(remembering('kept', world.image)));
     const { metadata } = await world.user.untilState({ name: 'kept' }, 'Started');
-    await world.user.create(aSandbox('greedy', { image: world.image, command: after('dd if=/dev/zero of=/fill bs=1M || true') }));
+    await world.user.create(
+      onLittleDisk(aSandbox('greedy', { image: world.image, command: after('dd if=/dev/zero of=/fill bs=1M || true') })),
+    );
     await world.user.untilState({ name: 'greedy' }, 'Started');
     await eventually('the disk is full', async () => {
       const full = await writeFile(`${runner.agentStateDir}/probe/filler`, Buffer.alloc(2 ** 20)).then(
@@ -72,7 +80,7 @@ describe('a runner whose disk is full', () => {
       );
       return full;
     });
-    await world.user.create(remembering('hopeful', world.image));
+    await world.user.create(onLittleDisk(remembering('hopeful', world.image)));
     await world.user.until({ name: 'hopeful' }, 'has a state', (sandbox) => stateOf(sandbox) !== undefined);
     // As a supervisor would: an agent that cannot keep its journal ends.
     await world.user.kubectl('delete', 'sandbox', 'greedy', '--wait=false');
