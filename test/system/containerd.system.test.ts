@@ -147,6 +147,8 @@ async function exitOf(key: CopyKey, on = runtime) {
 async function output(text: string, wanted: Wanted = {}, on = runtime): Promise<string> {
   const key = await start(attempt({ ...wanted, config: { ...script(text), ...wanted.config } }), on);
   await exitOf(key, on);
+  // What it printed is in the file for certain when its task is deleted.
+  await on.stop(key, 0, never);
   const printed = logOf(key);
   await on.remove(key);
   return printed;
