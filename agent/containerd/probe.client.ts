@@ -1,4 +1,4 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { BerthError, messageOf } from '../../process/errors.ts';
@@ -12,6 +12,7 @@ import { specCgroup } from './cgroups.ts';
 import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isNotFound } from './containerd-error.ts';
 import { listContainers } from './containers.client.ts';
+import { keepFile } from './keep-file.client.ts';
 import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
 import { CreateTaskRequest, TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { probeProgram } from './probe-program.ts';
@@ -60,7 +61,7 @@ async function writeRootfs({ directory, architecture }: ProbeOptions): Promise<s
     throw new BerthError('UnsupportedArchitecture', `The architecture '${architecture}' is not supported: use x64 or arm64.`);
   const rootfs = join(directory, 'rootfs');
   await Promise.all(['dev', 'proc', 'sys', 'etc'].map((name) => mkdir(join(rootfs, name), { recursive: true })));
-  await Promise.all([writeFile(join(rootfs, 'exit'), program), writeFile(join(rootfs, 'etc/hosts'), '')]);
+  await Promise.all([keepFile(join(rootfs, 'exit'), program), keepFile(join(rootfs, 'etc/hosts'), '')]);
   await chmod(join(rootfs, 'exit'), 0o755);
   return rootfs;
 }

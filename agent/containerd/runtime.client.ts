@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { LABELS } from '../../crds/names.ts';
@@ -31,6 +31,7 @@ import { Container, ContainersService } from './gen/services/containers/v1/conta
 import { Status } from './gen/types/task/task.ts';
 import { Housekeeping, type HousekeepingSettings, logDirectoryIn } from './housekeeping.client.ts';
 import { copiesOf } from './inventory.ts';
+import { keepFile } from './keep-file.client.ts';
 import { copyID, noteLabels, parseCopyID, parseCopyLabels } from './labels.ts';
 import { chooseRuntime } from './probe.client.ts';
 import { attemptedOf, runtimeError, runtimeFailed } from './runtime-errors.ts';
@@ -97,7 +98,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
     const containerdVersion = await openNamespace(connection, labels);
     const hostsFile = join(stateDir, 'hosts');
     await mkdir(logDirectoryIn(stateDir), { recursive: true, mode: 0o700 });
-    await writeFile(hostsFile, '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n', { mode: 0o644 });
+    await keepFile(hostsFile, '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n');
     const cgroups = new Cgroups(options.cgroups ?? {});
     const seccomp = seccompProfile(process.arch);
     const runtimeRoot = options.runtimeRoot ?? '/run/berth/oci';

@@ -9,11 +9,11 @@ import { readOrder } from './order.ts';
 import { acceptedRecord, rejectedRecord } from './records.ts';
 
 /** What an agent answers that has these records, on store-1 under boot-1. */
-function answer(order: Order, records: readonly JournalRecord[], misfit?: string): string {
+function answer(order: Order, records: readonly JournalRecord[], misfit?: string, isDiskFull = false): string {
   const read = readOrder(order);
   if (typeof read === 'string') return read;
   const sandbox = applyRecords(emptyJournal, records).sandboxes.get('u1');
-  const admission = admitOrder(read, { storeID: 'store-1', bootID: 'boot-1', sandbox, misfit });
+  const admission = admitOrder(read, { storeID: 'store-1', bootID: 'boot-1', sandbox, misfit, isDiskFull });
   if (admission.kind === 'Refuse') return `Refuse ${admission.code}`;
   return admission.kind === 'Reject' ? `Reject ${admission.reason}` : admission.kind;
 }
@@ -35,7 +35,7 @@ const absent: JournalRecord = { kind: 'Absent', uid: 'u1', epoch: 1, timeMs: 100
 const otherConfig = { config: aConfig({ hash: 'c2' }) };
 
 describe('an order', () => {
-  it.each<{ when: string; order: Order; given: readonly JournalRecord[]; misfit?: string; want: string }>([
+  it.each<{ when: string; order: Order; given: readonly JournalRecord[]; misfit?: string; isDiskFull?: boolean; want: string }>([
     // Rule 1
     { when: 'it is for another store', order: anOrder({ storeId: 'other' }), given: [], want: 'Refuse StoreMismatch' },
     { when: 'it is for another boot', order: anOrder({ bootId: 'other' }), given: [], want: 'Refuse BootMismatch' },
@@ -148,6 +148,11 @@ describe('an order', () => {
       want: 'Resume',
     },
     { when: 'it stops and there is no room', order: toStop(1), given: [], misfit: 'full', want: 'Accept' },
+    { when: 'it starts and the disk is full', order: anOrder(), given: [], isDiskFull: true, want: 'Reject OutOfDisk' },
+    { when: 'it prepares and the disk is full', order: toPrepare(1), given: [], isDiskFull: true, want: 'Reject OutOfDisk' },
+    { when: 'it comes again and the disk is full', order: anOrder(), given: [accepted(anOrder())], isDiskFull: true, want: 'Resume' },
+    { when: 'it stops and the disk is full', order: toStop(1), given: [], isDiskFull: true, want: 'Accept' },
+    { when: 'it removes and the disk is full', order: toRemove(1), given: [], isDiskFull: true, want: 'Accept' },
     // Rule 6
     { when: 'it is new', order: anOrder(), given: [], want: 'Accept' },
     { when: 'it is newer', order: toStart(3, 2), given: [accepted(anOrder()), started(1), accepted(toStop(2))], want: 'Accept' },
@@ -157,8 +162,8 @@ describe('an order', () => {
     { when: 'it has no number', order: anOrder({ order: 0 }), given: [], want: 'it names no sandbox, epoch or number' },
     { when: 'it has no source', order: anOrder({ source: undefined }), given: [], want: 'it names no source' },
     { when: 'it permits no version', order: anOrder({ contentVersion: 0 }), given: [], want: 'it permits no contentVersion' },
-  ])('when $when → $want', ({ order, given, misfit, want }) => {
-    expect(answer(order, given, misfit)).toBe(want);
+  ])('when $when → $want', ({ order, given, misfit, isDiskFull, want }) => {
+    expect(answer(order, given, misfit, isDiskFull)).toBe(want);
   });
 
   it('is admitted from a frozen record without changing it', () => {

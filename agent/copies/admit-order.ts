@@ -13,7 +13,11 @@ export type Admission =
   /** This very order was accepted before: it goes on, with the configuration that it brings again. */
   | { readonly kind: 'Resume' }
   /** Recorded durably, then reported: the order is never carried out here. */
-  | { readonly kind: 'Reject'; readonly reason: 'InsufficientOnRunner' | 'ContentMissing' | 'OrderRejected'; readonly message: string }
+  | {
+      readonly kind: 'Reject';
+      readonly reason: 'InsufficientOnRunner' | 'OutOfDisk' | 'ContentMissing' | 'OrderRejected';
+      readonly message: string;
+    }
   /** Recorded durably; the copy converges to it. */
   | { readonly kind: 'Accept' };
 
@@ -24,6 +28,8 @@ export interface AdmissionView {
   readonly sandbox: SandboxEntry | undefined;
   /** Why the order's copy does not fit beside all others; undefined when it does. */
   readonly misfit: string | undefined;
+  /** The runner's disk is full: only what frees room is taken on. */
+  readonly isDiskFull: boolean;
 }
 
 /** What an agent answers to an order: rules 1 to 6 of docs/adr/0002-orders.md, the first that applies. */
@@ -34,7 +40,7 @@ export function admitOrder(order: CopyOrder, view: AdmissionView): Admission {
     outdated(order, view.sandbox, copy) ??
     answeredForEver(order, copy) ??
     alreadyKnown(order, copy) ??
-    insufficient(order, copy, view.misfit) ?? { kind: 'Accept' }
+    insufficient(order, copy, view) ?? { kind: 'Accept' }
   );
 }
 
@@ -85,7 +91,11 @@ function alreadyKnown({ order, wish }: CopyOrder, copy: CopyEntry | undefined): 
 }
 
 /** Rule 5. */
-function insufficient({ wish }: CopyOrder, copy: CopyEntry | undefined, misfit: string | undefined): Admission | undefined {
-  if (misfit === undefined || !('attempt' in wish) || copy?.absentSinceMs !== undefined) return undefined;
-  return { kind: 'Reject', reason: 'InsufficientOnRunner', message: misfit };
+function insufficient({ wish }: CopyOrder, copy: CopyEntry | undefined, { misfit, isDiskFull }: AdmissionView): Admission | undefined {
+  if (!('attempt' in wish) || copy?.absentSinceMs !== undefined) return undefined;
+  if (isDiskFull) return { kind: 'Reject', reason: 'OutOfDisk', message: diskFull };
+  return misfit === undefined ? undefined : { kind: 'Reject', reason: 'InsufficientOnRunner', message: misfit };
 }
+
+/** Why nothing is made or started on a runner whose disk is full. */
+export const diskFull = 'The disk of the runner is full: it only stops and removes sandboxes until there is room again.';

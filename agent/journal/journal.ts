@@ -10,7 +10,10 @@ export interface Journal {
   state(): JournalState;
   /**
    * Adds records; they are in `state()` at once. Resolves when they are durable; all records of one call, or none, survive a crash.
+   * On a full disk this holds as long as the reserve does.
    * Rejects with `JournalFailed` when that cannot be known: the agent must end then, since it must not act on what it may forget.
    */
   append(records: readonly JournalRecord[]): Promise<void>;
+  /** The disk is full, and what is appended comes out of a reserve: it is for what frees room. */
+  isFull(): boolean;
 }

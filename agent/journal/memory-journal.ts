@@ -5,6 +5,7 @@ import { applyRecords, emptyJournal } from './reduce.ts';
 /** What a crash leaves: a disk that tests keep while journals come and go. */
 export class JournalDisk {
   readonly records: JournalRecord[] = [];
+  isFull = false;
 
   get state(): JournalState {
     return applyRecords(emptyJournal, this.records);
@@ -26,6 +27,10 @@ export class MemoryJournal implements Journal {
 
   state(): JournalState {
     return this.#state;
+  }
+
+  isFull(): boolean {
+    return this.#disk.isFull;
   }
 
   append(records: readonly JournalRecord[]): Promise<void> {

@@ -6,7 +6,7 @@ import { failpoint } from '../../failpoints.ts';
 import type { Journal } from '../../journal/journal.ts';
 import type { SandboxRecord } from '../../journal/record.ts';
 import type { CopyReport, Refusal } from '../../proto/gen/berth/agent/v1/agent.ts';
-import { admitOrder } from '../admit-order.ts';
+import { admitOrder, diskFull } from '../admit-order.ts';
 import { refusePreparation } from '../admit-preparation.ts';
 import type { Share } from '../capacity.ts';
 import { copyStep, nextStep } from '../next-step.ts';
@@ -102,7 +102,7 @@ export class Convergence {
     const { storeID, bootID, clock } = this.#host;
     const { entry } = this.#memory;
     const misfit = 'attempt' in order.wish ? this.#host.misfit(order.key, order.wish.attempt.config.requests) : undefined;
-    const admission = admitOrder(order, { storeID, bootID, sandbox: entry, misfit });
+    const admission = admitOrder(order, { storeID, bootID, sandbox: entry, misfit, isDiskFull: this.#host.journal.isFull() });
     if (admission.kind === 'Refuse') return refusalOf(order, admission, entry?.order ?? 0);
     const copy = this.#memory.copy(order.key.epoch);
     if (admission.kind === 'Reject') this.#append([rejectedRecord(order, admission, clock.now())]);
@@ -124,7 +124,7 @@ export class Convergence {
   prepareAhead(preparation: CopyPreparation): string | undefined {
     const { storeID, bootID, clock } = this.#host;
     const { key, attempt } = preparation;
-    const misfit = this.#host.misfit(key, attempt.config.requests);
+    const misfit = this.#host.journal.isFull() ? diskFull : this.#host.misfit(key, attempt.config.requests);
     const refused = refusePreparation(preparation, { storeID, bootID, sandbox: this.#memory.entry, misfit });
     if (refused !== undefined) return refused;
     const copy = this.#memory.copy(key.epoch);

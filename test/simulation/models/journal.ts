@@ -81,6 +81,10 @@ class OpenJournal implements Journal {
     return this.#state;
   }
 
+  isFull(): boolean {
+    return false;
+  }
+
   append(records: readonly JournalRecord[]): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     this.#state = applyRecords(this.#state, records);
