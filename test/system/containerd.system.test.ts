@@ -143,9 +143,9 @@ async function exitOf(key: CopyKey, on = runtime) {
   });
 }
 
-/** Runs a script to its end; what it printed. */
+/** Runs a script to its end; what it printed. Both outputs as one: the shim copies each by itself, so that their lines have no sequence. */
 async function output(text: string, wanted: Wanted = {}, on = runtime): Promise<string> {
-  const key = await start(attempt({ ...wanted, config: { ...script(text), ...wanted.config } }), on);
+  const key = await start(attempt({ ...wanted, config: { ...script(`exec 2>&1; ${text}`), ...wanted.config } }), on);
   await exitOf(key, on);
   // What it printed is in the file for certain when its task is deleted.
   await on.stop(key, 0, never);
@@ -245,7 +245,7 @@ describe('a copy', () => {
         key,
         source: { kind: 'Local' },
         config: {
-          ...script('cat /root/file; ls /etc/text; echo $COLOR; sleep 1000'),
+          ...script('exec 2>&1; cat /root/file; ls /etc/text; echo $COLOR; sleep 1000'),
           hash: 'other',
           env: [{ name: 'COLOR', value: 'red' }],
         },
