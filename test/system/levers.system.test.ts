@@ -1,7 +1,5 @@
-import { writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { SandboxManifest } from '../../crds/sandbox.ts';
-import { after, aSandbox, remembering } from './a-sandbox.ts';
+import { remembering } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
 import { writtenBy } from './on-disk.ts';
 import { stateOf } from './user.ts';
@@ -50,48 +48,5 @@ describe('a runner whose packets are lost without a word', () => {
     await network?.mend();
     await eventually('the runner is Ready', async () => ((await ready()) === 'True' ? true : undefined));
     await world.connected();
-  });
-});
-
-describe('a runner whose disk is full', () => {
-  let world: World;
-  /** Placed where there is next to no disk, and not held to it. */
-  const onLittleDisk = (manifest: SandboxManifest): SandboxManifest => ({
-    ...manifest,
-    spec: { ...manifest.spec, resources: { requests: { disk: '16Mi' }, limits: { cpu: '500m', memory: '64Mi' } } },
-  });
-  beforeAll(async () => {
-    world = await World.start({ diskBytes: 192 * 2 ** 20 });
-  }, startTimeoutMs);
-  afterAll(() => world.stop(), startTimeoutMs);
-
-  it('takes up its work when there is room again, without a loss', async () => {
-    const runner = world.cluster.runner('runner-1');
-    await world.user.create(onLittleDisk(remembering('kept', world.image)));
-    const { metadata } = await world.user.untilState({ name: 'kept' }, 'Started');
-    await world.user.create(
-      onLittleDisk(aSandbox('greedy', { image: world.image, command: after('dd if=/dev/zero of=/fill bs=1M || true') })),
-    );
-    await world.user.untilState({ name: 'greedy' }, 'Started');
-    await eventually('the disk is full', async () => {
-      const full = await writeFile(`${runner.agentStateDir}/probe/filler`, Buffer.alloc(2 ** 20)).then(
-        () => undefined,
-        () => true as const,
-      );
-      return full;
-    });
-    await world.user.create(onLittleDisk(remembering('hopeful', world.image)));
-    await world.user.until({ name: 'hopeful' }, 'has a state', (sandbox) => stateOf(sandbox) !== undefined);
-    // As a supervisor would: an agent that cannot keep its journal ends.
-    await world.user.kubectl('delete', 'sandbox', 'greedy', '--wait=false');
-    await eventually('greedy is gone', async () => {
-      await runner.agent.launch();
-      return (await world.user.find({ name: 'greedy' })) === undefined ? true : undefined;
-    });
-    await runner.agent.start();
-    await world.user.untilState({ name: 'hopeful' }, 'Started');
-    expect(await writtenBy(runner, metadata.uid, 'data/boots')).toHaveLength(1);
-    expect((await world.user.sandbox({ name: 'kept' })).status).toMatchObject({ state: 'Started', contentVersion: 1 });
-    await world.user.delete({ name: 'kept' }, { name: 'hopeful' });
   });
 });
