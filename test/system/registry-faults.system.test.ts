@@ -55,9 +55,9 @@ describe('a registry that', () => {
   );
 
   it('is slow is waited for beyond the deadline as long as bytes come', async () => {
-    await world.cluster.pushImage('slow:1', await distinctImage(2 ** 20));
-    // Twice as long as the deadline.
-    proxy.misbehave({ kind: 'Slow', bytesPerSecond: 35_000 });
+    await world.cluster.pushImage('slow:1', await distinctImage(4 * 2 ** 20));
+    // Twice as long as the deadline in all. containerd tells of bytes a mebibyte at a time, which takes half of it.
+    proxy.misbehave({ kind: 'Slow', bytesPerSecond: 140_000 });
     await world.user.create(aSandbox('slow', { image: `${proxy.address}/slow:1` }));
     const states = new Set<string>();
     await world.user.until({ name: 'slow' }, 'is Started', (sandbox) => {
