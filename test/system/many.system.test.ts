@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, it } from '@jest/globals';
 import { added, livingOn } from '../harness/leftovers.ts';
 import { aSandbox } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
@@ -50,7 +50,13 @@ describe('a thousand sandboxes', () => {
         const seen = await world.user.runner(runner.name);
         return seen.status.startedSandboxes === 0 && removalsOf(seen).length === 0 ? true : undefined;
       });
-      expect(added(before[index] ?? [], await livingOn(runner))).toEqual([]);
+      const last: { left: readonly string[] } = { left: [] };
+      const look = async () => {
+        // containerd leaves the sockets of some shims behind when many are made and ended at once.
+        last.left = added(before[index] ?? [], await livingOn(runner)).filter((line) => !line.startsWith(`file ${runner.shimSockets}/`));
+        return last.left.length === 0 ? true : undefined;
+      };
+      await eventually(`nothing is left on ${runner.name}`, look, () => last.left);
     }
   });
 });
