@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { ClientReadableStream } from '@grpc/grpc-js';
+import { backoffDelay } from '../../process/backoff.ts';
 import { type Clock, sleep } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
@@ -27,20 +28,31 @@ export interface EventsOptions {
 
 const topics = '^/(tasks/exit|containers/delete|snapshot/remove)$';
 const marker = '/berth/subscribed';
-const retryMs = 100;
+/** One agent asks one containerd: nobody else is in step with it, so that nothing need be random. */
+const retryBackoff = { initialMs: 100, maxMs: 2_000, jitter: 0 };
 /** How long the marker may take before it is sent again: containerd may not have begun to listen when the first one came. */
 const markerMs = 50;
 
 /** Subscribes again and again until `signal` aborts. containerd keeps no events: what happens between two subscriptions is lost. */
 export async function followEvents(options: EventsOptions, listener: (event: ContainerdEvent) => void, signal: AbortSignal): Promise<void> {
   const { clock, logger } = options;
+  let failures = 0;
+  const hear = (event: ContainerdEvent) => {
+    if (event.kind === 'Subscribed') failures = 0;
+    listener(event);
+  };
   while (!signal.aborted) {
     try {
-      await subscribeOnce(options, listener, signal);
+      await subscribeOnce(options, hear, signal);
     } catch (error) {
       if (wasAborted(signal)) return;
-      logger.warn({ said: messageOf(error) }, 'The event stream of containerd ended');
-      await sleep(clock, retryMs, signal).catch(() => undefined);
+      failures += 1;
+      logger.warn({ said: messageOf(error), failures }, 'The event stream of containerd ended');
+      await sleep(
+        clock,
+        backoffDelay(retryBackoff, failures, () => 0),
+        signal,
+      ).catch(() => undefined);
     }
   }
 }

@@ -15,8 +15,6 @@ import { killAll, processesMarked, processesRootedBelow } from './processes.ts';
 
 /** The variable that marks everything that runs on one runner: its containerd, agent and shims. */
 const runnerVariable = 'BERTH_HARNESS_RUNNER';
-/** containerd's own bound for the directory of its shims' sockets; the kernel's for a socket path is 108. */
-const longestSocketDirectory = 42;
 
 export interface RunnerOptions {
   readonly name: string;
@@ -79,7 +77,6 @@ export class Runner {
     this.machine = this.#machinePart();
     this.containerd = this.#containerdPart();
     this.agent = this.#agentPart();
-    requireShort(this.shimSockets);
   }
 
   /** Starts the machine and its containerd, then (when `agent`) the agent. What runs stays; what runs with old settings is replaced. */
@@ -120,9 +117,9 @@ export class Runner {
     return run(this.#options.tools.nsenter, [...this.#enter(), file, ...args]);
   }
 
-  /** Where shims listen. */
+  /** Where shims listen: containerd's own place for it, since with another one it forgets sockets of shims whose first member is gone. */
   get shimSockets(): string {
-    return join(this.stateDir, 's');
+    return join(this.stateDir, 'run', 's');
   }
 
   /** Where containerd keeps the bundles of tasks. */
@@ -274,8 +271,6 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
   address = "${this.socket}"
 [ttrpc]
   address = "${this.socket}.ttrpc"
-[plugins.'io.containerd.shim.v1.manager']
-  socket_dir = "${this.shimSockets}"
 [plugins.'io.containerd.internal.v1.opt']
   path = "${join(this.dataDir, 'opt')}"
 `;
@@ -284,12 +279,4 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
   #log(part: string): string {
     return join(this.#options.ledger.content.dataDir, 'logs', `${this.name}.${part}.log`);
   }
-}
-
-function requireShort(directory: string): void {
-  if (directory.length > longestSocketDirectory)
-    throw new BerthError(
-      'PathTooLong',
-      `${directory} is too long for sockets (${longestSocketDirectory} characters at most): choose a shorter instance or runner name, or stateDir.`,
-    );
 }

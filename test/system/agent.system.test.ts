@@ -120,10 +120,6 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
     send(start(ended, 1, 1, { config: config({ command: ['sh', '-c', 'sleep 1; exit 7'] }) }));
     const before = await told(uid, CopyState.COPY_STATE_RUNNING, 1);
     const pid = await mainProcess(uid);
-    await eventually('the start is noted on the container', async () => {
-      const { namespace, id } = await containerOf(runner, uid);
-      return (await runner.ctr(namespace, 'containers', 'info', id)).includes('berth.dev/start-time-ms') ? true : undefined;
-    });
     await end();
     await eventually('the other ends while nobody looks', async () => {
       const { namespace, id } = await containerOf(runner, ended);

@@ -45,11 +45,8 @@ export interface ConvergenceHost {
   failed(error: unknown): void;
 }
 
-/**
- * The note is a second witness beside the journal: it may be late, and what it tells of is told first. An agent that dies before it knows
- * the time of the start only as that of the container's making.
- */
-const noteMs = 200;
+/** The note is a second witness beside the journal: what it tells of is told first. */
+const noteMs = 25;
 const listBackoff = { initialMs: 200, maxMs: 10_000, jitter: 0.5 };
 
 /**
