@@ -18,6 +18,7 @@ const facts: RunnerFacts = {
     allocated: { cpuMillis: 125, memoryBytes: 512 * 2 ** 20, diskBytes: 4 * 2 ** 30 },
     startedSandboxes: 1,
     images: [],
+    tasks: undefined,
   },
   taskSlots: 4,
   connections: [{ id: '10-0-0-1-3001', isConnected: true, reason: 'Connected', message: 'agent-1-10-0-0-1-3001' }],

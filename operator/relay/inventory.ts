@@ -11,7 +11,13 @@ export function inventoryOf(facts: RunnerFacts, seq: number): readonly Inventory
   const copies = [...facts.copies].map(([key, copy]) => reportOf(key, copy));
   const count = Math.max(1, Math.ceil(copies.length / copiesPerMessage));
   const { capacity, allocated, images, tick } = facts;
-  const runner = { capacity: amountsOf(capacity), allocated: amountsOf(allocated), startedSandboxes: 0, images: [...images] };
+  const runner = {
+    capacity: amountsOf(capacity),
+    allocated: amountsOf(allocated),
+    startedSandboxes: 0,
+    images: [...images],
+    tasks: undefined,
+  };
   return Array.from({ length: count }, (_, part) => ({
     seq,
     copies: copies.slice(part * copiesPerMessage, (part + 1) * copiesPerMessage),

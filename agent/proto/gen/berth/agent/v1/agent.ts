@@ -17,6 +17,7 @@ import {
   type Metadata,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { TaskCapacity, TaskEvent, TaskReply, TaskRequest, TransferFromAgent, TransferToAgent } from "./tasks.ts";
 
 export const protobufPackage = "berth.agent.v1";
 
@@ -131,6 +132,8 @@ export interface AgentMessage {
     | { $case: "report"; value: Report }
     | { $case: "refusal"; value: Refusal }
     | { $case: "tokenRenewal"; value: TokenRenewal }
+    | { $case: "taskReply"; value: TaskReply }
+    | { $case: "taskEvent"; value: TaskEvent }
     | undefined;
 }
 
@@ -141,6 +144,7 @@ export interface OperatorMessage {
     | { $case: "preparation"; value: Preparation }
     | { $case: "peers"; value: Peers }
     | { $case: "unclaimed"; value: Unclaimed }
+    | { $case: "taskRequest"; value: TaskRequest }
     | undefined;
 }
 
@@ -242,6 +246,8 @@ export interface RunnerReport {
   startedSandboxes: number;
   /** References of the images that are present, at most 500. */
   images: string[];
+  /** Absent from agents without the capability `tasks`. */
+  tasks: TaskCapacity | undefined;
 }
 
 export interface Amounts {
@@ -420,6 +426,12 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "tokenRenewal":
         TokenRenewal.encode(message.message.value, writer.uint32(42).fork()).join();
         break;
+      case "taskReply":
+        TaskReply.encode(message.message.value, writer.uint32(50).fork()).join();
+        break;
+      case "taskEvent":
+        TaskEvent.encode(message.message.value, writer.uint32(58).fork()).join();
+        break;
     }
     return writer;
   },
@@ -477,6 +489,22 @@ export const AgentMessage: MessageFns<AgentMessage> = {
             message.message = { $case: "tokenRenewal", value: TokenRenewal.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.message = { $case: "taskReply", value: TaskReply.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.message = { $case: "taskEvent", value: TaskEvent.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -525,6 +553,18 @@ export const AgentMessage: MessageFns<AgentMessage> = {
         }
         break;
       }
+      case "taskReply": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "taskReply", value: TaskReply.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "taskEvent": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "taskEvent", value: TaskEvent.fromPartial(object.message.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -551,6 +591,9 @@ export const OperatorMessage: MessageFns<OperatorMessage> = {
         break;
       case "unclaimed":
         Unclaimed.encode(message.message.value, writer.uint32(42).fork()).join();
+        break;
+      case "taskRequest":
+        TaskRequest.encode(message.message.value, writer.uint32(50).fork()).join();
         break;
     }
     return writer;
@@ -609,6 +652,14 @@ export const OperatorMessage: MessageFns<OperatorMessage> = {
             message.message = { $case: "unclaimed", value: Unclaimed.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.message = { $case: "taskRequest", value: TaskRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -654,6 +705,12 @@ export const OperatorMessage: MessageFns<OperatorMessage> = {
       case "unclaimed": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "unclaimed", value: Unclaimed.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "taskRequest": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "taskRequest", value: TaskRequest.fromPartial(object.message.value) };
         }
         break;
       }
@@ -1407,7 +1464,7 @@ export const Report: MessageFns<Report> = {
 };
 
 function createBaseRunnerReport(): RunnerReport {
-  return { capacity: undefined, allocated: undefined, startedSandboxes: 0, images: [] };
+  return { capacity: undefined, allocated: undefined, startedSandboxes: 0, images: [], tasks: undefined };
 }
 
 export const RunnerReport: MessageFns<RunnerReport> = {
@@ -1423,6 +1480,9 @@ export const RunnerReport: MessageFns<RunnerReport> = {
     }
     for (const v of message.images) {
       writer.uint32(34).string(v!);
+    }
+    if (message.tasks !== undefined) {
+      TaskCapacity.encode(message.tasks, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -1472,6 +1532,14 @@ export const RunnerReport: MessageFns<RunnerReport> = {
             message.images.push(reader.string());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.tasks = TaskCapacity.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1497,6 +1565,9 @@ export const RunnerReport: MessageFns<RunnerReport> = {
       : undefined;
     message.startedSandboxes = object.startedSandboxes ?? 0;
     message.images = object.images?.map((e) => e) || [];
+    message.tasks = (object.tasks !== undefined && object.tasks !== null)
+      ? TaskCapacity.fromPartial(object.tasks)
+      : undefined;
     return message;
   },
 };
@@ -2947,6 +3018,20 @@ export const AgentHubService = {
     responseSerialize: (value: OperatorMessage): Buffer => Buffer.from(OperatorMessage.encode(value).finish()),
     responseDeserialize: (value: Buffer): OperatorMessage => OperatorMessage.decode(value),
   },
+  /**
+   * Bulk data of one task in one direction, on a connection of its own: never on that of Connect. Dialled by the agent when the pod has asked for
+   * it (OpenTransfer); the first message of the agent is TransferHello. Back-pressure is that of the stream. Ends with NOT_FOUND when the pod
+   * does not wait for such a transfer.
+   */
+  transfer: {
+    path: "/berth.agent.v1.AgentHub/Transfer" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: TransferFromAgent): Buffer => Buffer.from(TransferFromAgent.encode(value).finish()),
+    requestDeserialize: (value: Buffer): TransferFromAgent => TransferFromAgent.decode(value),
+    responseSerialize: (value: TransferToAgent): Buffer => Buffer.from(TransferToAgent.encode(value).finish()),
+    responseDeserialize: (value: Buffer): TransferToAgent => TransferToAgent.decode(value),
+  },
 } as const;
 
 export interface AgentHubServer extends UntypedServiceImplementation {
@@ -2956,6 +3041,12 @@ export interface AgentHubServer extends UntypedServiceImplementation {
    * the named node, and with ABORTED when a newer stream of the same agent replaced this one.
    */
   connect: handleBidiStreamingCall<AgentMessage, OperatorMessage>;
+  /**
+   * Bulk data of one task in one direction, on a connection of its own: never on that of Connect. Dialled by the agent when the pod has asked for
+   * it (OpenTransfer); the first message of the agent is TransferHello. Back-pressure is that of the stream. Ends with NOT_FOUND when the pod
+   * does not wait for such a transfer.
+   */
+  transfer: handleBidiStreamingCall<TransferFromAgent, TransferToAgent>;
 }
 
 export interface AgentHubClient extends Client {
@@ -2967,6 +3058,14 @@ export interface AgentHubClient extends Client {
   connect(): ClientDuplexStream<AgentMessage, OperatorMessage>;
   connect(options: Partial<CallOptions>): ClientDuplexStream<AgentMessage, OperatorMessage>;
   connect(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<AgentMessage, OperatorMessage>;
+  /**
+   * Bulk data of one task in one direction, on a connection of its own: never on that of Connect. Dialled by the agent when the pod has asked for
+   * it (OpenTransfer); the first message of the agent is TransferHello. Back-pressure is that of the stream. Ends with NOT_FOUND when the pod
+   * does not wait for such a transfer.
+   */
+  transfer(): ClientDuplexStream<TransferFromAgent, TransferToAgent>;
+  transfer(options: Partial<CallOptions>): ClientDuplexStream<TransferFromAgent, TransferToAgent>;
+  transfer(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<TransferFromAgent, TransferToAgent>;
 }
 
 export const AgentHubClient = makeGenericClientConstructor(AgentHubService, "berth.agent.v1.AgentHub") as unknown as {
