@@ -86,7 +86,7 @@ describe('an agent that is ordered to back up and to restore, with a real contai
     ...{ credentials: [], secretEnv: [], backup: undefined },
   });
   const started = async (uid: string, script: string) => {
-    here.start(uid, 1, 1, { config: here.config(`${script}; touch /ready`) });
+    here.start(uid, 1, 1, { config: here.config(`${script}\ntouch /ready`) });
     await here.told(uid, CopyState.COPY_STATE_RUNNING, 1);
     await eventually('its files are written', async () =>
       (await inside(here.runner, uid, 'ls', '/')).includes('ready') ? true : undefined,
