@@ -40,6 +40,7 @@ export function anOrder(of: Partial<Order> = {}): Order {
     graceSeconds: 0,
     credentials: [],
     secretEnv: [],
+    backup: undefined,
     ...of,
   };
 }
