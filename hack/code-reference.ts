@@ -53,7 +53,9 @@ function answerReference(): string {
     '| Code | Status | Retry-After | Message |',
     '| --- | --- | --- | --- |',
     ...rows.toSorted(),
-  ].join('\n').concat('\n');
+  ]
+    .join('\n')
+    .concat('\n');
 }
 
 function page(title: string, text: string, { columns, read }: { readonly columns: Row; readonly read: Read }): string {

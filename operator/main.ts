@@ -50,14 +50,14 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   const shutdown = createShutdown({ clock, log });
   const [listen, healthListen] = [listenAddressOf(config.listen), listenAddressOf(config.healthListen)];
   const apiListen = config.httpListen === undefined ? undefined : listenAddressOf(config.httpListen);
-  const hosts = [listen, ...(apiListen === undefined ? [] : [apiListen])].map(({ host }) => host);
+  const isLocal = [listen, apiListen].every((address) => address === undefined || isLoopback(address.host));
   const connection = await loadConnection({ kubeconfig: config.kubeconfig, clock });
   const transport = createTransport({ connection, clock, random, log, metrics, userAgent: `berth-operator/${VERSION}` });
   shutdown.add('transport', () => transport.close());
 
   const usesTls = config.tlsCert !== undefined || config.tlsKey !== undefined;
   const tls = usesTls ? await loadTls({ files: { certFile: config.tlsCert, keyFile: config.tlsKey }, clock, log }) : undefined;
-  const isUnasked = decideTrust({ auth: config.auth, usesTls, isLoopback: hosts.every(isLoopback), isUnsafeAllowed: config.unsafeListen });
+  const isUnasked = decideTrust({ auth: config.auth, usesTls, isLoopback: isLocal, isUnsafeAllowed: config.unsafeListen });
   if (isUnasked) log.warn({ listen: config.listen }, 'Nobody who connects is asked who they are');
   const { namespace, audience, peers, peerCa, peerTokenFile: tokenFile } = config;
   requireSecurePeers(peers, peerCa !== undefined);

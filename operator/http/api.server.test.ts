@@ -62,9 +62,9 @@ const operations: readonly Operation[] = [
   },
   {
     route: { id: 'measure', method: 'POST', path: '/bytes', summary: '', body: 'Bytes', answers: made, errors: [] },
-    serve: async ({ bytes }) => {
+    serve: async (request) => {
       let length = 0;
-      for await (const chunk of bytes()) length += chunk.length;
+      for await (const chunk of request.bytes()) length += chunk.length;
       return { status: 200, body: { length } };
     },
   },
@@ -402,7 +402,7 @@ describe('the port of agents and callers', () => {
       await say('\x16\x03\x01garbage and more garbage, until it is long enough');
       const refused = await new Promise<string>((resolve) => {
         connectTls({ port: serving?.api.port ?? 0, host: 'localhost', ca: cert, ALPNProtocols: ['spdy/1'] })
-          .on('error', ({ message }) => resolve(message))
+          .on('error', ({ message }: Error) => resolve(message))
           .on('secureConnect', () => resolve('connected'));
       });
       expect(refused).toContain('no application protocol');

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics, type Counter, type Histogram, type Metrics } from '../../process/metrics.ts';
@@ -100,8 +101,8 @@ class HttpApi implements ApiServer {
     this.#server.on('request', (request, response) => void this.#serve(request, response, false));
     this.#server.on('checkContinue', (request, response) => void this.#serve(request, response, true));
     this.#server.on('checkExpectation', (request, response) => this.#refuse(request, response, new ApiError('ExpectationFailed')));
-    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket) => this.#answerUnread(error, socket as Socket));
-    this.#server.on('connect', (_, socket) => refuseConnection(socket as Socket, 'MethodNotAllowed', options.clock));
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket) => this.#answerUnread(error, socket));
+    this.#server.on('connect', (_, socket) => refuseConnection(socket, 'MethodNotAllowed', options.clock));
     // It listens nowhere itself: this is what makes it look for requests that take too long.
     this.#server.emit('listening');
   }
@@ -194,7 +195,7 @@ class HttpApi implements ApiServer {
   }
 
   /** No request could be read: whatever is wrong is said, and the connection ends. */
-  #answerUnread(error: NodeJS.ErrnoException, socket: Socket): void {
+  #answerUnread(error: NodeJS.ErrnoException, socket: Duplex): void {
     if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy();
     else refuseConnection(socket, unreadCodes[error.code ?? ''] ?? 'BadRequest', this.#options.clock);
   }

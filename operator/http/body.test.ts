@@ -66,6 +66,6 @@ describe('warningOf', () => {
     { unknown: [], want: undefined },
     { unknown: ['test'], want: '299 berth "Unknown fields are passed over: test"' },
     { unknown: ['a"b\r\nx: y\\'], want: '299 berth "Unknown fields are passed over: a?b??x: y?"' },
-    { unknown: [...'abcdefghij'], want: '299 berth "Unknown fields are passed over: a, b, c, d, e, f, g, h and 2 more"' },
+    { unknown: 'abcdefghij'.split(/(?=.)/), want: '299 berth "Unknown fields are passed over: a, b, c, d, e, f, g, h and 2 more"' },
   ])('$unknown', ({ unknown, want }) => expect(warningOf(unknown)).toBe(want));
 });

@@ -8,7 +8,7 @@ export type Protocol =
   /** Anything else, for the HTTP/1.1 parser to read or refuse. */
   | 'Http1';
 
-const preface = [...'PRI * HTTP/2.0'].map((character) => character.charCodeAt(0));
+const preface = new TextEncoder().encode('PRI * HTTP/2.0');
 /** The type of a TLS record that carries a handshake. */
 const handshake = 0x16;
 

@@ -150,11 +150,11 @@ function jsonSchemaOf(schema: z.ZodType, io: 'input' | 'output'): Json {
 }
 
 /** What zod adds and nobody has to know: the bounds of every integer of JavaScript, and that answers have no more fields. */
-function tidy(schema: Record<string, unknown>): void {
+function tidy(schema: z.core.JSONSchema.BaseSchema): void {
   const unused = [
-    schema['maximum'] === Number.MAX_SAFE_INTEGER ? 'maximum' : undefined,
-    schema['minimum'] === Number.MIN_SAFE_INTEGER ? 'minimum' : undefined,
-    schema['additionalProperties'] === false ? 'additionalProperties' : undefined,
+    schema.maximum === Number.MAX_SAFE_INTEGER ? 'maximum' : undefined,
+    schema.minimum === Number.MIN_SAFE_INTEGER ? 'minimum' : undefined,
+    schema.additionalProperties === false ? 'additionalProperties' : undefined,
   ];
   for (const key of unused) if (key !== undefined) Reflect.deleteProperty(schema, key);
 }

@@ -1,4 +1,5 @@
 import { createServer as createPlainServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import { isLoopback } from '../../process/address.ts';
 import type { Clock } from '../../process/clock.ts';
@@ -133,7 +134,7 @@ class Connections {
 }
 
 /** Answers who speaks what is not spoken here, so that they know, and gives them time to read it. */
-export function refuseConnection(socket: Socket, code: HttpErrorCode, clock: Clock): void {
+export function refuseConnection(socket: Duplex, code: HttpErrorCode, clock: Clock): void {
   socket.on('error', () => socket.destroy());
   socket.end(rawAnswer(code));
   socket.resume();

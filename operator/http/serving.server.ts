@@ -46,7 +46,9 @@ export async function startServing({ hub, api, listen, apiListen, ...shared }: S
   return {
     hub: hubPort,
     api: apiPort,
-    close: async () => void (await Promise.all([closed(hubPort, hub), closed(apiPort, api)])),
+    close: async () => {
+      await Promise.all([closed(hubPort, hub), closed(apiPort, api)]);
+    },
   };
 }
 
