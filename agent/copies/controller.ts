@@ -258,6 +258,7 @@ export class CopyController {
       allocated: amountsMessage(allocated(convergences.flatMap((convergence) => convergence.shares()))),
       startedSandboxes: convergences.reduce((sum, { running }) => sum + running, 0),
       images: [...this.#images],
+      tasks: undefined,
     };
   }
 

@@ -18,6 +18,7 @@ const facts: RunnerFacts = {
     allocated: { cpuMillis: 125, memoryBytes: 512 * 2 ** 20, diskBytes: 4 * 2 ** 30 },
     startedSandboxes: 1,
     images: [],
+    tasks: undefined,
   },
   taskSlots: 4,
   connections: [{ id: '10-0-0-1-3001', isConnected: true, reason: 'Connected', message: 'agent-1-10-0-0-1-3001' }],
@@ -92,7 +93,7 @@ describe('the agent publishes its Runner', () => {
     const { clock, stop, now, publisher, done, status } = setUp();
     const copy = {
       ...{ uid: 'u1', namespace: 'default', name: 'a', epoch: 1, order: 3, contentVersion: 2, state: CopyState.COPY_STATE_RUNNING },
-      ...{ exit: undefined, reason: '', message: '', progress: undefined, baseDigest: '', startTimeMs: 0 },
+      ...{ exit: undefined, reason: '', message: '', progress: undefined, baseDigest: '', startTimeMs: 0, backup: undefined },
     };
     const known = { uid: 'u1', namespace: 'default', name: 'a', epoch: 1, contentVersion: 2 };
     now.facts = { ...facts, copies: [copy, { ...copy, uid: 'u2' }], unclaimed: [{ uid: 'u1', epoch: 1 }] };

@@ -44,6 +44,7 @@ export function aReport(uid: string, epoch: number, report: Partial<CopyReport> 
     progress: undefined,
     baseDigest: '',
     startTimeMs: 0,
+    backup: undefined,
     ...report,
   };
 }
@@ -53,6 +54,7 @@ export const aRunnerReport: RunnerReport = {
   allocated: { cpuMillis: 0, memoryBytes: 0, diskBytes: 0 },
   startedSandboxes: 0,
   images: [],
+  tasks: undefined,
 };
 
 /** One end of a stream, played by a test: says what it is told to and keeps what it hears. */
