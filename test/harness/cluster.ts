@@ -107,6 +107,7 @@ export class Cluster implements AsyncDisposable {
     await installProduct(this.api, systemNamespace, tokenSeconds);
 
     for (let number = 1; number <= operators; number += 1) await this.#makeOperator();
+    await this.#endSurplusOperators();
     await Promise.all(runners.map((name) => this.#makeRunner(name)));
     await Promise.all([
       ...this.#operators.map((operator) => operator.ensure()),
@@ -234,6 +235,14 @@ export class Cluster implements AsyncDisposable {
     const operator = await makeOperator(this.#foundation, this.#operators.length + 1, () => this.#operators);
     this.#operators.push(operator);
     return operator;
+  }
+
+  /** An instance that stays may have had more operators than it is to have now. */
+  async #endSurplusOperators(): Promise<void> {
+    const numbers = Object.keys(this.#foundation.ledger.content.parts).map((name) => Number(/^operator-(\d+)$/.exec(name)?.[1] ?? 0));
+    for (const number of numbers.filter((one) => one > this.#operators.length)) {
+      await (await makeOperator(this.#foundation, number, () => [])).stop();
+    }
   }
 
   async #makeRunner(name: string): Promise<Runner> {
