@@ -230,9 +230,10 @@ describe('agents and three operator pods that DNS names', () => {
       await refused(/UNAUTHENTICATED/, async () =>
         writeSecretFile(tokenFile, await expired(own, await world.cluster.authority.serviceAccountKey())),
       );
-      await refused(/UNAUTHENTICATED.*no bearer token/, () =>
-        Promise.resolve(third.agent.setEnvironment({ BERTH_OPERATOR_TOKEN_FILE: '' })),
-      );
+      await refused(/UNAUTHENTICATED.*no bearer token/, () => {
+        third.agent.setEnvironment({ BERTH_OPERATOR_TOKEN_FILE: '' });
+        return Promise.resolve();
+      });
 
       third.agent.setEnvironment({});
       await writeSecretFile(tokenFile, own);
