@@ -35,7 +35,7 @@ async function asked(question: Promise<readonly string[]>): Promise<Asked> {
     const addresses = (await question).filter((address) => isIP(address) !== 0);
     return addresses.length > 0 ? { kind: 'Addresses', addresses } : { kind: 'None', why: 'an empty answer' };
   } catch (error) {
-    const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-    return failureOf(code, messageOf(error));
+    const { code } = error as { readonly code?: string };
+    return failureOf(code ?? '', messageOf(error));
   }
 }
