@@ -42,7 +42,7 @@ describe('looking up names', () => {
     server = createSocket('udp4', (question, { port, address: from }) => server.send(answerTo(question), port, from));
     server.bind(0, '127.0.0.1');
     await once(server, 'listening');
-    address = `127.0.0.1:${(server.address()).port}`;
+    address = `127.0.0.1:${server.address().port}`;
   });
   afterAll(() => void server.close());
 
