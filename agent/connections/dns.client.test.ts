@@ -61,6 +61,5 @@ describe('looking up names', () => {
 
   it('asks as the machine does otherwise', async () => {
     expect(await systemResolver.resolve('localhost')).toMatchObject({ kind: 'Named', isComplete: true });
-    expect(await systemResolver.resolve('no-such-name.invalid')).toMatchObject({ kind: 'Silent' });
   });
 });
