@@ -196,6 +196,8 @@ export class Backups {
       this.#untilAnswered(() => this.resume(key)).catch(() => undefined);
     };
     signal.addEventListener('abort', goOn, { once: true });
+    const { clock, logger } = this.#options;
+    const begin = clock.monotonic();
     try {
       await this.#pause(key);
       FAILPOINT: failpoint('backup.paused');
@@ -204,6 +206,7 @@ export class Backups {
     } finally {
       signal.removeEventListener('abort', goOn);
       await this.#untilAnswered(() => this.resume(key));
+      logger.info({ ...key, ms: Math.round(clock.monotonic() - begin) }, 'The sandbox was paused for a backup');
     }
   }
 
