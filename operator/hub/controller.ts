@@ -278,15 +278,18 @@ export class Hub {
     const { runnerName, isComplete } = taken.facts;
     if (this.#streams.get(runnerName) !== session) return;
     const before = this.#facts.get(runnerName);
-    const wasComplete = before?.isComplete === true;
     this.#facts.set(runnerName, taken.facts);
-    const isNew = isComplete && !wasComplete;
+    const isNew = isComplete && before?.isComplete !== true;
     if (isComplete && session.via === undefined) this.#tellTaps(session, taken.facts, message, isNew);
     if (isNew || taken.facts.tasks?.seq !== before?.tasks?.seq)
       for (const listener of this.#taskListeners) listener.slotsChanged(runnerName);
+    this.#tellListeners(runnerName, taken, isNew);
+  }
+
+  #tellListeners(runnerName: string, { uids, runnerChanged }: Taken & { readonly kind: 'Taken' }, isNew: boolean): void {
     for (const listener of this.#listeners) {
-      if (taken.uids.length > 0) listener.copiesChanged(runnerName, taken.uids);
-      if (isNew || taken.runnerChanged) listener.runnerChanged(runnerName, isNew ? 'Connected' : 'Amounts');
+      if (uids.length > 0) listener.copiesChanged(runnerName, uids);
+      if (isNew || runnerChanged) listener.runnerChanged(runnerName, isNew ? 'Connected' : 'Amounts');
     }
   }
 

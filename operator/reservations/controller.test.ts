@@ -4,7 +4,7 @@ import { FakeClock } from '../../process/fake-clock.ts';
 import { silentLogger } from '../../process/log.ts';
 import type { TaskSlots } from '../hub/facts.ts';
 import { ModelledAgent, ModelledLink } from '../tasks/a-modelled-agent.ts';
-import { Reservations, type Reserved, type ReserveRequest } from './controller.ts';
+import { Reservations, type ReserveRequest } from './controller.ts';
 
 /** One pod that hears at once of every change. */
 function setUp(slots: Readonly<Record<string, number>>, mostWaiting?: number) {
@@ -15,7 +15,7 @@ function setUp(slots: Readonly<Record<string, number>>, mostWaiting?: number) {
     agents.filter(({ runnerName }) => !link.cut.has(runnerName)).map((agent) => ({ runnerName: agent.runnerName, slots: agent.state }));
   const pod = new Reservations({ agents: link, openRunners, clock, log: silentLogger, ...(mostWaiting !== undefined && { mostWaiting }) });
   for (const agent of agents) agent.onChange(() => queueMicrotask(() => link.tell(agent.runnerName)));
-  const named = (name: string) => agents.find(({ runnerName }) => runnerName === name) as ModelledAgent;
+  const named = (name: string) => agents.find(({ runnerName }) => runnerName === name)!;
   return { clock, link, pod, named, agents };
 }
 const signal = new AbortController().signal;
@@ -50,7 +50,7 @@ describe('reserving a slot', () => {
     { when: 'there is no runner', slots: {}, more: { waitMs: 0 }, taken: 0, code: 'NoRunner' },
     { when: 'the runner is not there', slots: { r1: 1 }, more: { waitMs: 0, only: 'r9' }, taken: 0, code: 'RunnerUnreachable' },
   ])('is refused with $code when $when', async ({ slots, more, taken, code }) => {
-    const { pod } = setUp(slots as Record<string, number>);
+    const { pod } = setUp(slots);
     for (let count = 0; count < taken; count++) await pod.reserve(request());
     await expect(pod.reserve(request(more))).rejects.toMatchObject({ code });
   });
@@ -61,9 +61,9 @@ describe('reserving a slot', () => {
     const waiter = outcome(pod.reserve(request()));
     await turns();
     expect(agents.reduce((sum, agent) => sum + agent.waiting.length, 0)).toBe(3);
-    const idle = agents.find(({ waiting }) => waiting.length === 0) as ModelledAgent;
+    const idle = agents.find(({ waiting }) => waiting.length === 0)!;
     // One where it has no ticket: an idle runner never waits beside a queue.
-    pod.release(held.find(({ runnerName }) => runnerName === idle.runnerName) as Reserved);
+    pod.release(held.find(({ runnerName }) => runnerName === idle.runnerName)!);
     await turns();
     expect(waiter.value?.runnerName).toBe(idle.runnerName);
     expect(agents.map(({ waiting, offers }) => waiting.length + offers.size)).toEqual([0, 0, 0, 0]);
@@ -118,7 +118,7 @@ describe('reserving a slot', () => {
     const waiter = outcome(pod.reserve(request()));
     await turns();
     link.lose('r1');
-    pod.release(held.find(({ runnerName }) => runnerName === 'r2') as Reserved);
+    pod.release(held.find(({ runnerName }) => runnerName === 'r2')!);
     await turns();
     expect(waiter.value?.runnerName).toBe('r2');
     expect(agents[1]?.state.reserved).toBe(1);

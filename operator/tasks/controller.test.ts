@@ -10,7 +10,7 @@ import type { Agents } from './agents.client.ts';
 import { Tasks, type Submission } from './controller.ts';
 import { KeyClaims } from './key-claims.client.ts';
 import { submitBody } from './schemas.ts';
-import type { Transfers } from './transfers.server.ts';
+import { Transfers } from './transfers.server.ts';
 
 /** Pods that share an API server and agents. */
 function setUp(slots: Readonly<Record<string, number>>, pods = 1) {
@@ -26,7 +26,7 @@ function setUp(slots: Readonly<Record<string, number>>, pods = 1) {
       agents: link as unknown as Agents,
       reservations,
       keys: new KeyClaims({ transport: api, namespace: 'berth-system', clock, log: silentLogger }),
-      transfers: {} as Transfers,
+      transfers: new Transfers(link, clock),
       storeOf: (name) => agents.find(({ runnerName }) => runnerName === name && !link.cut.has(name))?.storeID,
       sandboxOf: (_, name) => {
         if (name !== 'box') throw new ApiError('SandboxNotFound');
@@ -37,7 +37,7 @@ function setUp(slots: Readonly<Record<string, number>>, pods = 1) {
     return { link, tasks };
   });
   const claims = () => api.objects({ group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true }).length;
-  return { clock, api, agents, pods: all, claims, pod: (index: number) => all[index] as (typeof all)[0] };
+  return { clock, api, agents, pods: all, claims, pod: (index: number) => all[index]! };
 }
 const submission = (body: object, idempotencyKey?: string, caller = 'ann'): Submission => ({
   ...{ caller, idempotencyKey, signal: new AbortController().signal },
@@ -162,7 +162,7 @@ describe('the same key', () => {
     const { pods, agents } = setUp({ r1: 4 }, 2);
     const reserve = (index: number) => {
       const reservations = new Reservations({
-        agents: (pods[index] as (typeof pods)[0]).link,
+        agents: pods[index]!.link,
         openRunners: () => agents.map((agent) => ({ runnerName: agent.runnerName, slots: agent.state })),
         ...{ clock: new FakeClock(), log: silentLogger },
       });
@@ -196,7 +196,7 @@ describe('waiting for a task', () => {
     expect(await short).toMatchObject({ taskId: id.uuid, phase: 2 });
     agents[0]?.end(id.uuid);
     const ended = agents[0]?.tasks.get(id.uuid);
-    pod(0).tasks.event('r1', { $case: 'task', value: ended as NonNullable<typeof ended> });
+    pod(0).tasks.event('r1', { $case: 'task', value: ended! });
     expect(await long).toMatchObject({ phase: 3 });
     expect(await pod(0).tasks.wait(id, 60_000, signal)).toMatchObject({ phase: 3 });
   });

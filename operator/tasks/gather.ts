@@ -33,7 +33,7 @@ export function runningSandbox({ sandboxes }: TaskWorld, namespace: string, name
   if (sandbox === undefined) throw new ApiError('SandboxNotFound', `There is no sandbox ${namespace}/${name}.`);
   const { state, runnerName = '', contentVersion } = sandbox.status;
   if (state !== 'Started' || runnerName === '' || sandbox.metadata.deletionTimestamp !== undefined)
-    throw new ApiError('SandboxNotRunning', `The sandbox ${namespace}/${name} is ${state ?? 'Pending'}: tasks run in Started ones.`);
+    throw new ApiError('SandboxNotRunning', `The sandbox ${namespace}/${name} is ${state}: tasks run in Started ones.`);
   return { uid: sandbox.metadata.uid, contentVersion, runnerName };
 }
 
@@ -41,7 +41,8 @@ export function runningSandbox({ sandboxes }: TaskWorld, namespace: string, name
 export function fleetOf({ hub, runners }: TaskWorld): Pick<StatusInput, 'agents' | 'ready'> {
   const agents = hub.instances().map((instance): AgentView => {
     const facts = hub.facts(instance.runnerName);
-    const running = [...(facts?.copies.values() ?? [])].filter(({ state }) => state === 'Running').length;
+    const copies = facts === undefined ? [] : [...facts.copies.values()];
+    const running = copies.filter(({ state }) => state === 'Running').length;
     return { ...instance, slots: facts?.isComplete === true ? facts.tasks : undefined, startedSandboxes: running };
   });
   const ready = runners.list().filter(({ status }) => status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True'));

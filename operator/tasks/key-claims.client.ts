@@ -1,7 +1,8 @@
 import { v4 as uuid } from 'uuid';
 import { isKubeError } from '../../kube/errors.ts';
 import type { KubeObject, KubeTransport, Resource } from '../../kube/types.ts';
-import type { Clock } from '../../process/clock.ts';
+import { isAborted } from '../../process/abort.ts';
+import { sleep, type Clock } from '../../process/clock.ts';
 import { sha256Hex } from '../../process/digest.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
@@ -101,12 +102,10 @@ export class KeyClaims {
   /** Removes expired claims until the signal is aborted. `isOver` says of one that was placed whether its task is known no longer. */
   async run(signal: AbortSignal, isOver: (claim: KeyClaim) => Promise<boolean>): Promise<void> {
     const { clock, log } = this.#options;
-    while (!signal.aborted) {
-      await new Promise<void>((resolve) => {
-        const timer = clock.after(sweepMs, resolve);
-        signal.addEventListener('abort', () => (timer.cancel(), resolve()), { once: true });
-      });
-      if (!signal.aborted) await this.#sweep(isOver).catch((err: unknown) => log.warn({ err }, 'Expired keys not removed'));
+    while (!isAborted(signal)) {
+      await sleep(clock, sweepMs, signal).catch(() => undefined);
+      if (isAborted(signal)) return;
+      await this.#sweep(isOver).catch((err: unknown) => log.warn({ err }, 'Expired keys not removed'));
     }
   }
 
@@ -120,7 +119,7 @@ export class KeyClaims {
   }
 
   #read(object: KubeObject, bodyHash: string): KeyClaim {
-    if (dataOf(object)['bodyHash'] !== bodyHash) throw new ApiError('IdempotencyConflict');
+    if (dataOf(object).bodyHash !== bodyHash) throw new ApiError('IdempotencyConflict');
     return this.#claimOf(object);
   }
 

@@ -17,7 +17,7 @@ type Wanted = Omit<OpenTransfer, 'transferId'>;
 
 interface Expected {
   readonly runnerName: string;
-  arrived(call: Call, messages: AsyncIterator<TransferFromAgent>): void;
+  arrived(call: Call, messages: Messages): void;
 }
 
 /** An agent that was asked to dial and does not come is given up. */
@@ -50,11 +50,12 @@ export class Transfers {
     try {
       for (;;) {
         signal.throwIfAborted();
-        const { done, value } = await messages.next();
-        if (done === true) throw new ApiError('OutcomeUnknown', 'The agent ended the transfer before its end: ask again for the rest.');
-        if (value.message?.$case !== 'frame') continue;
-        yield value.message.value;
-        if (value.message.value.last) return;
+        const message = await messages.next();
+        if (message === undefined)
+          throw new ApiError('OutcomeUnknown', 'The agent ended the transfer before its end: ask again for the rest.');
+        if (message.$case !== 'frame') continue;
+        yield message.value;
+        if (message.value.last) return;
       }
     } finally {
       signal.removeEventListener('abort', abort);
@@ -76,10 +77,10 @@ export class Transfers {
         for (let at = 0; at < chunk.length; at += frameBytes) await send(chunk.subarray(at, at + frameBytes), false);
       if (isLast) await send(new Uint8Array(), true);
       for (let taken = 0; taken < offset;) {
-        const { done, value } = await messages.next();
-        if (done === true)
+        const message = await messages.next();
+        if (message === undefined)
           throw new ApiError('OutcomeUnknown', `The agent has taken ${taken} of ${offset} bytes.`, { details: { takenBytes: taken } });
-        if (value.message?.$case === 'taken') taken = value.message.value;
+        if (message.$case === 'taken') taken = message.value;
       }
       return offset;
     } finally {
@@ -87,21 +88,17 @@ export class Transfers {
     }
   }
 
-  async #open(runnerName: string, wanted: Wanted): Promise<{ readonly call: Call; readonly messages: AsyncIterator<TransferFromAgent> }> {
+  async #open(runnerName: string, wanted: Wanted): Promise<Arrival> {
     if (this.#expected.size >= mostExpected) throw new ApiError('TransferUnavailable', 'Too many transfers begin at once.');
     const transferId = uuid();
-    const timer = { cancel: () => undefined as void };
-    const arrival = new Promise<{ call: Call; messages: AsyncIterator<TransferFromAgent> }>((resolve, reject) => {
-      this.#expected.set(transferId, { runnerName, arrived: (call, messages) => resolve({ call, messages }) });
-      const { cancel } = this.#clock.after(arrivalMs, () =>
-        reject(new ApiError('TransferUnavailable', 'The agent did not dial for the transfer.')),
-      );
-      timer.cancel = cancel;
-    });
-    arrival.catch(() => undefined);
+    const arrival = Promise.withResolvers<Arrival>();
+    arrival.promise.catch(() => undefined);
+    this.#expected.set(transferId, { runnerName, arrived: (call, messages) => arrival.resolve({ call, messages }) });
+    const late = () => arrival.reject(new ApiError('TransferUnavailable', 'The agent did not dial for the transfer.'));
+    const timer = this.#clock.after(arrivalMs, late);
     try {
       await this.#agents.demand(runnerName, { $case: 'openTransfer', value: { ...wanted, transferId } });
-      return await arrival;
+      return await arrival.promise;
     } finally {
       timer.cancel();
       this.#expected.delete(transferId);
@@ -109,11 +106,11 @@ export class Transfers {
   }
 
   async #greet(call: Call): Promise<void> {
-    const messages = (call as AsyncIterable<TransferFromAgent>)[Symbol.asyncIterator]();
+    const messages = new Messages(call);
     const timer = this.#clock.after(arrivalMs, () => call.destroy());
-    const { value } = (await messages.next()) as { readonly value?: TransferFromAgent };
+    const first = await messages.next();
     timer.cancel();
-    const hello = value?.message?.$case === 'hello' ? value.message.value : undefined;
+    const hello = first?.$case === 'hello' ? first.value : undefined;
     const expected = hello === undefined ? undefined : this.#expected.get(hello.transferId);
     if (hello === undefined || expected?.runnerName !== hello.runnerName) {
       call.emit('error', { code: status.NOT_FOUND, details: 'Nobody waits for this transfer.' });
@@ -121,5 +118,28 @@ export class Transfers {
     }
     this.#expected.delete(hello.transferId);
     expected.arrived(call, messages);
+  }
+}
+
+interface Arrival {
+  readonly call: Call;
+  readonly messages: Messages;
+}
+
+/** What the agent says in a transfer, one after another. */
+class Messages {
+  readonly #iterator: AsyncIterator<TransferFromAgent, undefined>;
+
+  constructor(call: Call) {
+    this.#iterator = (call as AsyncIterable<TransferFromAgent, undefined>)[Symbol.asyncIterator]();
+  }
+
+  /** Undefined: it says nothing more. A message of a newer version is passed over. */
+  async next(): Promise<TransferFromAgent['message']> {
+    for (;;) {
+      const { done, value } = await this.#iterator.next();
+      if (done === true) return undefined;
+      if (value.message !== undefined) return value.message;
+    }
   }
 }
