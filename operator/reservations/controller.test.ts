@@ -6,6 +6,12 @@ import type { TaskSlots } from '../hub/facts.ts';
 import { ModelledAgent, ModelledLink } from '../tasks/a-modelled-agent.ts';
 import { Reservations, type ReserveRequest } from './controller.ts';
 
+/** A value that is there. */
+function some<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('there is none');
+  return value;
+}
+
 /** One pod that hears at once of every change. */
 function setUp(slots: Readonly<Record<string, number>>, mostWaiting?: number) {
   const clock = new FakeClock();
@@ -15,7 +21,7 @@ function setUp(slots: Readonly<Record<string, number>>, mostWaiting?: number) {
     agents.filter(({ runnerName }) => !link.cut.has(runnerName)).map((agent) => ({ runnerName: agent.runnerName, slots: agent.state }));
   const pod = new Reservations({ agents: link, openRunners, clock, log: silentLogger, ...(mostWaiting !== undefined && { mostWaiting }) });
   for (const agent of agents) agent.onChange(() => queueMicrotask(() => link.tell(agent.runnerName)));
-  const named = (name: string) => agents.find(({ runnerName }) => runnerName === name)!;
+  const named = (name: string) => some(agents.find(({ runnerName }) => runnerName === name));
   return { clock, link, pod, named, agents };
 }
 const signal = new AbortController().signal;
@@ -61,9 +67,9 @@ describe('reserving a slot', () => {
     const waiter = outcome(pod.reserve(request()));
     await turns();
     expect(agents.reduce((sum, agent) => sum + agent.waiting.length, 0)).toBe(3);
-    const idle = agents.find(({ waiting }) => waiting.length === 0)!;
+    const idle = some(agents.find(({ waiting }) => waiting.length === 0));
     // One where it has no ticket: an idle runner never waits beside a queue.
-    pod.release(held.find(({ runnerName }) => runnerName === idle.runnerName)!);
+    pod.release(some(held.find(({ runnerName }) => runnerName === idle.runnerName)));
     await turns();
     expect(waiter.value?.runnerName).toBe(idle.runnerName);
     expect(agents.map(({ waiting, offers }) => waiting.length + offers.size)).toEqual([0, 0, 0, 0]);
@@ -118,7 +124,7 @@ describe('reserving a slot', () => {
     const waiter = outcome(pod.reserve(request()));
     await turns();
     link.lose('r1');
-    pod.release(held.find(({ runnerName }) => runnerName === 'r2')!);
+    pod.release(some(held.find(({ runnerName }) => runnerName === 'r2')));
     await turns();
     expect(waiter.value?.runnerName).toBe('r2');
     expect(agents[1]?.state.reserved).toBe(1);

@@ -12,6 +12,12 @@ import { KeyClaims } from './key-claims.client.ts';
 import { submitBody } from './schemas.ts';
 import { Transfers } from './transfers.server.ts';
 
+/** A value that is there. */
+function some<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('there is none');
+  return value;
+}
+
 /** Pods that share an API server and agents. */
 function setUp(slots: Readonly<Record<string, number>>, pods = 1) {
   const clock = new FakeClock();
@@ -37,7 +43,7 @@ function setUp(slots: Readonly<Record<string, number>>, pods = 1) {
     return { link, tasks };
   });
   const claims = () => api.objects({ group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true }).length;
-  return { clock, api, agents, pods: all, claims, pod: (index: number) => all[index]! };
+  return { clock, api, agents, pods: all, claims, pod: (index: number) => some(all[index]) };
 }
 const submission = (body: object, idempotencyKey?: string, caller = 'ann'): Submission => ({
   ...{ caller, idempotencyKey, signal: new AbortController().signal },
@@ -162,7 +168,7 @@ describe('the same key', () => {
     const { pods, agents } = setUp({ r1: 4 }, 2);
     const reserve = (index: number) => {
       const reservations = new Reservations({
-        agents: pods[index]!.link,
+        agents: some(pods[index]).link,
         openRunners: () => agents.map((agent) => ({ runnerName: agent.runnerName, slots: agent.state })),
         ...{ clock: new FakeClock(), log: silentLogger },
       });
@@ -196,7 +202,7 @@ describe('waiting for a task', () => {
     expect(await short).toMatchObject({ taskId: id.uuid, phase: 2 });
     agents[0]?.end(id.uuid);
     const ended = agents[0]?.tasks.get(id.uuid);
-    pod(0).tasks.event('r1', { $case: 'task', value: ended! });
+    pod(0).tasks.event('r1', { $case: 'task', value: some(ended) });
     expect(await long).toMatchObject({ phase: 3 });
     expect(await pod(0).tasks.wait(id, 60_000, signal)).toMatchObject({ phase: 3 });
   });
