@@ -72,17 +72,21 @@ export class SandboxMetrics {
   #count(sample: Sample): void {
     switch (sample.kind) {
       case 'Migration':
-        return this.#migrations.inc({ reason: sample.reason, result: sample.result });
+        this.#migrations.inc({ reason: sample.reason, result: sample.result });
+        return;
       case 'TargetLost':
-        return this.#targets.inc({ reason: sample.reason });
+        this.#targets.inc({ reason: sample.reason });
+        return;
       case 'Backup':
-        return this.#countBackup(sample);
+        this.#countBackup(sample);
+        return;
       case 'Restore':
         this.#restoreSeconds.observe(sample.seconds);
         if (sample.bytes !== undefined) this.#restoreBytes.observe(sample.bytes);
         return;
       case 'State':
-        return this.#stateSeconds.observe(sample.seconds, { state: sample.state });
+        this.#stateSeconds.observe(sample.seconds, { state: sample.state });
+        return;
     }
   }
 
