@@ -69,6 +69,9 @@ async function setUp(addresses: readonly string[] = ['10.0.0.1:3001'], agent?: A
         close: () => {
           stream.isClosed = true;
         },
+        transfer: () => {
+          throw new Error('nothing is transferred here');
+        },
       };
     },
   };

@@ -35,7 +35,7 @@ export function inShort(news: SlotNews): string {
     case 'Offered':
       return `offer ${news.offer.ticket.id}`;
     case 'Reserved':
-      return `reserved ${news.ticket.id}`;
+      return `reserved ${news.reservation.ticketID}`;
     case 'TicketExpired':
       return `expired ${news.ticket.id}`;
     case 'ReservationEnded':

@@ -58,20 +58,20 @@ describe('slots', () => {
       when: 'callers wait: each has its turn, the oldest ticket first',
       slots: 1,
       changes: [
-        ...['a2', 'a1', 'a3', 'b4', 'b5', 'c6'].map((id) => ticket(id, sole)),
-        ...['a2', 'b4', 'c6', 'a1', 'b5'].flatMap((id) => [occupy(id, `r-${id}`), free(id)]),
+        ...['a2', 'a1', 'a3', 'b4', 'b5', 'c6'].map((id) => ticket(id)),
+        ...['a2', 'b4', 'c6', 'a1', 'b5'].flatMap((id) => [take(id), occupy(id, `r-${id}`), free(id)]),
       ],
-      told: ['a2', 'b4', 'c6', 'a1', 'b5', 'a3'].map((id) => `reserved ${id}`),
+      told: [...['a2', 'b4', 'c6', 'a1', 'b5'].flatMap((id) => [`offer ${id}`, `reserved ${id}`]), 'offer a3'],
     },
     {
       when: 'one caller asks again as soon as it was served: others have their turn all the same',
       slots: 1,
       changes: [
-        ...[ticket('a1', sole), ticket('b2', sole), ticket('b3', sole)],
-        ...[occupy('a1', 'r-a1'), ticket('a4', sole), free('a1')],
-        ...[occupy('b2', 'r-b2'), free('b2'), occupy('a4', 'r-a4'), ticket('a5', sole), free('a4')],
+        ...[ticket('a1', sole), ticket('b2', sole), ticket('b3')],
+        ...[occupy('a1', 'r-a1'), ticket('a4'), free('a1')],
+        ...[take('b2'), occupy('b2', 'r-b2'), free('b2'), take('a4'), occupy('a4', 'r-a4'), ticket('a5'), free('a4')],
       ],
-      told: ['reserved a1', 'reserved b2', 'reserved a4', 'reserved b3'],
+      told: ['reserved a1', 'offer b2', 'reserved b2', 'offer a4', 'reserved a4', 'offer b3'],
     },
     {
       when: 'a task would go before those who wait',
@@ -107,7 +107,7 @@ describe('slots', () => {
       when: 'a reservation is released: the next has it',
       slots: 1,
       changes: [ticket('a1', sole), ticket('b2', sole), { kind: 'Release', reservationID: 'r-a1' } as const],
-      told: ['reserved a1', 'ended r-a1', 'reserved b2'],
+      told: ['reserved a1', 'ended r-a1', 'offer b2'],
     },
     { when: 'a ticket has waited as long as it would', slots: 0, changes: [ticket('a1', { until: 10 }), 20], told: ['expired a1'] },
     { when: 'there are more slots: who waits has them', slots: 0, changes: [ticket('a1'), ticket('a2'), resize(1)], told: ['offer a1'] },
@@ -205,17 +205,18 @@ describe('slots, whatever happens in whatever sequence', () => {
         fc.array(fc.constantFrom('a', 'b', 'c', 'd'), { minLength: 8, maxLength: 40 }),
         fc.integer({ min: 1, max: 3 }),
         (callers, slots) => {
-          const tickets = callers.map((caller, n) => ticket(`${caller}${n}`, { isSole: true }));
+          const tickets = callers.map((caller, n) => ticket(`${caller}${n}`));
           const served: string[] = [];
           let { book } = bookAfter(0, tickets);
           book = slotStep(book, resize(slots), 100).book;
-          while (book.reservations.length > 0) {
-            const [{ id, caller }] = book.reservations as [{ id: string; caller: string }];
+          for (let offer = book.offers.at(0); offer !== undefined; offer = book.offers.at(0)) {
+            const { id, caller } = offer.ticket;
+            book = slotStep(book, take(id), 100).book;
             served.push(caller);
             const waiting = new Set(book.tickets.map((one) => one.caller));
             const counts = [...waiting].map((one) => served.filter((other) => other === one).length);
             expect(Math.max(0, ...counts) - Math.min(Infinity, ...counts)).toBeLessThanOrEqual(counts.length === 0 ? 0 : 1);
-            book = slotStep(slotStep(book, occupy('t', id), 100).book, free('t'), 100).book;
+            book = slotStep(slotStep(book, occupy('t', `r-${id}`), 100).book, free('t'), 100).book;
           }
           expect(served).toHaveLength(callers.length);
         },

@@ -22,7 +22,7 @@ export interface Ticket {
   readonly since: number;
   /** When it stops waiting. */
   readonly until: number;
-  /** A slot becomes a reservation at once. */
+  /** A slot that is free when it comes becomes a reservation at once. One that it waits for is offered, as to any other. */
   readonly isSole: boolean;
   /** The id and the length of the reservation that comes of it. */
   readonly reservationID: string;
@@ -62,7 +62,7 @@ export type SlotChange =
 /** What has to be told of. */
 export type SlotNews =
   | { readonly kind: 'Offered'; readonly offer: Offer }
-  | { readonly kind: 'Reserved'; readonly reservation: Reservation; readonly ticket: Ticket }
+  | { readonly kind: 'Reserved'; readonly reservation: Reservation }
   /** It waited as long as it would. */
   | { readonly kind: 'TicketExpired'; readonly ticket: Ticket }
   | { readonly kind: 'ReservationEnded'; readonly reservation: Reservation };
@@ -172,7 +172,18 @@ function enqueue(book: SlotBook, ticket: Ticket, now: number): Change {
   const canHave = freeSlots(book) > 0;
   if (!canHave && ticket.until <= now) return refuse(book, 'NoSlot');
   if (!canHave && book.tickets.length >= mostTickets) return refuse(book, 'QueueFull');
+  if (canHave && ticket.isSole) return reserve(book, ticket, now);
   return quiet({ ...book, tickets: [...book.tickets, ticket] });
+}
+
+function reserve(book: SlotBook, ticket: Ticket, now: number): Change {
+  const reservation = reservationOf(ticket, now);
+  const reservations = [...book.reservations, reservation];
+  return { book: { ...book, reservations, served: serve(book, ticket) }, news: [{ kind: 'Reserved', reservation }] };
+}
+
+function serve({ served }: SlotBook, { caller }: Ticket): readonly string[] {
+  return [...served.filter((one) => one !== caller), caller].slice(-mostServed);
 }
 
 function isKnown({ tickets, offers, reservations }: SlotBook, ticketID: string): boolean {
@@ -191,7 +202,7 @@ function take(book: SlotBook, ticketID: string, now: number): Change {
   const reservation = reservationOf(offer.ticket, now);
   return {
     book: { ...book, offers: book.offers.filter((one) => one !== offer), reservations: [...book.reservations, reservation] },
-    news: [{ kind: 'Reserved', reservation, ticket: offer.ticket }],
+    news: [{ kind: 'Reserved', reservation }],
   };
 }
 
@@ -246,16 +257,9 @@ function giveOne(book: SlotBook, now: number): Change {
   const ticket = nextTicket(book);
   if (ticket === undefined) return quiet(book);
   const tickets = book.tickets.filter((one) => one !== ticket);
-  const served = [...book.served.filter((caller) => caller !== ticket.caller), ticket.caller].slice(-mostServed);
-  if (!ticket.isSole) {
-    const offer = { ticket, until: now + offerMs };
-    return { book: { ...book, tickets, served, offers: [...book.offers, offer] }, news: [{ kind: 'Offered', offer }] };
-  }
-  const reservation = reservationOf(ticket, now);
-  return {
-    book: { ...book, tickets, served, reservations: [...book.reservations, reservation] },
-    news: [{ kind: 'Reserved', reservation, ticket }],
-  };
+  const offer = { ticket, until: now + offerMs };
+  const offers = [...book.offers, offer];
+  return { book: { ...book, tickets, offers, served: serve(book, ticket) }, news: [{ kind: 'Offered', offer }] };
 }
 
 /** The ticket that a free slot would go to. */
