@@ -89,9 +89,12 @@ export type ExitReason = (typeof EXIT_REASONS)[number];
 
 export const TAKEN_WHILE = ['Stopped', 'Paused'] as const;
 
-export const BACKUP_OPERATION_KINDS = ['Backup', 'Verify', 'Delete'] as const;
+/** Why a backup is made. */
+export const BACKUP_OPERATION_KINDS = ['OnStop', 'Interval', 'Request', 'Archive'] as const;
+export type BackupOperationKind = (typeof BACKUP_OPERATION_KINDS)[number];
 
-export const BACKUP_OPERATION_STATES = ['Pending', 'Running', 'Succeeded', 'Failed'] as const;
+export const BACKUP_OPERATION_STATES = ['Pending', 'Running', 'Failed'] as const;
+export type TakenWhile = (typeof TAKEN_WHILE)[number];
 
 export const CONDITION_STATUSES = ['True', 'False', 'Unknown'] as const;
 

@@ -14,7 +14,7 @@ describe('a spec with nothing but an image', () => {
       imagePullPolicy: 'IfNotPresent',
       resources: { limits: { cpu: '1', memory: '512Mi', disk: '4Gi', pids: 512 } },
       restartPolicy: 'Always',
-      backup: { policy: 'OnStop' },
+      backup: { policy: 'OnStop', intervalSeconds: 3600, retain: 3, reclaimPolicy: 'Delete' },
       recovery: { policy: 'Wait' },
       terminationGracePeriodSeconds: 10,
     }));

@@ -123,21 +123,25 @@ const resourcesSchema = ruled(
 );
 
 const backupSchema = z.object({
-  policy: onlyValue('spec.backup.policy', z.enum(BACKUP_POLICIES), 'OnStop')
+  policy: z
+    .enum(BACKUP_POLICIES)
     .default('OnStop')
     .describe(
-      'When the sandbox is backed up: after each stop, in intervals, on request, or never. Only OnStop is accepted, and does nothing until backups exist.',
+      'When the sandbox is backed up. OnStop: after each stop. Interval: after each stop, and every intervalSeconds while it runs. Manual: when requestID asks for it. Never: not at all.',
     ),
-  intervalSeconds: refused('spec.backup.intervalSeconds', seconds(60)).describe(
-    'Seconds between two backups with policy Interval. Not supported yet.',
-  ),
-  retain: refused('spec.backup.retain', wholeNumber(1, 100)).describe('How many backups are kept. Not supported yet.'),
-  requestID: refused('spec.backup.requestID', requestID('spec.backup.requestID')).describe(
-    'A new value asks for one backup now. Not supported yet.',
-  ),
-  reclaimPolicy: refused('spec.backup.reclaimPolicy', z.enum(RECLAIM_POLICIES)).describe(
-    'What happens to the backups when the Sandbox is deleted. Not supported yet.',
-  ),
+  intervalSeconds: seconds(60).default(3600).describe('Seconds between two backups of a running sandbox with policy Interval.'),
+  retain: wholeNumber(1, 50)
+    .default(3)
+    .describe(
+      'How many backups are kept. Older ones are removed from the registry, but for the current one, the newest verified one and one that is being restored.',
+    ),
+  requestID: requestID('spec.backup.requestID')
+    .optional()
+    .describe('A new value asks for one backup now, of a running sandbox too, which is paused while its files are read.'),
+  reclaimPolicy: z
+    .enum(RECLAIM_POLICIES)
+    .default('Delete')
+    .describe('What happens to the backups when the Sandbox is deleted: they are removed from the registry, or kept.'),
 });
 
 const restoreSchema = z.object({
@@ -221,13 +225,12 @@ interface CommandLine {
 }
 
 const specFields = z.object({
-  desiredState: ruled(z.enum(DESIRED_STATES), {
-    rule: "self != 'Archived'",
-    check: (value) => value !== 'Archived',
-    message: 'spec.desiredState Archived is not supported by this version of Berth: use Started or Stopped.',
-  })
+  desiredState: z
+    .enum(DESIRED_STATES)
     .default('Started')
-    .describe('Whether the sandbox is to run. Files are kept while it is stopped. Deleting the object destroys the sandbox.'),
+    .describe(
+      'Whether the sandbox is to run. Files are kept on its runner while it is Stopped, and in a backup alone while it is Archived. Deleting the object destroys the sandbox.',
+    ),
   image: immutable(
     matching(IMAGE, 512, 'spec.image must be an image reference such as docker.io/library/debian:12, with a tag, a digest or both.'),
     'spec.image may not be changed: create another Sandbox.',
@@ -271,7 +274,7 @@ const specFields = z.object({
     'Name of another container runtime. Not supported yet.',
   ),
   backup: backupSchema.prefault({}).describe('Backups of the files of the sandbox.'),
-  restore: refused('spec.restore', restoreSchema).describe('Replaces the files by those of a backup, once. Not supported yet.'),
+  restore: restoreSchema.optional().describe('Replaces the files by those of a backup, once for each requestID, at the next start.'),
   restartID: requestID('spec.restartID').optional().describe('A new value asks for one restart of the main program.'),
   lifecycle: lifecycleSchema.optional().describe('What happens by itself after a time.'),
   recovery: recoverySchema.prefault({}).describe('What happens when the runner is lost.'),
@@ -280,7 +283,14 @@ const specFields = z.object({
   volumes: refused('spec.volumes', mapList(volumeSchema, ['name'], 16)).describe('Volumes. Not supported yet.'),
   network: refused('spec.network', z.object({})).describe('Network settings. Not supported yet.'),
 });
-export const sandboxSpecSchema = ruled(specFields, commandLineFits).describe(
+const archiveNeedsBackups: Rule<{ readonly desiredState: string; readonly backup: { readonly policy: string } }> = {
+  rule: "self.desiredState != 'Archived' || self.backup.policy != 'Never'",
+  check: ({ desiredState, backup }) => desiredState !== 'Archived' || backup.policy !== 'Never',
+  message: 'spec.desiredState may not be Archived while spec.backup.policy is Never: an archived sandbox is kept in a backup alone.',
+  at: ['desiredState'],
+};
+
+export const sandboxSpecSchema = ruled(specFields, commandLineFits, archiveNeedsBackups).describe(
   'What the sandbox is to be. Written by users, never by Berth.',
 );
 export type SandboxSpec = DeepReadonly<z.output<typeof sandboxSpecSchema>>;

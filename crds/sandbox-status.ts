@@ -15,9 +15,13 @@ import { counter, mapList, time, wholeNumber, type DeepReadonly, text } from './
 
 const runnerName = (field: string) => objectName(field);
 
+/** Host, perhaps a port, and a path, as in `registry.example.com/berth/default.web`. */
+const repository = () => text(512).min(1);
+
 const sourceSchema = z.object({
   kind: z.enum(SOURCE_KINDS).describe('Image: the base image. Local: the copy that lies on the runner. Backup: a backup.'),
   digest: digest('status.assignment.source.digest').optional().describe('Digest of the image or backup; none for Local.'),
+  repository: repository().optional().describe('Repository of the backup, without a tag; none for Image and Local.'),
 });
 
 const previousSchema = z.object({
@@ -48,6 +52,7 @@ const takenWhile = () =>
 
 const backupRecordSchema = z.object({
   digest: digest('status.backup.history[].digest').describe('Digest of the manifest in the registry.'),
+  repository: repository().describe('Repository that holds it.'),
   contentVersion: counter().describe('The version of the content that it holds.'),
   takenWhile: takenWhile(),
   sizeBytes: counter().describe('Size in the registry in bytes.'),
@@ -55,12 +60,24 @@ const backupRecordSchema = z.object({
 });
 
 const backupOperationSchema = z.object({
-  kind: z.enum(BACKUP_OPERATION_KINDS).describe('What is being done.'),
-  state: z.enum(BACKUP_OPERATION_STATES).describe('How far it is.'),
+  kind: z
+    .enum(BACKUP_OPERATION_KINDS)
+    .describe('Why it is made: because the sandbox stopped, an interval is over, it was requested, or it is to be archived.'),
+  state: z
+    .enum(BACKUP_OPERATION_STATES)
+    .describe('Pending: it waits for retryTime. Running: its runner is to make it. Failed: it is not tried again.'),
+  id: counter().describe('Number of the backup among those of this sandbox: part of its tag.'),
   requestID: requestID('status.backup.operation.requestID').optional().describe('The request that it answers.'),
+  repository: repository().describe('Repository that it goes to.'),
+  storeID: identity().describe('The store with the copy that is read.'),
+  epoch: counter().describe('The epoch of that copy.'),
+  contentVersion: counter().describe('The version of the content that is read.'),
   startTime: time().describe('When it began.'),
-  bytes: counter().optional().describe('Bytes moved so far.'),
+  attempts: counter().default(0).describe('Failed attempts so far.'),
+  retryTime: time().optional().describe('When the next attempt is due.'),
+  bytes: counter().optional().describe('Bytes moved so far. Written now and then.'),
   reason: reason('status.backup.operation.reason').optional().describe('Why it waits or failed.'),
+  message: text(1024).optional().describe('Why, in one sentence.'),
 });
 
 const releaseSchema = z.object({
@@ -87,6 +104,7 @@ export const sandboxStatusSchema = z
     prevRunnerName: runnerName('status.prevRunnerName').optional().describe('The runner that held it before.'),
     order: counter().default(0).describe('Number of the highest order. An agent refuses lower ones.'),
     assignment: assignmentSchema.optional().describe('The copy that the orders are about.'),
+    highestEpoch: counter().default(0).describe('The highest epoch that was ever given: the next is above it.'),
     contentVersion: counter().default(0).describe('Rises whenever the content is permitted to change. 0: there is no content yet.'),
     baseImage: z
       .object({
@@ -98,7 +116,9 @@ export const sandboxStatusSchema = z
     backup: z
       .object({
         latest: backupRecordSchema.optional().describe('The newest backup.'),
-        operation: backupOperationSchema.optional().describe('What is being done about backups.'),
+        lastID: counter().default(0).describe('The number of the last backup that was begun.'),
+        requestID: requestID('status.backup.requestID').optional().describe('The spec.backup.requestID that was last done, or given up.'),
+        operation: backupOperationSchema.optional().describe('The backup that is being made, or that failed last.'),
         history: mapList(
           backupRecordSchema.extend({
             verifiedTime: time().optional().describe('When the operator last read it back and found it whole.'),
@@ -112,6 +132,14 @@ export const sandboxStatusSchema = z
       })
       .optional()
       .describe('Backups.'),
+    restore: z
+      .object({
+        requestID: requestID('status.restore.requestID').describe('The spec.restore.requestID that was last done.'),
+        digest: digest('status.restore.digest').describe('The backup that was restored.'),
+        completionTime: time().describe('When what was restored ran first.'),
+      })
+      .optional()
+      .describe('The restore that was last done.'),
     releases: mapList(releaseSchema, ['runnerName', 'epoch'], 32).default([]).describe('Copies that are to be removed from their runners.'),
     transition: transitionSchema.optional().describe('The change that is being made.'),
     startTime: time().optional().describe('When the main program was last started.'),

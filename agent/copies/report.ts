@@ -33,6 +33,7 @@ export function reportOf(sandbox: SandboxView, copy: CopyView, activity: Activit
     reason: trouble?.reason ?? told.reason ?? '',
     message: trouble?.message ?? told.message ?? '',
     progress: told.state === CopyState.COPY_STATE_PREPARING ? progressOf(activity) : undefined,
+    backup: undefined,
   };
 }
 

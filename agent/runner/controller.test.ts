@@ -93,7 +93,7 @@ describe('the agent publishes its Runner', () => {
     const { clock, stop, now, publisher, done, status } = setUp();
     const copy = {
       ...{ uid: 'u1', namespace: 'default', name: 'a', epoch: 1, order: 3, contentVersion: 2, state: CopyState.COPY_STATE_RUNNING },
-      ...{ exit: undefined, reason: '', message: '', progress: undefined, baseDigest: '', startTimeMs: 0 },
+      ...{ exit: undefined, reason: '', message: '', progress: undefined, baseDigest: '', startTimeMs: 0, backup: undefined },
     };
     const known = { uid: 'u1', namespace: 'default', name: 'a', epoch: 1, contentVersion: 2 };
     now.facts = { ...facts, copies: [copy, { ...copy, uid: 'u2' }], unclaimed: [{ uid: 'u1', epoch: 1 }] };

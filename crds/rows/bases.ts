@@ -15,7 +15,8 @@ const condition = {
   observedGeneration: 2,
 };
 
-const record = { digest: DIGEST, contentVersion: 2, takenWhile: 'Stopped', sizeBytes: 1024, completionTime: TIME };
+const REPOSITORY = '127.0.0.1:5000/berth/default.base';
+const record = { digest: DIGEST, repository: REPOSITORY, contentVersion: 2, takenWhile: 'Stopped', sizeBytes: 1024, completionTime: TIME };
 
 export const sandboxBase = {
   apiVersion: 'berth.dev/v1alpha1',
@@ -40,7 +41,8 @@ export const sandboxBase = {
     },
     restartPolicy: 'OnFailure',
     placement: { region: 'eu-1', runnerClassName: 'standard', runnerSelector: { matchLabels: { 'example.com/zone': 'a' } } },
-    backup: { policy: 'OnStop' },
+    backup: { policy: 'Interval', intervalSeconds: 600, retain: 5, requestID: '1', reclaimPolicy: 'Retain' },
+    restore: { requestID: '1', digest: DIGEST },
     restartID: '1',
     lifecycle: {},
     recovery: { policy: 'Wait' },
@@ -59,19 +61,38 @@ export const sandboxBase = {
       storeID: STORE,
       bootID: BOOT,
       phase: 'Committed',
-      source: { kind: 'Backup', digest: DIGEST },
+      source: { kind: 'Backup', digest: DIGEST, repository: REPOSITORY },
       previous: { runnerName: 'runner-2', storeID: STORE, epoch: 2, contentVersion: 2 },
       reason: 'RunnerUnschedulable',
       startTime: TIME,
       configHash: '3f1c',
     },
+    highestEpoch: 3,
     contentVersion: 3,
     baseImage: { ref: '127.0.0.1:5000/berth/demo:1', digest: DIGEST },
     backup: {
       latest: record,
-      operation: { kind: 'Backup', state: 'Running', requestID: '1', startTime: TIME, bytes: 512, reason: 'RegistryUnavailable' },
+      lastID: 4,
+      requestID: '1',
+      operation: {
+        kind: 'Request',
+        state: 'Running',
+        id: 4,
+        requestID: '2',
+        repository: REPOSITORY,
+        storeID: STORE,
+        epoch: 3,
+        contentVersion: 3,
+        startTime: TIME,
+        attempts: 1,
+        retryTime: TIME,
+        bytes: 512,
+        reason: 'RegistryUnavailable',
+        message: 'The registry does not answer.',
+      },
       history: [{ ...record, verifiedTime: TIME, deletionTime: TIME }],
     },
+    restore: { requestID: '1', digest: DIGEST, completionTime: TIME },
     releases: [{ runnerName: 'runner-2', storeID: STORE, epoch: 2, contentVersion: 2 }],
     transition: { startTime: TIME, deadlineTime: TIME, attempts: 1, retryTime: TIME },
     startTime: TIME,

@@ -1,4 +1,5 @@
 import { DIGEST } from './bases.ts';
+import { requestRow } from './field-rows.ts';
 import { ABSENT, refusedRow, row, type Row } from './row.ts';
 
 /** As much as is allowed: what is within the bounds must be within the API server's budget for CEL, too. */
@@ -8,8 +9,12 @@ const many = (count: number, item: (index: number) => unknown) => Array.from({ l
 
 export const sandboxSpecRows: readonly Row[] = [
   row('metadata.name', ['a', 'a'.repeat(63), '1-b'], ['a'.repeat(64), 'a.b']),
-  row('spec', [{ image: 'debian' }], [ABSENT, 'debian']),
-  row('spec.desiredState', ['Started', 'Stopped', ABSENT], ['Archived', 'Running', 1]),
+  row(
+    'spec',
+    [{ image: 'debian' }, { image: 'debian', desiredState: 'Archived', backup: { policy: 'Manual' } }],
+    [ABSENT, 'debian', { image: 'debian', desiredState: 'Archived', backup: { policy: 'Never' } }],
+  ),
+  row('spec.desiredState', ['Started', 'Stopped', 'Archived', ABSENT], ['Running', 1]),
   {
     ...row(
       'spec.image',
@@ -122,12 +127,14 @@ export const sandboxSpecRows: readonly Row[] = [
   ),
   refusedRow('spec.runtimeHandler', 'kata'),
   row('spec.backup', [{}, { policy: 'OnStop' }, ABSENT], ['OnStop', 1]),
-  row('spec.backup.policy', ['OnStop', ABSENT], ['Interval', 'Manual', 'Never', 'Sometimes', 1]),
-  refusedRow('spec.backup.intervalSeconds', 3600),
-  refusedRow('spec.backup.retain', 3),
-  refusedRow('spec.backup.requestID', '1'),
-  refusedRow('spec.backup.reclaimPolicy', 'Delete'),
-  refusedRow('spec.restore', { requestID: '1', digest: DIGEST }),
+  row('spec.backup.policy', ['OnStop', 'Interval', 'Manual', 'Never', ABSENT], ['Sometimes', 1]),
+  row('spec.backup.intervalSeconds', [60, 3600, 31_622_400, ABSENT], [0, 59, 31_622_401, 60.5, '60']),
+  row('spec.backup.retain', [1, 3, 50, ABSENT], [0, 51, 1.5, '3']),
+  requestRow('spec.backup.requestID'),
+  row('spec.backup.reclaimPolicy', ['Delete', 'Retain', ABSENT], ['Keep', 1]),
+  row('spec.restore', [{ requestID: '1', digest: DIGEST }, ABSENT], [{}, 'newest', 1]),
+  row('spec.restore.requestID', ['1', '2026-01-31'], [ABSENT, '', 'a b', 'a'.repeat(64), 1]),
+  row('spec.restore.digest', [DIGEST], [ABSENT, 'latest', 'sha256:00', 1]),
   row('spec.restartID', ['1', '2026-01-31', 'a'.repeat(63), ABSENT], ['', 'a b', '-a', 'a'.repeat(64), 1]),
   row('spec.lifecycle', [{}, ABSENT], ['short', 1]),
   refusedRow('spec.lifecycle.autoArchiveAfterSeconds', 3600),

@@ -2,18 +2,27 @@ import { DIGEST, OTHER_DIGEST, TIME } from './bases.ts';
 import { conditionRows, counterRow, identityRow, requestRow, runnerNameRow, timeRow } from './field-rows.ts';
 import { ABSENT, row, type Row } from './row.ts';
 
-const record = { digest: DIGEST, contentVersion: 2, takenWhile: 'Stopped', sizeBytes: 1024, completionTime: TIME };
+const REPOSITORY = '127.0.0.1:5000/berth/default.base';
+const record = { digest: DIGEST, repository: REPOSITORY, contentVersion: 2, takenWhile: 'Stopped', sizeBytes: 1024, completionTime: TIME };
 const records = (count: number) =>
   Array.from({ length: count }, (_, n) => ({ ...record, digest: `sha256:${String(n).padStart(64, '0')}` }));
+const operation = {
+  ...{ kind: 'OnStop', state: 'Pending', id: 1, repository: REPOSITORY, startTime: TIME },
+  ...{ storeID: 'b', epoch: 1, contentVersion: 1 },
+};
 const release = { runnerName: 'a', storeID: 'b', epoch: 1, contentVersion: 1 };
 const releases = (count: number) => Array.from({ length: count }, (_, epoch) => ({ ...release, epoch, runnerName: 'r'.repeat(253) }));
 const requiredDigest = (field: string) =>
   row(field, [DIGEST, OTHER_DIGEST], [ABSENT, 'latest', 'sha256:00', `sha512:${'0'.repeat(64)}`, 1]);
 const optionalReason = (field: string) => row(field, ['Started', 'OOMKilled', ABSENT], ['', 'not camel', 'lower', 'A'.repeat(65), 1]);
 
+const repositoryRow = (field: string, ...good: readonly unknown[]) =>
+  row(field, [REPOSITORY, 'a'.repeat(512), ...good], ['', 'a'.repeat(513), 1, ...(good.length === 0 ? [ABSENT] : [])]);
+
 function recordRows(path: string): readonly Row[] {
   return [
     requiredDigest(`${path}.digest`),
+    repositoryRow(`${path}.repository`),
     counterRow(`${path}.contentVersion`),
     row(`${path}.takenWhile`, ['Stopped', 'Paused'], [ABSENT, 'Running', 1]),
     counterRow(`${path}.sizeBytes`),
@@ -42,6 +51,7 @@ export const sandboxStatusRows: readonly Row[] = [
   row('status.assignment.source', [{ kind: 'Local' }, { kind: 'Image', digest: DIGEST }], [ABSENT, 'Local', 1]),
   row('status.assignment.source.kind', ['Image', 'Local', 'Backup'], [ABSENT, 'Copy', 1]),
   row('status.assignment.source.digest', [OTHER_DIGEST, ABSENT], ['latest', 'sha256:00', 1]),
+  repositoryRow('status.assignment.source.repository', ABSENT),
   row('status.assignment.previous', [release, ABSENT], ['runner-1', 1]),
   runnerNameRow('status.assignment.previous.runnerName'),
   identityRow('status.assignment.previous.storeID'),
@@ -50,6 +60,7 @@ export const sandboxStatusRows: readonly Row[] = [
   row('status.assignment.reason', ['FirstPlacement'], [ABSENT, '', 'first placement', 1]),
   timeRow('status.assignment.startTime'),
   row('status.assignment.configHash', ['a', 'a'.repeat(128)], [ABSENT, '', 'a'.repeat(129), 1]),
+  counterRow('status.highestEpoch', 'optional'),
   counterRow('status.contentVersion', 'optional'),
   row('status.baseImage', [ABSENT], ['debian', 1]),
   row('status.baseImage.ref', ['debian:12'], [ABSENT, '', 'a'.repeat(513), 1]),
@@ -57,9 +68,19 @@ export const sandboxStatusRows: readonly Row[] = [
   row('status.backup', [{}, ABSENT], ['none', 1]),
   row('status.backup.latest', [record, ABSENT], ['none', 1]),
   ...recordRows('status.backup.latest'),
-  row('status.backup.operation', [{ kind: 'Verify', state: 'Pending', startTime: TIME }, ABSENT], ['none', 1]),
-  row('status.backup.operation.kind', ['Backup', 'Verify', 'Delete'], [ABSENT, 'Restore', 1]),
-  row('status.backup.operation.state', ['Pending', 'Running', 'Succeeded', 'Failed'], [ABSENT, 'Done', 1]),
+  counterRow('status.backup.lastID', 'optional'),
+  requestRow('status.backup.requestID'),
+  row('status.backup.operation', [operation, ABSENT], ['none', 1]),
+  row('status.backup.operation.kind', ['OnStop', 'Interval', 'Request', 'Archive'], [ABSENT, 'Restore', 1]),
+  row('status.backup.operation.state', ['Pending', 'Running', 'Failed'], [ABSENT, 'Done', 1]),
+  counterRow('status.backup.operation.id'),
+  repositoryRow('status.backup.operation.repository'),
+  identityRow('status.backup.operation.storeID'),
+  counterRow('status.backup.operation.epoch'),
+  counterRow('status.backup.operation.contentVersion'),
+  counterRow('status.backup.operation.attempts', 'optional'),
+  timeRow('status.backup.operation.retryTime', 'optional'),
+  row('status.backup.operation.message', ['', 'Said in one sentence.', ABSENT], ['a'.repeat(1025), 1]),
   requestRow('status.backup.operation.requestID'),
   timeRow('status.backup.operation.startTime'),
   counterRow('status.backup.operation.bytes', 'optional'),
@@ -72,6 +93,10 @@ export const sandboxStatusRows: readonly Row[] = [
   ...recordRows('status.backup.history[]'),
   timeRow('status.backup.history[].verifiedTime', 'optional'),
   timeRow('status.backup.history[].deletionTime', 'optional'),
+  row('status.restore', [{ requestID: '1', digest: DIGEST, completionTime: TIME }, ABSENT], ['done', {}, 1]),
+  row('status.restore.requestID', ['1', '2026-01-31'], [ABSENT, '', 'a b', 'a'.repeat(64), 1]),
+  requiredDigest('status.restore.digest'),
+  timeRow('status.restore.completionTime'),
   row('status.releases[]', [[], [release, { ...release, epoch: 2 }], releases(32), ABSENT], [[release, release], 'none', releases(33)]),
   runnerNameRow('status.releases[].runnerName'),
   identityRow('status.releases[].storeID'),

@@ -22,6 +22,7 @@ const order = (number: number, uid = 'u'): Order => ({
   graceSeconds: 1,
   credentials: [],
   secretEnv: [],
+  backup: undefined,
 });
 
 describe('the hub', () => {

@@ -1,8 +1,9 @@
 import type { ExitReason, ResourceAmounts } from '../../crds/index.ts';
 import { EXIT_REASONS } from '../../crds/index.ts';
-import { CopyState } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { BackupPhase, CopyState } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type {
   Amounts,
+  BackupReport,
   CopyReport,
   Exit,
   Hello,
@@ -12,7 +13,7 @@ import type {
   RunnerReport,
 } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { NOTHING } from '../../crds/resources.ts';
-import type { CopyView, ExitView, RefusalView } from '../lifecycle/snapshot.ts';
+import type { BackupView, CopyView, ExitView, RefusalView } from '../lifecycle/snapshot.ts';
 
 /** What an agent has said of its runner. A value: every message makes a new one. */
 export interface RunnerFacts {
@@ -169,8 +170,35 @@ function copyViewOf(report: CopyReport, before: CopyView | undefined, now: numbe
     progressAt: moved ? now : before?.progressAt,
     baseDigest,
     startTimeMs,
+    backup: report.backup === undefined ? undefined : backupViewOf(report.backup, before?.backup, now),
   };
 }
+
+function backupViewOf(report: BackupReport, before: BackupView | undefined, now: number): BackupView {
+  const { id, bytes, totalBytes, digest, sizeBytes, takenWhileStopped, reason, message } = report;
+  const phase = backupPhases[report.phase] ?? 'Waiting';
+  const isSame = before?.id === id && before.phase === phase && bytes <= before.bytes;
+  return {
+    id,
+    phase,
+    bytes,
+    totalBytes,
+    progressAt: isSame ? before.progressAt : now,
+    digest,
+    sizeBytes,
+    takenWhile: takenWhileStopped ? 'Stopped' : 'Paused',
+    reason,
+    message,
+  };
+}
+
+const backupPhases: Readonly<Partial<Record<BackupPhase, BackupView['phase']>>> = {
+  [BackupPhase.BACKUP_PHASE_WAITING]: 'Waiting',
+  [BackupPhase.BACKUP_PHASE_DIFFING]: 'Diffing',
+  [BackupPhase.BACKUP_PHASE_PUSHING]: 'Pushing',
+  [BackupPhase.BACKUP_PHASE_DONE]: 'Done',
+  [BackupPhase.BACKUP_PHASE_FAILED]: 'Failed',
+};
 
 /** A state that this version does not know says nothing: the copy is there, and no more is known. */
 function stateOf(state: CopyState): CopyView['state'] {

@@ -80,7 +80,8 @@ describe('the hub over gRPC', () => {
       contentVersion: 0,
       graceSeconds: 4,
     } as const;
-    hub.send('r1', { ...order, source: undefined, config: undefined, credentials: [], secretEnv: [] }, { isAccepted: false });
+    const rest = { source: undefined, config: undefined, credentials: [], secretEnv: [], backup: undefined };
+    hub.send('r1', { ...order, ...rest }, { isAccepted: false });
     expect(await next(stream)).toMatchObject({ message: { $case: 'order', value: order } });
     stream.end();
     await until(() => hub.facts('r1')?.isConnected === false);

@@ -93,6 +93,7 @@ function idle({ sandbox }: SandboxSnapshot): Decision {
     lookAgainMs: undefined,
     assignment: undefined,
     waitsForRunner: false,
+    registry: [],
   };
 }
 

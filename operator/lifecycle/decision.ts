@@ -1,3 +1,4 @@
+import type { RegistryWork } from './snapshot.ts';
 import type { AssignmentSource, Removal, SandboxReason, SandboxStatus } from '../../crds/index.ts';
 
 /** What is to be done about one sandbox, decided from one snapshot. A value: nothing has happened yet. */
@@ -20,6 +21,8 @@ export interface Decision {
   readonly assignment: AssignmentNote | undefined;
   /** Waits for room on some runner: wakes when a runner changes. */
   readonly waitsForRunner: boolean;
+  /** What is to be asked of or done in the registry; begun when the patch, if there is one, is acknowledged. */
+  readonly registry: readonly RegistryWork[];
 }
 
 export interface CopyPreparation {

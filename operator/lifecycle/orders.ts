@@ -20,9 +20,18 @@ export interface CopyOrderContent {
   readonly source: AssignmentSource | undefined;
   /** Hash of the spec that the order was decided for. Empty for a release. */
   readonly configHash: string;
+  /** A backup to be made of the copy beside what is wanted of it: Stopped and Running only. */
+  readonly backup: BackupContent | undefined;
 }
 
-type Ordering = Pick<SandboxStatus, 'state' | 'runnerName' | 'assignment' | 'contentVersion' | 'releases'>;
+/** Which backup, as the order says it. */
+export interface BackupContent {
+  readonly id: number;
+  readonly repository: string;
+  readonly contentVersion: number;
+}
+
+type Ordering = Pick<SandboxStatus, 'state' | 'runnerName' | 'assignment' | 'contentVersion' | 'releases' | 'backup'>;
 
 /** The orders of an acknowledged object: the one about its copy first, then its releases. A function of the status alone. */
 export function ordersOf({ status }: { readonly status: Pick<Sandbox['status'], 'order'> & Ordering }): readonly CopyOrder[] {
@@ -46,6 +55,7 @@ export function mainOrder(status: Ordering): CopyOrderContent | undefined {
     contentVersion: wanted === 'Running' ? status.contentVersion : 0,
     source: makes ? assignment.source : undefined,
     configHash,
+    backup: wanted === 'Stopped' || wanted === 'Running' ? backupOf(status.backup, assignment) : undefined,
   };
 }
 
@@ -67,13 +77,35 @@ function orderContents(status: Ordering): readonly CopyOrderContent[] {
     contentVersion: 0,
     source: undefined,
     configHash: '',
+    backup: undefined,
   }));
   return main === undefined ? releases : [main, ...releases];
 }
 
 /** In one fixed sequence of fields. */
-function comparable({ runnerName, epoch, storeID, bootID, wanted, contentVersion, source, configHash }: CopyOrderContent) {
-  return [runnerName, epoch, storeID, bootID, wanted, contentVersion, source?.kind, source?.digest, configHash];
+function comparable({ runnerName, epoch, storeID, bootID, wanted, contentVersion, source, configHash, backup }: CopyOrderContent) {
+  const made = [source?.kind, source?.digest, source?.repository];
+  return [
+    runnerName,
+    epoch,
+    storeID,
+    bootID,
+    wanted,
+    contentVersion,
+    ...made,
+    configHash,
+    backup?.id,
+    backup?.repository,
+    backup?.contentVersion,
+  ];
+}
+
+/** The backup that runs, if it is one of this copy. */
+function backupOf(backup: SandboxStatus['backup'], { storeID, epoch }: Assignment): BackupContent | undefined {
+  const operation = backup?.operation;
+  if (operation?.state !== 'Running' || operation.storeID !== storeID || operation.epoch !== epoch) return undefined;
+  const { id, repository, contentVersion } = operation;
+  return { id, repository, contentVersion };
 }
 
 function wantedOf(state: SandboxStatus['state'], { phase }: Assignment): CopyOrderContent['wanted'] | undefined {

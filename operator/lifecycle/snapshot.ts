@@ -1,4 +1,4 @@
-import type { ExitReason, Sandbox } from '../../crds/index.ts';
+import type { ExitReason, Sandbox, TakenWhile } from '../../crds/index.ts';
 import type { RunnerView } from '../assignment/runner-view.ts';
 import type { Deadlines } from './deadlines.ts';
 
@@ -31,6 +31,52 @@ export interface CopyView {
   readonly baseDigest: string;
   /** Since the epoch, by the runner's clock; 0: it does not run. */
   readonly startTimeMs: number;
+  /** Of the backup that the newest accepted order asks for. */
+  readonly backup: BackupView | undefined;
+}
+
+/** How far the backup of a copy is, by its agent's word. */
+export interface BackupView {
+  readonly id: number;
+  /** `Diffing`: nothing may be started in the copy. `Done`: the registry has it, and the operator has yet to see for itself. */
+  readonly phase: 'Waiting' | 'Diffing' | 'Pushing' | 'Done' | 'Failed';
+  readonly bytes: number;
+  readonly totalBytes: number;
+  /** Monotonic time at which its phase or its bytes moved last, as far as this operator saw. */
+  readonly progressAt: number;
+  /** Done only. */
+  readonly digest: string;
+  readonly sizeBytes: number;
+  readonly takenWhile: TakenWhile;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** Something to be asked of, or done in, the registry. The same work is done once at a time, and its result is told in a later snapshot. */
+export type RegistryWork =
+  /** Meta: the manifest's bytes hash to the digest and every blob has its size. Full: every byte was read back, too. */
+  | { readonly kind: 'Verify'; readonly depth: 'Meta' | 'Full'; readonly repository: string; readonly digest: string }
+  /** The manifest is removed; gone before counts as done. */
+  | { readonly kind: 'Delete'; readonly repository: string; readonly digest: string };
+
+/** What came of the newest try of a work. */
+export interface RegistryResult {
+  readonly work: RegistryWork;
+  /** Monotonic time at which it was known. */
+  readonly at: number;
+  /**
+   * Whole: verified. Deleted: it is not there any more. Missing: the registry certainly lacks the manifest or a blob. Corrupt: bytes or sizes are not what the
+   * digest says. Unavailable: nobody can say now. Unauthorized: the credentials do not suffice.
+   */
+  readonly outcome: 'Whole' | 'Deleted' | 'Missing' | 'Corrupt' | 'Unavailable' | 'Unauthorized';
+  /** One sentence, naming the digest. Never a secret. */
+  readonly message: string;
+}
+
+/** What the operator knows of backups beside the object. */
+export interface BackupSettings {
+  /** `<prefix>/<namespace>.<name>` of this sandbox; undefined when no repository is configured: nothing can be backed up. */
+  readonly repository: string | undefined;
 }
 
 export interface ExitView {
@@ -116,4 +162,7 @@ export interface SandboxSnapshot {
   readonly remains: readonly RemainsView[];
   readonly credentials: CredentialsView;
   readonly environment: EnvironmentView;
+  readonly backups: BackupSettings;
+  /** The newest result of each work about this sandbox's backups that this leader has had done. */
+  readonly registry: readonly RegistryResult[];
 }

@@ -1,7 +1,15 @@
 import { EXIT_REASONS, type ResourceAmounts } from '../../crds/index.ts';
-import { CopyState, type Amounts, type CopyReport, type Exit, type Inventory } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import {
+  BackupPhase,
+  CopyState,
+  type Amounts,
+  type BackupReport,
+  type CopyReport,
+  type Exit,
+  type Inventory,
+} from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { RunnerFacts } from '../hub/facts.ts';
-import type { CopyView, ExitView } from '../lifecycle/snapshot.ts';
+import type { BackupView, CopyView, ExitView } from '../lifecycle/snapshot.ts';
 
 /** Copies in one message: far below the largest. */
 const copiesPerMessage = 500;
@@ -29,7 +37,7 @@ export function inventoryOf(facts: RunnerFacts, seq: number): readonly Inventory
 
 function reportOf(key: string, copy: CopyView): CopyReport {
   const at = key.lastIndexOf('/');
-  const { namespace, name, order, contentVersion, state, exit, reason, message, bytes, baseDigest, startTimeMs } = copy;
+  const { namespace, name, order, contentVersion, state, exit, reason, message, bytes, baseDigest, startTimeMs, backup } = copy;
   return {
     ...{
       uid: key.slice(0, at),
@@ -46,8 +54,22 @@ function reportOf(key: string, copy: CopyView): CopyReport {
     state: states[state],
     exit: exit === undefined ? undefined : exitOf(exit),
     progress: bytes === 0 ? undefined : { phase: '', bytes, totalBytes: 0 },
+    backup: backup && backupOf(backup),
   };
 }
+
+function backupOf({ id, phase, bytes, totalBytes, digest, sizeBytes, takenWhile, reason, message }: BackupView): BackupReport {
+  const takenWhileStopped = takenWhile === 'Stopped';
+  return { id, phase: phases[phase], bytes, totalBytes, digest, sizeBytes, takenWhileStopped, reason, message };
+}
+
+const phases: Readonly<Record<BackupView['phase'], BackupPhase>> = {
+  Waiting: BackupPhase.BACKUP_PHASE_WAITING,
+  Diffing: BackupPhase.BACKUP_PHASE_DIFFING,
+  Pushing: BackupPhase.BACKUP_PHASE_PUSHING,
+  Done: BackupPhase.BACKUP_PHASE_DONE,
+  Failed: BackupPhase.BACKUP_PHASE_FAILED,
+};
 
 const states: Readonly<Record<CopyView['state'], CopyState>> = {
   Preparing: CopyState.COPY_STATE_PREPARING,

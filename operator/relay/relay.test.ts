@@ -15,7 +15,15 @@ import type { LeaderReceiver, PeerDialer, PeerEvents } from './stream.ts';
 
 const order: Order = {
   ...{ uid: 'a', namespace: 'default', name: 'a', epoch: 1, order: 4, storeId: 'store-r1', bootId: 'boot-r1', contentVersion: 1 },
-  ...{ wanted: Wanted.WANTED_STOPPED, source: undefined, config: undefined, graceSeconds: 1, credentials: [], secretEnv: [] },
+  ...{
+    wanted: Wanted.WANTED_STOPPED,
+    source: undefined,
+    config: undefined,
+    graceSeconds: 1,
+    credentials: [],
+    secretEnv: [],
+    backup: undefined,
+  },
 };
 const running = (number = 3) => aReport('a', 1, { order: number, contentVersion: 1, state: CopyState.COPY_STATE_RUNNING });
 const stopped = (number = 4) => aReport('a', 1, { order: number, contentVersion: 1 });

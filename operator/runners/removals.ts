@@ -78,5 +78,6 @@ function absentOrder({ uid, namespace, name, epoch, order, storeID, graceSeconds
     graceSeconds,
     credentials: [],
     secretEnv: [],
+    backup: undefined,
   };
 }

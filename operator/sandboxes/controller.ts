@@ -16,7 +16,7 @@ import type { Deadlines } from '../lifecycle/deadlines.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { act, type ActPorts } from './act.ts';
 import { copyConfigOf } from './copy-config.ts';
-import { gather, type GatherSources, type SandboxSecrets } from './gather.ts';
+import { gather, noBackups, type BackupSources, type GatherSources, type SandboxSecrets } from './gather.ts';
 import { secretReferences, type SecretEnvironment } from './secret-environment.ts';
 import { readSecretEnvironment } from './secret-environment.client.ts';
 import { PullSecrets } from './secrets.client.ts';
@@ -39,6 +39,8 @@ export interface SandboxControllerOptions {
   /** Monotonic time before which no deadline is judged. */
   readonly patientUntil: number;
   readonly deadlines: Deadlines;
+  /** Default: nothing can be backed up. */
+  readonly backups?: BackupSources | undefined;
 }
 
 /** Those that wait for room are looked at again this long after a change of the fleet: many changes come together. */
@@ -103,6 +105,7 @@ export class SandboxController {
       sentOrder: (runnerName, uid, epoch) => hub.sentOrder(runnerName, uid, epoch),
       patientUntil: options.patientUntil,
       deadlines: options.deadlines,
+      backups: options.backups ?? noBackups,
     };
     const statusWrites = metrics.counter({
       name: 'berth_sandbox_status_writes_total',

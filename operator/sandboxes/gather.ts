@@ -4,7 +4,7 @@ import type { Clock, Random } from '../../process/clock.ts';
 import type { RunnerView } from '../assignment/runner-view.ts';
 import { copyKey, type RunnerFacts } from '../hub/facts.ts';
 import type { Deadlines } from '../lifecycle/deadlines.ts';
-import type { CredentialsView, EnvironmentView, RemainsView, SandboxSnapshot } from '../lifecycle/snapshot.ts';
+import type { CredentialsView, EnvironmentView, RegistryResult, RemainsView, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import type { Fleet } from '../runners/gather.ts';
 import type { SecretEnvironment } from './secret-environment.ts';
 import type { PullCredentials } from './secrets.client.ts';
@@ -18,7 +18,19 @@ export interface GatherSources {
   /** Monotonic time before which no deadline is judged. */
   readonly patientUntil: number;
   readonly deadlines: Deadlines;
+  readonly backups: BackupSources;
 }
+
+/** What the operator knows of backups beside the objects. */
+export interface BackupSources {
+  /** Where the backups of a sandbox go: see BackupSettings. */
+  readonly repositoryOf: (sandbox: Sandbox) => string | undefined;
+  /** See SandboxSnapshot.registry. */
+  readonly resultsFor: (uid: string) => readonly RegistryResult[];
+}
+
+/** Of an operator without a repository for backups. */
+export const noBackups: BackupSources = { repositoryOf: () => undefined, resultsFor: () => [] };
 
 /** What the Secrets that a sandbox names hold. Only ever sent to agents. */
 export interface SandboxSecrets {
@@ -52,6 +64,8 @@ export function gather(sources: GatherSources, sandbox: Sandbox, configHash: str
     remains,
     credentials: withoutCredentials(secrets.credentials),
     environment: withoutValues(secrets.environment),
+    backups: { repository: sources.backups.repositoryOf(sandbox) },
+    registry: sources.backups.resultsFor(metadata.uid),
   };
   return Object.freeze(snapshot);
 }

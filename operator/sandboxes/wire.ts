@@ -1,5 +1,5 @@
 import type { Sandbox } from '../../crds/index.ts';
-import { SourceKind, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { BackupPriority, SourceKind, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type {
   CopyConfig,
   EnvironmentVariable,
@@ -22,7 +22,7 @@ export interface SecretPayload {
 
 /** An order of an acknowledged object on the wire; undefined when the spec that it was decided for is gone, so that it has to be raised first. */
 export function wireOrder(
-  { metadata, spec }: Pick<Sandbox, 'metadata' | 'spec'>,
+  { metadata, spec, status }: Pick<Sandbox, 'metadata' | 'spec' | 'status'>,
   order: CopyOrder,
   config: CopyConfig,
   payload: SecretPayload,
@@ -42,8 +42,9 @@ export function wireOrder(
     source: order.source && wireSource(order.source),
     config: makes ? config : undefined,
     graceSeconds: spec.terminationGracePeriodSeconds,
-    credentials: makes ? [...payload.credentials] : [],
+    credentials: makes || order.backup !== undefined ? [...payload.credentials] : [],
     secretEnv: makes ? [...payload.secretEnv] : [],
+    backup: order.backup && { ...order.backup, priority: priorityOf(order, status) },
   };
 }
 
@@ -68,6 +69,11 @@ export function wirePreparation(
   };
 }
 
+function priorityOf({ wanted }: CopyOrder, { backup }: Sandbox['status']): BackupPriority {
+  if (backup?.operation?.kind === 'Archive') return BackupPriority.BACKUP_PRIORITY_ARCHIVING;
+  return wanted === 'Running' ? BackupPriority.BACKUP_PRIORITY_STARTED : BackupPriority.BACKUP_PRIORITY_STOPPED;
+}
+
 const wantedOnWire = {
   Prepared: Wanted.WANTED_PREPARED,
   Running: Wanted.WANTED_RUNNING,
@@ -81,6 +87,6 @@ const sourceOnWire = {
   Backup: SourceKind.SOURCE_KIND_BACKUP,
 } as const;
 
-function wireSource({ kind, digest }: NonNullable<CopyOrder['source']>): Source {
-  return { kind: sourceOnWire[kind], digest: digest ?? '' };
+function wireSource({ kind, digest, repository }: NonNullable<CopyOrder['source']>): Source {
+  return { kind: sourceOnWire[kind], digest: digest ?? '', ...(repository !== undefined && { repository }) };
 }

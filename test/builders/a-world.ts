@@ -29,6 +29,7 @@ export function aCopy(state: CopyView['state'], copy: Partial<CopyView> = {}): C
     progressAt: undefined,
     baseDigest: '',
     startTimeMs: state === 'Running' ? testTime - 500 : 0,
+    backup: undefined,
     ...copy,
   };
 }
@@ -139,6 +140,8 @@ export class WorldBuilder {
       remains,
       credentials: { kind: 'Ready' as const },
       environment: { kind: 'Ready' as const },
+      backups: { repository: `registry.test/berth/${sandbox.metadata.namespace}.${sandbox.metadata.name}` },
+      registry: [],
       ...rest,
     });
   }

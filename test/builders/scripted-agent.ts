@@ -44,6 +44,7 @@ export function aReport(uid: string, epoch: number, report: Partial<CopyReport> 
     progress: undefined,
     baseDigest: '',
     startTimeMs: 0,
+    backup: undefined,
     ...report,
   };
 }

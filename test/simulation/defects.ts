@@ -164,6 +164,7 @@ function removesUnseen(world: World, pod: Pod, connection: Connection, { message
       graceSeconds: 0,
       credentials: [],
       secretEnv: [],
+      backup: undefined,
     };
     const sent = { message: { $case: 'order' as const, value: absent } };
     world.orderSent(pod.name, connection.runner, sent);

@@ -100,13 +100,11 @@ describe('every order that was ever given, given again by an operator that knows
       const config = copyConfigOf(sandboxSpecSchema.parse(spec));
       const orders = writes
         .written()
-        .flatMap((status) => ordersOf({ status: sandboxStatusSchema.parse(status) }))
-        .map((order) =>
-          wireOrder({ metadata: { ...metadata, finalizers: [] }, spec: sandboxSpecSchema.parse(spec) }, order, config, {
-            credentials: [],
-            secretEnv: [],
-          }),
-        )
+        .map((status) => sandboxStatusSchema.parse(status))
+        .flatMap((status) => {
+          const sandbox = { metadata: { ...metadata, finalizers: [] }, spec: sandboxSpecSchema.parse(spec), status };
+          return ordersOf(sandbox).map((order) => wireOrder(sandbox, order, config, { credentials: [], secretEnv: [] }));
+        })
         .filter((order) => order !== undefined);
       for (const order of [...orders, ...orders.toReversed()]) late.send(runner.name, order);
       return orders.length;

@@ -84,6 +84,33 @@ export namespace CopyState {
   export type UNRECOGNIZED = typeof CopyState.UNRECOGNIZED;
 }
 
+export const BackupPhase = {
+  BACKUP_PHASE_UNSPECIFIED: 0,
+  /** BACKUP_PHASE_WAITING - Behind other backups of the runner, or after a step of the copy that excludes it. */
+  BACKUP_PHASE_WAITING: 1,
+  /** BACKUP_PHASE_DIFFING - The files are being read: nothing can be started in the copy, and a running one is paused. */
+  BACKUP_PHASE_DIFFING: 2,
+  /** BACKUP_PHASE_PUSHING - On its way to the registry. The copy is free again. */
+  BACKUP_PHASE_PUSHING: 3,
+  /** BACKUP_PHASE_DONE - The registry has acknowledged it. The operator verifies it. */
+  BACKUP_PHASE_DONE: 4,
+  /** BACKUP_PHASE_FAILED - This attempt was given up, and nothing of it is left on the runner. The operator orders another one under another id. */
+  BACKUP_PHASE_FAILED: 5,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type BackupPhase = typeof BackupPhase[keyof typeof BackupPhase];
+
+export namespace BackupPhase {
+  export type BACKUP_PHASE_UNSPECIFIED = typeof BackupPhase.BACKUP_PHASE_UNSPECIFIED;
+  export type BACKUP_PHASE_WAITING = typeof BackupPhase.BACKUP_PHASE_WAITING;
+  export type BACKUP_PHASE_DIFFING = typeof BackupPhase.BACKUP_PHASE_DIFFING;
+  export type BACKUP_PHASE_PUSHING = typeof BackupPhase.BACKUP_PHASE_PUSHING;
+  export type BACKUP_PHASE_DONE = typeof BackupPhase.BACKUP_PHASE_DONE;
+  export type BACKUP_PHASE_FAILED = typeof BackupPhase.BACKUP_PHASE_FAILED;
+  export type UNRECOGNIZED = typeof BackupPhase.UNRECOGNIZED;
+}
+
 export const Wanted = {
   WANTED_UNSPECIFIED: 0,
   WANTED_PREPARED: 1,
@@ -123,6 +150,25 @@ export namespace SourceKind {
   export type SOURCE_KIND_LOCAL = typeof SourceKind.SOURCE_KIND_LOCAL;
   export type SOURCE_KIND_BACKUP = typeof SourceKind.SOURCE_KIND_BACKUP;
   export type UNRECOGNIZED = typeof SourceKind.UNRECOGNIZED;
+}
+
+export const BackupPriority = {
+  BACKUP_PRIORITY_UNSPECIFIED: 0,
+  /** BACKUP_PRIORITY_STARTED - Of a running sandbox. */
+  BACKUP_PRIORITY_STARTED: 1,
+  BACKUP_PRIORITY_STOPPED: 2,
+  BACKUP_PRIORITY_ARCHIVING: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type BackupPriority = typeof BackupPriority[keyof typeof BackupPriority];
+
+export namespace BackupPriority {
+  export type BACKUP_PRIORITY_UNSPECIFIED = typeof BackupPriority.BACKUP_PRIORITY_UNSPECIFIED;
+  export type BACKUP_PRIORITY_STARTED = typeof BackupPriority.BACKUP_PRIORITY_STARTED;
+  export type BACKUP_PRIORITY_STOPPED = typeof BackupPriority.BACKUP_PRIORITY_STOPPED;
+  export type BACKUP_PRIORITY_ARCHIVING = typeof BackupPriority.BACKUP_PRIORITY_ARCHIVING;
+  export type UNRECOGNIZED = typeof BackupPriority.UNRECOGNIZED;
 }
 
 export interface AgentMessage {
@@ -281,6 +327,25 @@ export interface CopyReport {
   baseDigest: string;
   /** Milliseconds since the epoch when the main process started; 0: it does not run. */
   startTimeMs: number;
+  /** Of the backup that the newest accepted order asks for; absent when it asks for none. */
+  backup: BackupReport | undefined;
+}
+
+/** Told again with every change; bytes at most twice a second. Not durable: an agent that was restarted begins anew when the order comes again. */
+export interface BackupReport {
+  id: number;
+  phase: BackupPhase;
+  bytes: number;
+  totalBytes: number;
+  /** DONE only: digest of the manifest, the size of all that it names, and of what it consists. */
+  digest: string;
+  sizeBytes: number;
+  /** True when no task of the copy existed from the begin of the read to its end; false when one was paused meanwhile. */
+  takenWhileStopped: boolean;
+  /** FAILED, and WAITING after a failure of the registry that is tried again: CamelCase, from the closed list in crds/reasons.ts. */
+  reason: string;
+  /** One sentence for a person. Never a secret. */
+  message: string;
 }
 
 export interface Exit {
@@ -318,6 +383,22 @@ export interface Source {
   kind: SourceKind;
   /** Image: the digest of the base image when it was resolved before, else empty. Backup: the backup's. */
   digest: string;
+  /** Backup only: where it lies, without a tag. */
+  repository?: string | undefined;
+}
+
+/**
+ * A backup of the copy, made beside what is wanted of it. Begun only when the copy has started exactly `content_version`, and given up, without a
+ * trace, when the newest order names it no more.
+ */
+export interface BackupOrder {
+  /** Rises with every backup of the sandbox. Part of the manifest, so that no two backups share a digest, and of the tag b-<uid>-<id>. */
+  id: number;
+  /** Host, perhaps a port, and a path, without a tag. */
+  repository: string;
+  contentVersion: number;
+  /** Which go first when a runner has many. Not part of the order's content. */
+  priority: BackupPriority;
 }
 
 /** What one copy should be. Follows an acknowledged status patch and is a function of that status alone. */
@@ -345,13 +426,15 @@ export interface Order {
    * the order's content: the spec it comes from may change under one number.
    */
   graceSeconds: number;
-  /** Not part of the order's content: tokens may be renewed between two deliveries. */
+  /** For the image, and for the registry of backups. Not part of the order's content: tokens may be renewed between two deliveries. */
   credentials: RegistryCredential[];
   /**
    * Values of the environment variables that come from Secrets; they replace those of the image. Not part of the order's content either: a
    * Secret may change between two deliveries, and nothing that is stored may tell of its value.
    */
   secretEnv: EnvironmentVariable[];
+  /** Stopped and Running only. */
+  backup: BackupOrder | undefined;
 }
 
 /**
@@ -1666,6 +1749,7 @@ function createBaseCopyReport(): CopyReport {
     progress: undefined,
     baseDigest: "",
     startTimeMs: 0,
+    backup: undefined,
   };
 }
 
@@ -1709,6 +1793,9 @@ export const CopyReport: MessageFns<CopyReport> = {
     }
     if (message.startTimeMs !== 0) {
       writer.uint32(104).int64(message.startTimeMs);
+    }
+    if (message.backup !== undefined) {
+      BackupReport.encode(message.backup, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -1830,6 +1917,14 @@ export const CopyReport: MessageFns<CopyReport> = {
             message.startTimeMs = longToNumber(reader.int64());
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.backup = BackupReport.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1862,6 +1957,170 @@ export const CopyReport: MessageFns<CopyReport> = {
       : undefined;
     message.baseDigest = object.baseDigest ?? "";
     message.startTimeMs = object.startTimeMs ?? 0;
+    message.backup = (object.backup !== undefined && object.backup !== null)
+      ? BackupReport.fromPartial(object.backup)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseBackupReport(): BackupReport {
+  return {
+    id: 0,
+    phase: 0,
+    bytes: 0,
+    totalBytes: 0,
+    digest: "",
+    sizeBytes: 0,
+    takenWhileStopped: false,
+    reason: "",
+    message: "",
+  };
+}
+
+export const BackupReport: MessageFns<BackupReport> = {
+  encode(message: BackupReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0) {
+      writer.uint32(8).int64(message.id);
+    }
+    if (message.phase !== 0) {
+      writer.uint32(16).int32(message.phase);
+    }
+    if (message.bytes !== 0) {
+      writer.uint32(24).int64(message.bytes);
+    }
+    if (message.totalBytes !== 0) {
+      writer.uint32(32).int64(message.totalBytes);
+    }
+    if (message.digest !== "") {
+      writer.uint32(42).string(message.digest);
+    }
+    if (message.sizeBytes !== 0) {
+      writer.uint32(48).int64(message.sizeBytes);
+    }
+    if (message.takenWhileStopped !== false) {
+      writer.uint32(56).bool(message.takenWhileStopped);
+    }
+    if (message.reason !== "") {
+      writer.uint32(66).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(74).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupReport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupReport();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.phase = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.totalBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.sizeBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.takenWhileStopped = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BackupReport>, I>>(base?: I): BackupReport {
+    return BackupReport.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BackupReport>, I>>(object: I): BackupReport {
+    const message = createBaseBackupReport();
+    message.id = object.id ?? 0;
+    message.phase = object.phase ?? 0;
+    message.bytes = object.bytes ?? 0;
+    message.totalBytes = object.totalBytes ?? 0;
+    message.digest = object.digest ?? "";
+    message.sizeBytes = object.sizeBytes ?? 0;
+    message.takenWhileStopped = object.takenWhileStopped ?? false;
+    message.reason = object.reason ?? "";
+    message.message = object.message ?? "";
     return message;
   },
 };
@@ -2164,7 +2423,7 @@ export const Refusal: MessageFns<Refusal> = {
 };
 
 function createBaseSource(): Source {
-  return { kind: 0, digest: "" };
+  return { kind: 0, digest: "", repository: undefined };
 }
 
 export const Source: MessageFns<Source> = {
@@ -2174,6 +2433,9 @@ export const Source: MessageFns<Source> = {
     }
     if (message.digest !== "") {
       writer.uint32(18).string(message.digest);
+    }
+    if (message.repository !== undefined) {
+      writer.uint32(26).string(message.repository);
     }
     return writer;
   },
@@ -2207,6 +2469,14 @@ export const Source: MessageFns<Source> = {
             message.digest = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.repository = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2226,6 +2496,98 @@ export const Source: MessageFns<Source> = {
     const message = createBaseSource();
     message.kind = object.kind ?? 0;
     message.digest = object.digest ?? "";
+    message.repository = object.repository ?? undefined;
+    return message;
+  },
+};
+
+function createBaseBackupOrder(): BackupOrder {
+  return { id: 0, repository: "", contentVersion: 0, priority: 0 };
+}
+
+export const BackupOrder: MessageFns<BackupOrder> = {
+  encode(message: BackupOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0) {
+      writer.uint32(8).int64(message.id);
+    }
+    if (message.repository !== "") {
+      writer.uint32(18).string(message.repository);
+    }
+    if (message.contentVersion !== 0) {
+      writer.uint32(24).int64(message.contentVersion);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(32).int32(message.priority);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupOrder {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupOrder();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.repository = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.contentVersion = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.priority = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BackupOrder>, I>>(base?: I): BackupOrder {
+    return BackupOrder.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BackupOrder>, I>>(object: I): BackupOrder {
+    const message = createBaseBackupOrder();
+    message.id = object.id ?? 0;
+    message.repository = object.repository ?? "";
+    message.contentVersion = object.contentVersion ?? 0;
+    message.priority = object.priority ?? 0;
     return message;
   },
 };
@@ -2246,6 +2608,7 @@ function createBaseOrder(): Order {
     graceSeconds: 0,
     credentials: [],
     secretEnv: [],
+    backup: undefined,
   };
 }
 
@@ -2292,6 +2655,9 @@ export const Order: MessageFns<Order> = {
     }
     for (const v of message.secretEnv) {
       EnvironmentVariable.encode(v!, writer.uint32(114).fork()).join();
+    }
+    if (message.backup !== undefined) {
+      BackupOrder.encode(message.backup, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -2421,6 +2787,14 @@ export const Order: MessageFns<Order> = {
             message.secretEnv.push(EnvironmentVariable.decode(reader, reader.uint32()));
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.backup = BackupOrder.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2456,6 +2830,9 @@ export const Order: MessageFns<Order> = {
     message.graceSeconds = object.graceSeconds ?? 0;
     message.credentials = object.credentials?.map((e) => RegistryCredential.fromPartial(e)) || [];
     message.secretEnv = object.secretEnv?.map((e) => EnvironmentVariable.fromPartial(e)) || [];
+    message.backup = (object.backup !== undefined && object.backup !== null)
+      ? BackupOrder.fromPartial(object.backup)
+      : undefined;
     return message;
   },
 };
