@@ -172,10 +172,11 @@ export class FilesOfTask {
     }
   }
 
-  /** Its result is durable: what only it needed goes. */
-  async forgetInputs(count: number): Promise<void> {
-    const inputs = Array.from({ length: count }, (_, index) => this.input(index));
-    await Promise.all([this.#specFile, this.#stdinFile, this.#exitFile, this.fifo, ...inputs].map((path) => rm(path, { force: true })));
+  /** Its result is durable: what only it needed goes, its output and the files of it that are kept stay. */
+  async forgetInputs(): Promise<void> {
+    const names = (await readdir(this.#directory).catch(unlessMissing)) ?? [];
+    const needless = names.filter((name) => name !== 'stdout' && name !== 'stderr' && !name.startsWith('out-'));
+    await Promise.all(needless.map((name) => rm(join(this.#directory, name), { force: true })));
   }
 
   async remove(): Promise<void> {

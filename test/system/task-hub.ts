@@ -157,7 +157,7 @@ export class TaskHub {
   async #open(of: Partial<OpenTransfer>): Promise<Bulk> {
     const transferId = randomUUID();
     const dialled = new Promise<Bulk>((resolve) => this.#transfers.set(transferId, resolve));
-    const value = { transferId, kind: 0, taskId: '', uploadId: '', path: '', stdoutOffset: 0, stderrOffset: 0, follow: false, ...of };
+    const value: OpenTransfer = { transferId, kind: TransferKind.TRANSFER_KIND_UNSPECIFIED, taskId: '', uploadId: '', path: '', stdoutOffset: 0, stderrOffset: 0, follow: false, ...of };
     const reply = await this.ask({ $case: 'openTransfer', value });
     if (reply.$case !== 'done') throw new Error(`the transfer was refused: ${JSON.stringify(reply)}`);
     return dialled;

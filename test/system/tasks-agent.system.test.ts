@@ -121,7 +121,7 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
   };
   const finish = async (value: SubmitTask) => {
     const { taskId } = await submit(value);
-    return { taskId, ...(await hub.ended(taskId)) };
+    return await hub.ended(taskId);
   };
   /** In the sandbox. */
   const run = (command: readonly string[], of: Partial<TaskSpec> = {}) => finish(task(spec(here(), command, of)));
