@@ -6,7 +6,7 @@ import { resolveProcess } from '../security/process.ts';
 import { buildSpec } from '../security/spec.ts';
 import type { ResolvedUser } from '../security/users.ts';
 import type { OutputFile } from '../tasks/record.ts';
-import type { Measures, OneShot, TaskIO } from '../tasks/runtime.ts';
+import type { Measures, OneShot, TaskIO, WantedFile } from '../tasks/runtime.ts';
 import { startErrorOf, TaskStartError } from '../tasks/start-error.ts';
 import { packSpec } from './any.ts';
 import type { Cgroups } from './cgroups.client.ts';
@@ -91,17 +91,13 @@ export class OneShots {
     await this.#options.tasks.end(oneShotID(taskID), 0, never);
   }
 
-  async collect(
-    taskID: string,
-    files: readonly { readonly path: string; readonly to: string }[],
-    mostBytes: number,
-  ): Promise<readonly OutputFile[]> {
+  async collect(taskID: string, files: readonly WantedFile[], mostBytes: number): Promise<readonly OutputFile[]> {
     const { connection, snapshotter } = this.#options;
     const { mounts } = await connection.call(SnapshotsService.mounts, { snapshotter, key: oneShotID(taskID) });
     const kept: OutputFile[] = [];
-    for (const { path, to } of files) {
+    for (const file of files) {
       const taken = kept.reduce((sum, { size, problem }) => sum + (problem === '' ? size : 0), 0);
-      kept.push(await keepFile(mounts, path, to, mostBytes - taken));
+      kept.push(await keepFile(mounts, file, mostBytes - taken));
     }
     return kept;
   }
@@ -196,8 +192,8 @@ export class OneShots {
   }
 }
 
-async function keepFile(mounts: readonly Mount[], path: string, to: string, mostBytes: number): Promise<OutputFile> {
-  const found = await findInRoot(mounts, path);
+async function keepFile(mounts: readonly Mount[], { path, to, source }: WantedFile, mostBytes: number): Promise<OutputFile> {
+  const found = source === undefined ? await findInRoot(mounts, path) : { kind: 'File' as const, path: source };
   if (found.kind !== 'File') return { path, size: 0, problem: found.kind };
   const { size } = await stat(found.path);
   if (size > mostBytes) return { path, size, problem: 'TooLarge' };

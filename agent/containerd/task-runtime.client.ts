@@ -10,6 +10,7 @@ import {
   type ProcessState,
   type TaskIO,
   type TaskRuntime,
+  type WantedFile,
 } from '../tasks/runtime.ts';
 import { TaskStartError } from '../tasks/start-error.ts';
 import type { Exit } from '../tasks/verdict.ts';
@@ -43,6 +44,8 @@ const sigkill = 9;
 export class ContainerdTasks implements TaskRuntime {
   readonly #options: ContainerdTasksOptions;
   readonly #trees = new Map<string, WatchedTree>();
+  /** What processes that are made and not started are to run, for the message when that fails. */
+  readonly #commands = new Map<string, { readonly command: string; readonly workingDir: string }>();
   /** What a process in a container is like, by container and contentVersion: a container is made anew only for another one. */
   readonly #templates = new Map<string, SpecProcess>();
 
@@ -59,7 +62,9 @@ export class ContainerdTasks implements TaskRuntime {
   async createCommand(ref: ProcessRef, command: Command, io: TaskIO): Promise<void> {
     const { connection } = this.#options;
     try {
-      const spec = packProcess(commandIn(await this.#template(ref.containerID, command.contentVersion), command));
+      const process = commandIn(await this.#template(ref.containerID, command.contentVersion), command);
+      this.#commands.set(keyOf(ref), { command: process.args[0] ?? '', workingDir: process.cwd });
+      const spec = packProcess(process);
       await connection.call(TasksService.exec, { containerId: ref.containerID, execId: ref.execID, terminal: false, spec, ...io });
     } catch (error) {
       if (isAlreadyExists(error)) return;
@@ -79,6 +84,7 @@ export class ContainerdTasks implements TaskRuntime {
       try {
         const { pid } = await connection.call(TasksService.start, { containerId: ref.containerID, execId: ref.execID });
         if (ref.execID !== '') this.#trees.set(keyOf(ref), new WatchedTree(pid));
+        this.#commands.delete(keyOf(ref));
         return;
       } catch (error) {
         if (!(error instanceof ContainerdError)) throw error;
@@ -146,6 +152,7 @@ export class ContainerdTasks implements TaskRuntime {
   async remove(ref: ProcessRef): Promise<void> {
     const { connection, oneShots } = this.#options;
     this.#trees.delete(keyOf(ref));
+    this.#commands.delete(keyOf(ref));
     if (ref.execID === '') return this.#untilAnswered(() => oneShots.end(taskOf(ref)));
     const request = { containerId: ref.containerID, execId: ref.execID };
     await this.#untilAnswered(async () => {
@@ -153,7 +160,7 @@ export class ContainerdTasks implements TaskRuntime {
     });
   }
 
-  collect(id: string, files: readonly { readonly path: string; readonly to: string }[], mostBytes: number): Promise<readonly OutputFile[]> {
+  collect(id: string, files: readonly WantedFile[], mostBytes: number): Promise<readonly OutputFile[]> {
     return this.#untilAnswered(() => this.#options.oneShots.collect(id, files, mostBytes));
   }
 
@@ -185,7 +192,7 @@ export class ContainerdTasks implements TaskRuntime {
     }
     if (isPaused(error)) throw new TaskStartError('SandboxPaused', 'The sandbox is paused for a backup.', error);
     if ((await this.sandbox(ref.containerID)) === 'Gone') throw error;
-    throw startFailure(error, { command: 'of the task', workingDir: 'of the task' });
+    throw startFailure(error, this.#commands.get(keyOf(ref)) ?? { command: 'of the task', workingDir: 'of the task' });
   }
 
   async #template(containerID: string, contentVersion: number): Promise<SpecProcess> {

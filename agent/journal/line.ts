@@ -29,25 +29,25 @@ export function decodeJournal<Record>(text: string, path: string): DecodedJourna
   if (text.length === 0) return { records: [], soundBytes: 0 };
   const lines = text.split('\n');
   const whole = lines.slice(0, -1);
-  const decoded = whole.map((line, index) => (index === 0 ? decodeHeader<Record>(line) : decodeLine<Record>(line)));
+  const decoded = whole.map((line, index) => (index === 0 ? decodeHeader(line) : decodeLine(line)));
   const wrong = whole.length === 0 ? 0 : decoded.findIndex((line) => line === undefined);
   const isTorn = wrong > 0 && wrong === whole.length - 1 && lines.at(-1) === '';
   if (wrong >= 0 && !isTorn) throw corrupt(path, wrong + 1);
   const sound = wrong < 0 ? whole : whole.slice(0, wrong);
   return {
-    records: decoded.slice(0, sound.length).flatMap((records) => records ?? []),
+    records: decoded.slice(0, sound.length).flatMap((records) => records ?? []) as readonly Record[],
     soundBytes: sound.reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0),
   };
 }
 
-function decodeHeader<Record>(line: string): readonly Record[] | undefined {
+function decodeHeader(line: string): readonly unknown[] | undefined {
   return line === journalHeader ? [] : undefined;
 }
 
-function decodeLine<Record>(line: string): readonly Record[] | undefined {
+function decodeLine(line: string): readonly unknown[] | undefined {
   const text = line.slice(9);
   if (line[8] !== ' ' || line.slice(0, 8) !== crc32Hex(text)) return undefined;
-  return JSON.parse(text) as readonly Record[];
+  return JSON.parse(text) as readonly unknown[];
 }
 
 function corrupt(path: string, line: number): BerthError {

@@ -113,6 +113,11 @@ export class TaskController implements TaskService {
       })),
     });
     for (const entry of open) await this.#recover(entry);
+    for (const { task, result } of tasks.values()) {
+      // Its result was durable before its process was removed.
+      const isLeft = result !== undefined && task.place.kind === 'Sandbox' && files.of(task.id).notedExit() !== undefined;
+      if (isLeft) void this.#clear(task, this.#options.runtime.remove(refOf(task)));
+    }
     await this.#removeLeftovers();
     const sink: ReportSink = { copyChanged: (report) => this.#copyChanged(report), runnerChanged: ignore, relisted: ignore };
     const detach = copies.attach(sink);
@@ -382,14 +387,14 @@ export class TaskController implements TaskService {
   async #finishWhenEnded(task: TaskFacts, run: TaskRun, begin: TaskBegin, startedMs: number): Promise<void> {
     try {
       const result = await run.run(begin, startedMs);
-      if (result !== undefined) await this.#finish(task, result);
+      if (result !== undefined) await this.#finish(task, run, result);
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  async #finish(task: TaskFacts, result: TaskResult): Promise<void> {
-    const { journal, log, files } = this.#options;
+  async #finish(task: TaskFacts, run: TaskRun, result: TaskResult): Promise<void> {
+    const { journal, log } = this.#options;
     await this.#live.get(task.id)?.durable;
     await journal.append([{ kind: 'Ended', id: task.id, result }]);
     FAILPOINT: failpoint('command.ended');
@@ -398,13 +403,14 @@ export class TaskController implements TaskService {
     this.#live.delete(task.id);
     this.#change({ kind: 'Free', taskID: task.id });
     await this.#tell(task.id);
-    await this.#clear(task, files);
+    await this.#clear(task, run.removed);
   }
 
   /** What only the task needed. What can not be removed now is found by the next look at what is left. */
-  async #clear(task: TaskFacts, files: TaskFiles): Promise<void> {
-    const { runtime, log } = this.#options;
+  async #clear(task: TaskFacts, removed: Promise<void>): Promise<void> {
+    const { runtime, log, files } = this.#options;
     try {
+      await removed;
       if (task.place.kind === 'OneShot') await runtime.removeOneShot(task.id);
       await files.of(task.id).forgetInputs();
     } catch (error) {
@@ -434,7 +440,7 @@ export class TaskController implements TaskService {
       return;
     }
     const [stdoutBytes, stderrBytes] = await Promise.all([own.size('stdout'), own.size('stderr')]);
-    await this.#finish(task, {
+    await this.#finish(task, run, {
       ...lost(recovery.reason, recovery.mayHaveRun),
       ...{ startMs: started?.timeMs ?? 0, finishMs: Math.round(clock.now()), stdoutBytes, stderrBytes, truncated: false, files: [] },
       usage: { cpuTimeUs: 0, memoryPeakBytes: 0, wallTimeUs: 0 },
@@ -476,7 +482,7 @@ export class TaskController implements TaskService {
     return live ?? refusal(this.#options.journal.state().tasks.has(taskID) ? 'TaskEnded' : 'TaskGone');
   }
 
-  async #openTransfer(link: Link, request: OpenTransfer): Promise<TaskReply['reply']> {
+  #openTransfer(link: Link, request: OpenTransfer): TaskReply['reply'] {
     if (!isID(request.transferId)) return rejected('InvalidTask');
     if (this.#transfers.open >= mostTransfers) return rejected('TransferUnavailable');
     switch (request.kind) {

@@ -82,10 +82,10 @@ export class FilesOfTask {
       ...spec.inputFiles.map(({ content }, index) => ({ path: this.input(index), content: content?.content })),
     ];
     for (const [index, { path, content }] of inputs.entries()) {
-      const mode = index === 0 ? 0o600 : spec.inputFiles[index - 1]?.mode || 0o644;
+      const { mode = 0 } = spec.inputFiles[index - 1] ?? {};
       if (content?.$case === 'uploadId') await rename(uploadPath(content.value), path).catch(unlessMissing);
       else if (content?.$case === 'inline' || index > 0) await writeFile(path, content?.value ?? '');
-      if (index > 0) await chmodTo(path, mode);
+      if (index > 0) await chmodTo(path, mode === 0 ? 0o644 : mode);
     }
     if (spec.streamStdin) await this.#makeFifo();
     await Promise.all([writeFile(this.stream('stdout'), ''), writeFile(this.stream('stderr'), '')]);

@@ -55,6 +55,6 @@ function endMessage(result: TaskResult, output: InlineOutput, nowMs: number): Ta
     hasOutput: output !== undefined,
     stdout: Buffer.from(output?.stdout ?? []),
     stderr: Buffer.from(output?.stderr ?? []),
-    keptForMs: Math.max(0, resultKeptMs - (nowMs - finishMs)),
+    keptForMs: Math.max(0, Math.round(resultKeptMs - (nowMs - finishMs))),
   };
 }

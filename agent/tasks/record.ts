@@ -26,6 +26,8 @@ export interface TaskFacts {
   readonly place: TaskPlace;
   readonly limits: TaskLimits;
   readonly graceSeconds: number;
+  /** Paths of the files that it is given, in the sequence of their sources. */
+  readonly inputFiles: readonly string[];
   readonly outputFiles: readonly string[];
   readonly streamsStdin: boolean;
   /** Milliseconds since the epoch, as all times here. */

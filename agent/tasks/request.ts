@@ -52,6 +52,7 @@ export function readSubmission(message: SubmitTask): Submission | Refused {
       ...{ id: taskId, caller, reservationID: reservationId, keyHash, bodyHash },
       limits: limitsOf(spec),
       graceSeconds: spec.graceSeconds,
+      inputFiles: spec.inputFiles.map(({ path }) => path),
       outputFiles: [...spec.outputFiles],
       streamsStdin: spec.streamStdin,
     },

@@ -25,12 +25,20 @@ export interface TaskRuntime {
   measure(ref: ProcessRef): Promise<Measures>;
   /** Removes the process, which has ended: its output is complete then. Of a one-shot all of its processes are proven gone. */
   remove(ref: ProcessRef): Promise<void>;
-  /** Keeps files of a one-shot that has ended: copies each to its `to`, no more than so many bytes in all. */
-  collect(id: string, files: readonly { readonly path: string; readonly to: string }[], mostBytes: number): Promise<readonly OutputFile[]>;
+  /** Keeps files of a one-shot that has ended: no more than so many bytes in all. */
+  collect(id: string, files: readonly WantedFile[], mostBytes: number): Promise<readonly OutputFile[]>;
   /** Removes all that is left of a one-shot. */
   removeOneShot(id: string): Promise<void>;
   /** The ids of the one-shots of which something is there. */
   oneShots(): Promise<readonly string[]>;
+}
+
+/** A file that is kept, by copying it to `to`. */
+export interface WantedFile {
+  readonly path: string;
+  readonly to: string;
+  /** Where it lies on the machine, when it was given to the container under this path; else in the container's own files. */
+  readonly source: string | undefined;
 }
 
 /** A process: the main one of a container when `execID` is empty. */

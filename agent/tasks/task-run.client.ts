@@ -38,6 +38,7 @@ export type TaskBegin = Exclude<Recovery['kind'], 'Done' | 'Lost'>;
 const lookMs = 50;
 /** Of a process without a limit on its processor time it is looked so seldom what it uses. */
 const looksBetweenMeasures = 20;
+const drainMs = 1_000;
 const pausedMs = 30_000;
 const pausedPollMs = 200;
 /** A sandbox that ends takes its tasks with it, and is seen to end after them. */
@@ -55,6 +56,7 @@ export class TaskRun {
   #sandboxEnds = false;
   #measures: Measures = nothingMeasured;
   #isRunning = false;
+  #removed = Promise.resolve();
   #outputBytes = { stdout: 0, stderr: 0 };
 
   constructor(options: TaskRunOptions) {
@@ -96,6 +98,11 @@ export class TaskRun {
     } finally {
       this.#stdin?.close();
     }
+  }
+
+  /** Resolves when containerd has nothing of its process any more. */
+  get removed(): Promise<void> {
+    return this.#removed;
   }
 
   /** Ends it: SIGTERM, after its grace SIGKILL. At once when it was not started. */
@@ -260,10 +267,25 @@ export class TaskRun {
     FAILPOINT: failpoint('command.exited');
     files.noteExit(note);
     this.#startMs = note.startMs;
-    await runtime.remove(this.#ref);
+    await this.#remove();
     FAILPOINT: failpoint('command.removed');
     const kept = task.outputFiles.length === 0 || note.exit === undefined ? [] : await this.#collect();
     return this.#resultOfNote(note, kept);
+  }
+
+  /** What a command in a sandbox left running may hold its output open: it is waited for only for a moment, and removed when it lets go. */
+  async #remove(): Promise<void> {
+    const { runtime, task, clock, log } = this.#options;
+    this.#removed = runtime.remove(this.#ref);
+    if (task.place.kind === 'OneShot') return this.#removed;
+    const about = { task: task.id };
+    this.#removed.catch((error: unknown) =>
+      log.warn({ ...about, said: messageOf(error) }, 'The process of a task could not be removed yet'),
+    );
+    const waited = new AbortController();
+    const moment = sleep(clock, drainMs, waited.signal).catch(() => undefined);
+    await Promise.race([this.#removed.catch(() => undefined), moment]);
+    waited.abort();
   }
 
   async #noteOf(exit: Exit | undefined, startMs: number): Promise<ExitNote> {
@@ -286,7 +308,8 @@ export class TaskRun {
 
   async #collect(): Promise<readonly OutputFile[]> {
     const { runtime, files, task } = this.#options;
-    const wanted = task.outputFiles.map((path, index) => ({ path, to: files.output(index) }));
+    const given = (path: string) => (task.inputFiles.includes(path) ? files.input(task.inputFiles.indexOf(path)) : undefined);
+    const wanted = task.outputFiles.map((path, index) => ({ path, to: files.output(index), source: given(path) }));
     return runtime.collect(task.id, wanted, task.limits.outputFilesBytes);
   }
 

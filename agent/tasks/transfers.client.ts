@@ -39,13 +39,13 @@ export class Transfers {
   /** Sends files from their offsets on: to the end of the task when it is followed, else what there is. */
   send(peer: TaskPeer, request: OpenTransfer, output: GrowingOutput): void {
     this.#run(peer, request, ignoreFrames, async (stream, ended) => {
-      const opened: { readonly file: FileHandle; readonly channel: Channel; offset: number }[] = [];
+      const opened: OpenedOutput[] = [];
       try {
         for (const { path, channel, offset } of output.files) opened.push({ file: await open(path, 'r'), channel, offset });
         for (;;) {
           // Asked before reading: what was written until the end is read then.
           const isLast = output.hasEnded() || !output.follow;
-          for (const one of opened) while (await sendSome(stream, one)) ended.throwIfAborted();
+          for (const one of opened) await sendAll(stream, one, ended);
           if (isLast) break;
           await sleep(this.#options.clock, followMs, ended);
         }
@@ -64,7 +64,10 @@ export class Transfers {
       await stream.send({ message: { $case: 'taken', value: stdin.written } });
       return last;
     };
-    this.#receive(peer, request, take, () => Promise.resolve(stdin.release()));
+    this.#receive(peer, request, take, () => {
+      stdin.release();
+      return Promise.resolve();
+    });
   }
 
   /** Takes an input into a file. `done` is told whether all of it came. */
@@ -155,10 +158,18 @@ function ignoreFrames(): void {
   // The pod has nothing to say on these.
 }
 
-async function sendSome(
-  stream: TransferStream,
-  one: { readonly file: FileHandle; readonly channel: Channel; offset: number },
-): Promise<boolean> {
+interface OpenedOutput {
+  readonly file: FileHandle;
+  readonly channel: Channel;
+  offset: number;
+}
+
+/** What there is from its offset on. */
+async function sendAll(stream: TransferStream, one: OpenedOutput, ended: AbortSignal): Promise<void> {
+  while (await sendSome(stream, one)) ended.throwIfAborted();
+}
+
+async function sendSome(stream: TransferStream, one: OpenedOutput): Promise<boolean> {
   const buffer = Buffer.allocUnsafe(frameBytes);
   const { bytesRead } = await one.file.read(buffer, 0, frameBytes, one.offset);
   if (bytesRead === 0) return false;

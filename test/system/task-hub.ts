@@ -33,7 +33,7 @@ export class TaskHub {
   readonly capacities: TaskCapacity[] = [];
   readonly offers: string[] = [];
   readonly #server = new Server();
-  readonly #replies = new Map<string, (reply: Reply) => void>();
+  readonly #replies = new Map<string, (reply: Reply | undefined) => void>();
   readonly #transfers = new Map<string, (call: Bulk) => void>();
   readonly #states = new Map<string, TaskState[]>();
   #stream: { readonly call: Control; readonly hello: Hello } | undefined;
@@ -71,11 +71,7 @@ export class TaskHub {
     return eventually('the agent answers', async () => {
       const requestId = randomUUID();
       if (this.#stream === undefined) return undefined;
-      const { call } = this.#stream;
-      const answer = new Promise<Reply | undefined>((resolve) => {
-        this.#replies.set(requestId, resolve);
-        call.once('close', () => resolve(undefined));
-      });
+      const answer = new Promise<Reply | undefined>((resolve) => this.#replies.set(requestId, resolve));
       this.#write({ $case: 'taskRequest', value: { requestId, request } });
       return answer;
     });
@@ -157,7 +153,17 @@ export class TaskHub {
   async #open(of: Partial<OpenTransfer>): Promise<Bulk> {
     const transferId = randomUUID();
     const dialled = new Promise<Bulk>((resolve) => this.#transfers.set(transferId, resolve));
-    const value: OpenTransfer = { transferId, kind: TransferKind.TRANSFER_KIND_UNSPECIFIED, taskId: '', uploadId: '', path: '', stdoutOffset: 0, stderrOffset: 0, follow: false, ...of };
+    const value: OpenTransfer = {
+      transferId,
+      kind: TransferKind.TRANSFER_KIND_UNSPECIFIED,
+      taskId: '',
+      uploadId: '',
+      path: '',
+      stdoutOffset: 0,
+      stderrOffset: 0,
+      follow: false,
+      ...of,
+    };
     const reply = await this.ask({ $case: 'openTransfer', value });
     if (reply.$case !== 'done') throw new Error(`the transfer was refused: ${JSON.stringify(reply)}`);
     return dialled;
@@ -173,6 +179,8 @@ export class TaskHub {
     });
     const end = () => {
       if (this.#stream?.call === call) this.#stream = undefined;
+      for (const resolve of this.#replies.values()) resolve(undefined);
+      this.#replies.clear();
       call.end();
     };
     call.on('error', end);

@@ -203,6 +203,14 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
       expect((await hub.output(taskId, { stdoutOffset: 4_999_990, stderrOffset: 4 })).stdout).toBe('xxxxxxxxxx');
     });
 
+    it('that leaves a program running which holds its output ends all the same', async () => {
+      const { end } = await sh('(sleep 600; echo late) & echo started');
+      expect(end).toMatchObject({ outcome: outcomes.exited, exitCode: 0 });
+      expect(end?.stdout.toString()).toBe('started\n');
+      await inside(runner, uid, 'killall', 'sleep');
+      await nothingIsLeft();
+    });
+
     it.each([
       { limit: 'Output', limits: { outputBytes: 1000 }, script: 'while :; do echo too much; done' },
       { limit: 'WallTime', limits: { wallTimeMs: 300 }, script: 'sleep 1000 & sleep 1000' },
