@@ -14,7 +14,7 @@ export function aTask(of: Partial<TaskFacts> = {}): TaskFacts {
       bodyHash: 'body',
       graceSeconds: 1,
       inputFiles: [],
-    outputFiles: [],
+      outputFiles: [],
       streamsStdin: false,
     },
     place: { kind: 'OneShot' },

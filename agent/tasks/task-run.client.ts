@@ -262,7 +262,7 @@ export class TaskRun {
 
   /** Its process has ended, or is gone: how is noted, the process removed, and what is kept of it collected. */
   async #finish(exit: Exit | undefined, startedMs: number): Promise<TaskResult> {
-    const { files, runtime, task } = this.#options;
+    const { files, task } = this.#options;
     const note = files.notedExit() ?? (await this.#noteOf(exit, startedMs));
     FAILPOINT: failpoint('command.exited');
     files.noteExit(note);

@@ -1,9 +1,10 @@
+import type { TaskEvent, TaskReply, TaskRequest } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
 import type { Hello, OperatorMessage, Order, Preparation, Refusal, Report, Unclaimed } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { Clock } from '../../process/clock.ts';
+import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics, type Counter, type Gauge, type Metrics } from '../../process/metrics.ts';
 import { copyKey, disconnected, factsOf, type RunnerFacts, type Taken } from './facts.ts';
-import { Session, type Told } from './session.server.ts';
+import { Session, type Told, type ToldOfTasks } from './session.server.ts';
 import type { AgentAuthenticator, AgentStream, StreamReceiver } from './stream.ts';
 
 /** What changed in the fleet, for whoever has to look again. */
@@ -12,6 +13,20 @@ export interface FleetListener {
   copiesChanged(runnerName: string, uids: readonly string[]): void;
   /** The agent connected (its inventory is complete), disconnected, or has other amounts. */
   runnerChanged(runnerName: string, what: 'Connected' | 'Disconnected' | 'Amounts'): void;
+}
+
+/** Hears what agents say of tasks on their own streams to this pod. */
+export interface TaskListener {
+  reply(runnerName: string, reply: TaskReply): void;
+  event(runnerName: string, event: TaskEvent): void;
+  /** A stream has ended: what was asked on it is not answered any more. */
+  ended(runnerName: string, stream: TaskStream): void;
+}
+
+/** One stream of an agent, as long as it lasts. */
+export interface TaskStream {
+  readonly runnerName: string;
+  ask(request: TaskRequest): void;
 }
 
 /** Hears what one agent says on its own stream to this pod, to pass it on. */
@@ -33,7 +48,12 @@ export interface HubOptions {
   /** The operator pod's name. */
   readonly operatorName: string;
   readonly operatorVersion: string;
+  /** Of this start of the operator pod: agents know by it that two addresses are of one pod. Default: none. */
+  readonly operatorID?: string;
   readonly authenticator: AgentAuthenticator;
+  /** How often the token of a stream is checked again, in milliseconds; up to a quarter earlier. Default 300,000. */
+  readonly tokenRecheckMs?: number;
+  readonly random?: Random;
 }
 
 /** One connected agent, as the status of this pod tells it. */
@@ -41,6 +61,10 @@ export interface AgentInstance {
   readonly instanceID: string;
   readonly runnerName: string;
   readonly agentID: string;
+  readonly storeID: string;
+  readonly incarnation: number;
+  /** Milliseconds since it last said something. */
+  readonly ageMs: number;
 }
 
 /** Streams that may wait for their Welcome at once: enough for a large fleet that comes back in one moment. */
@@ -55,6 +79,7 @@ export class Hub {
   readonly #streams = new Map<string, Session>();
   readonly #facts = new Map<string, RunnerFacts>();
   readonly #listeners = new Set<FleetListener>();
+  readonly #taskListeners = new Set<TaskListener>();
   readonly #taps = new Map<string, Set<AgentTap>>();
   readonly #sessions = new Set<Session>();
   /** Those that nobody has welcomed yet, the oldest first. */
@@ -62,6 +87,7 @@ export class Hub {
   readonly #connections: Gauge;
   readonly #relayed: Gauge;
   readonly #ended: Counter;
+  #peers: readonly string[] | undefined;
   #closed = false;
 
   constructor(options: HubOptions) {
@@ -95,8 +121,10 @@ export class Hub {
   #open(stream: AgentStream, via: string | undefined): StreamReceiver {
     const session = new Session(stream, via, this.#options, {
       greeted: (one, hello) => this.#replace(one, hello),
+      welcomed: (one) => this.#tellPeers(one),
       taken: (one, taken, message) => this.#take(one, taken, message),
       refused: (one, facts, refusal) => this.#refused(one, facts, refusal),
+      toldOfTasks: (one, message) => this.#toldOfTasks(one, message),
       factsOf: (runnerName) => this.#facts.get(runnerName),
       ended: (one, reason) => this.#end(one, reason),
     });
@@ -170,12 +198,29 @@ export class Hub {
     this.#streams.get(runnerName)?.stream.send({ message: { $case: 'unclaimed', value: unclaimed } });
   }
 
-  /** The connected agents by instance id. */
+  /** These are the other operator pods (host:port): agents are told, and those that come. */
+  setPeers(addresses: readonly string[]): void {
+    this.#peers = addresses;
+    for (const session of this.#sessions) this.#tellPeers(session);
+  }
+
+  /** Tells of tasks from now on. Returns the unsubscriber. */
+  subscribeTasks(listener: TaskListener): () => void {
+    this.#taskListeners.add(listener);
+    return () => void this.#taskListeners.delete(listener);
+  }
+
+  /** The runner's own stream, if its agent is connected to this pod and knows of tasks. */
+  taskStream(runnerName: string): TaskStream | undefined {
+    const session = this.#streams.get(runnerName);
+    return session?.speaksTasks === true ? session : undefined;
+  }
+
+  /** The connected agents by instance id: an agent that dialled two addresses of this pod has two. */
   instances(): readonly AgentInstance[] {
-    return [...this.#streams.values()].flatMap(({ hello, via }) =>
-      hello === undefined || via !== undefined
-        ? []
-        : [{ instanceID: hello.instanceId, runnerName: hello.runnerName, agentID: hello.agentId }],
+    const now = this.#options.clock.monotonic();
+    return [...this.#sessions].flatMap(({ hello, via, heardAt }) =>
+      hello === undefined || via !== undefined ? [] : [instanceOf(hello, now - heardAt)],
     );
   }
 
@@ -208,9 +253,23 @@ export class Hub {
     this.#strangers.delete(session);
     this.#streams.set(runnerName, session);
     this.#facts.set(runnerName, factsOf(hello, before));
-    old?.end('Aborted', 'A newer stream of this agent has replaced this one.');
+    // The agent itself leaves one of two streams on two addresses; until then the newest speaks.
+    for (const one of this.#sessionsOf(runnerName)) {
+      const isOtherAddress = one.via === undefined && one.hello?.agentId === hello.agentId && one.hello.instanceId !== hello.instanceId;
+      if (one !== session && !isOtherAddress) one.end('Aborted', 'A newer stream of this agent has replaced this one.');
+    }
     this.#count();
     return true;
+  }
+
+  /** The welcome streams of the runner's agent. */
+  #sessionsOf(runnerName: string): readonly Session[] {
+    return [...this.#sessions].filter(({ hello }) => hello?.runnerName === runnerName);
+  }
+
+  #tellPeers({ hello, via, stream }: Session): void {
+    if (this.#peers === undefined || hello === undefined || via !== undefined) return;
+    stream.send({ message: { $case: 'peers', value: { addresses: [...this.#peers] } } });
   }
 
   #take(session: Session, taken: Taken & { readonly kind: 'Taken' }, message: Told): void {
@@ -241,8 +300,17 @@ export class Hub {
     for (const listener of this.#listeners) listener.copiesChanged(facts.runnerName, [refusal.uid]);
   }
 
+  #toldOfTasks({ hello }: Session, message: ToldOfTasks): void {
+    if (hello === undefined) return;
+    for (const listener of this.#taskListeners) {
+      if (message.$case === 'taskReply') listener.reply(hello.runnerName, message.value);
+      else listener.event(hello.runnerName, message.value);
+    }
+  }
+
   #end(session: Session, reason: string): void {
     if (!this.#sessions.delete(session)) return;
+    if (session.speaksTasks) for (const listener of this.#taskListeners) listener.ended(session.runnerName, session);
     this.#strangers.delete(session);
     this.#ended.inc({ reason });
     const runnerName = session.hello?.runnerName;
@@ -253,6 +321,8 @@ export class Hub {
     if (facts !== undefined) this.#facts.set(runnerName, disconnected(facts));
     if (session.via === undefined) for (const tap of this.#taps.get(runnerName) ?? []) tap.gone();
     for (const listener of this.#listeners) listener.runnerChanged(runnerName, 'Disconnected');
+    // What a stream on another address has told meanwhile was not taken: it begins anew.
+    for (const one of this.#sessionsOf(runnerName)) one.end('Aborted', 'The newer stream of this agent has ended: begin again.');
   }
 
   #count(): void {
@@ -260,4 +330,11 @@ export class Hub {
     this.#connections.set(this.#streams.size - relayed);
     this.#relayed.set(relayed);
   }
+}
+
+function instanceOf(
+  { instanceId: instanceID, runnerName, agentId: agentID, storeId: storeID, incarnation }: Hello,
+  ageMs: number,
+): AgentInstance {
+  return { instanceID, runnerName, agentID, storeID, incarnation, ageMs };
 }

@@ -1,4 +1,5 @@
 import type { AgentMessage, Hello, Order, Refusal } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { TaskRequest } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
 import type { Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import { stableLines } from '../../process/stable-log-lines.ts';
@@ -10,15 +11,24 @@ import type { AgentIdentity, AgentStream, Authentication, StreamEnd, StreamRecei
 
 /** How long a stream may take from its beginning to the Welcome. */
 const greetingMs = 10_000;
+/** The token of a stream is checked again so often, and up to a quarter earlier: one that was revoked does not live on with its stream. */
+const recheckMs = 300_000;
 /** What changes the facts of a runner. */
 export type Told = Extract<NonNullable<AgentMessage['message']>, { readonly $case: 'inventory' | 'report' }>;
+
+/** Answers about tasks, and what happens to them. */
+export type ToldOfTasks = Extract<NonNullable<AgentMessage['message']>, { readonly $case: 'taskReply' | 'taskEvent' }>;
 
 export interface SessionOwner {
   /** False when the session was ended instead. */
   greeted(session: Session, hello: Hello): boolean;
+  /** The Welcome was sent. */
+  welcomed(session: Session): void;
   taken(session: Session, taken: Taken & { readonly kind: 'Taken' }, message: Told): void;
   refused(session: Session, facts: RunnerFacts, refusal: Refusal): void;
   factsOf(runnerName: string): RunnerFacts | undefined;
+  /** Only from agents that have their own stream here. */
+  toldOfTasks(session: Session, message: ToldOfTasks): void;
   ended(session: Session, reason: string): void;
 }
 
@@ -29,6 +39,10 @@ export class Session implements StreamReceiver {
   readonly via: string | undefined;
   /** Set once the agent is welcome. */
   hello: Hello | undefined;
+  /** Both sides know of tasks. */
+  speaksTasks = false;
+  /** When it last said something; monotonic. */
+  heardAt: number;
   readonly #options: HubOptions;
   readonly #owner: SessionOwner;
   readonly #sent = new Map<string, { readonly order: number; readonly at: number }>();
@@ -38,6 +52,7 @@ export class Session implements StreamReceiver {
   #nodeName: string | undefined;
   /** Until the Welcome, the end of the wait for it; then that of the token. */
   #expiry: Timer | undefined;
+  #recheck: Timer | undefined;
   #state: 'Opened' | 'Checking' | 'Welcome' | 'Ended' = 'Opened';
 
   constructor(stream: AgentStream, via: string | undefined, options: HubOptions, owner: SessionOwner) {
@@ -45,6 +60,7 @@ export class Session implements StreamReceiver {
     this.via = via;
     this.#options = options;
     this.#owner = owner;
+    this.heardAt = options.clock.monotonic();
     this.#expiry = options.clock.after(greetingMs, () => this.#giveUp());
   }
 
@@ -55,6 +71,7 @@ export class Session implements StreamReceiver {
 
   received({ message }: AgentMessage): void {
     if (this.#state === 'Ended') return;
+    this.heardAt = this.#options.clock.monotonic();
     if (this.#state === 'Opened' && message?.$case === 'hello') {
       this.#state = 'Checking';
       void this.#greet(message.value);
@@ -79,6 +96,16 @@ export class Session implements StreamReceiver {
     this.#options.log.info({ runner: runnerName, instanceID: instanceId, code, reason: message }, 'Stream of an agent ended');
     this.#finish(code);
     this.stream.end(code, message);
+  }
+
+  /** Of an agent that is welcome. */
+  get runnerName(): string {
+    return this.hello?.runnerName ?? '';
+  }
+
+  /** Asks the agent about tasks; lost when the stream has ended. */
+  ask(request: TaskRequest): void {
+    if (this.#state === 'Welcome') this.stream.send({ message: { $case: 'taskRequest', value: request } });
   }
 
   sentOrder(key: string): number {
@@ -113,8 +140,15 @@ export class Session implements StreamReceiver {
       this.end(authentication.code, authentication.message);
       return;
     }
-    const { operatorName, operatorVersion } = this.#options;
-    const offer = { minVersion: PROTOCOL_VERSION, maxVersion: PROTOCOL_VERSION, capabilities: [], operatorName, operatorVersion };
+    const { operatorName, operatorVersion, operatorID = '' } = this.#options;
+    const offer = {
+      minVersion: PROTOCOL_VERSION,
+      maxVersion: PROTOCOL_VERSION,
+      capabilities: ['tasks'],
+      operatorName,
+      operatorVersion,
+      operatorID,
+    };
     const handshake = shakeHands(hello, authentication.identity, offer);
     if (handshake.kind === 'Refused') {
       this.#options.log.warn({ runner: hello.runnerName, code: handshake.code, reason: handshake.message }, 'Agent refused');
@@ -123,13 +157,16 @@ export class Session implements StreamReceiver {
     }
     if (!this.#owner.greeted(this, hello)) return;
     this.hello = hello;
+    this.speaksTasks = this.via === undefined && handshake.welcome.capabilities.includes('tasks');
     this.#state = 'Welcome';
     this.#nodeName = authentication.identity.nodeName;
     this.#expireWith(authentication.identity);
+    if (this.via === undefined) this.#recheckLater(this.stream.token);
     this.stream.send({ message: { $case: 'welcome', value: handshake.welcome } });
     const { runnerName, storeId: storeID, incarnation } = hello;
     const line = this.via === undefined ? stableLines.agentConnected(hello.instanceId) : 'Runner reached through another operator pod';
     this.#options.log.info({ runner: runnerName, storeID, incarnation, via: this.via }, line);
+    this.#owner.welcomed(this);
   }
 
   #read(message: AgentMessage['message'], { runnerName }: Hello): void {
@@ -152,6 +189,10 @@ export class Session implements StreamReceiver {
         return;
       case 'tokenRenewal':
         void this.#renew(message.value.token);
+        return;
+      case 'taskReply':
+      case 'taskEvent':
+        if (this.speaksTasks) this.#owner.toldOfTasks(this, message);
         return;
       case 'hello':
         this.end('InvalidArgument', 'A stream has one Hello.');
@@ -186,7 +227,24 @@ export class Session implements StreamReceiver {
       this.end('PermissionDenied', `The renewed token is bound to another node than "${this.#nodeName ?? ''}".`);
     } else {
       this.#expireWith(authentication.identity);
+      this.#recheckLater(token);
     }
+  }
+
+  #recheckLater(token: string | undefined): void {
+    const { clock, tokenRecheckMs = recheckMs, random = () => 0 } = this.#options;
+    this.#recheck?.cancel();
+    this.#recheck = clock.after(tokenRecheckMs * (1 - 0.25 * random()), () => void this.#checkAgain(token));
+  }
+
+  /** Ends the stream when the token is not valid any more. Nobody who can tell proves nothing. */
+  async #checkAgain(token: string | undefined): Promise<void> {
+    const checking = this.#recheck;
+    const authentication = await this.#authenticate(token);
+    // A renewed token came meanwhile, or the stream has ended.
+    if (this.#isEnded() || this.#recheck !== checking) return;
+    if (authentication.kind === 'Refused') this.end(authentication.code, `The token is not valid any more: ${authentication.message}`);
+    else this.#recheckLater(token);
   }
 
   async #authenticate(
@@ -214,6 +272,9 @@ export class Session implements StreamReceiver {
     if (this.#state === 'Ended') return;
     this.#state = 'Ended';
     this.#expiry?.cancel();
+    this.#recheck?.cancel();
+    if (this.hello !== undefined && this.via === undefined)
+      this.#options.log.info({ runner: this.hello.runnerName, reason }, stableLines.agentDisconnected(this.hello.instanceId));
     this.#owner.ended(this, reason);
   }
 

@@ -194,7 +194,7 @@ export class TaskHub {
         call.write({
           message: {
             $case: 'welcome',
-            value: { version: 1, capabilities: message.value.capabilities, operatorName: 'test', operatorVersion: 'test' },
+            value: { version: 1, capabilities: message.value.capabilities, operatorName: 'test', operatorVersion: 'test', operatorId: '' },
           },
         });
         this.#stream = { call, hello: message.value };
