@@ -137,6 +137,11 @@ export class ContainerdTasks implements TaskRuntime {
     }
   }
 
+  async closeStdin({ containerID, execID }: ProcessRef): Promise<void> {
+    const { connection } = this.#options;
+    await connection.call(TasksService.closeIo, { containerId: containerID, execId: execID, stdin: true }).catch(unlessGone);
+  }
+
   async kill(ref: ProcessRef): Promise<void> {
     await this.#trees.get(keyOf(ref))?.kill(() => this.#options.cgroups.processes(ref.containerID));
     await this.signal(ref, sigkill);

@@ -19,6 +19,8 @@ export interface TaskRuntime {
   wait(ref: ProcessRef, signal: AbortSignal): Promise<Exit | undefined>;
   /** Does nothing when it has ended. */
   signal(ref: ProcessRef, signal: number): Promise<void>;
+  /** Nothing follows in the FIFO that is its stdin, once nobody else holds it open. */
+  closeStdin(ref: ProcessRef): Promise<void>;
   /** Sends SIGKILL to it and to all that are known to descend from it. */
   kill(ref: ProcessRef): Promise<void>;
   /** What it has used so far. Of a process in a sandbox: as far as its descendants can be seen. */

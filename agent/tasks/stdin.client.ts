@@ -5,8 +5,8 @@ const retryMs = 5;
 const piece = 64 * 1024;
 
 /**
- * Feeds the FIFO that a process reads as its stdin. It is held open for reading too, so that nothing is lost before the process reads, and the
- * process sees the end when it is closed: also when this agent dies.
+ * Feeds the FIFO that a process reads as its stdin. It is held open for reading too, so that nothing is lost before the process reads. The runtime
+ * holds it open as well, until it is told: so an agent may be away in between.
  */
 export class StdinFeed {
   readonly #fd: number;
@@ -14,18 +14,15 @@ export class StdinFeed {
   #isClosed = false;
   #isTaken = false;
   #last: Promise<void>;
-  #written = 0;
+  readonly #closeStdin: () => Promise<void>;
 
-  constructor(path: string, begin: Promise<Uint8Array>, clock: Clock) {
+  /** `closeStdin` tells the runtime that nothing follows. */
+  constructor(path: string, begin: Promise<Uint8Array>, closeStdin: () => Promise<void>, clock: Clock) {
     this.#clock = clock;
+    this.#closeStdin = closeStdin;
     this.#fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     this.#last = begin.then((bytes) => this.#writeAll(bytes));
     this.#last.catch(() => undefined);
-  }
-
-  /** Bytes that were taken from transfers. */
-  get written(): number {
-    return this.#written;
   }
 
   /** One at a time may feed it. False: another does, or it has seen its end. */
@@ -43,13 +40,13 @@ export class StdinFeed {
   async feed(bytes: Uint8Array): Promise<void> {
     this.#last = this.#last.then(() => this.#writeAll(bytes));
     await this.#last;
-    this.#written += bytes.length;
   }
 
   /** After what was fed the process sees the end. */
   async end(): Promise<void> {
     await this.#last.catch(() => undefined);
     this.close();
+    await this.#closeStdin();
   }
 
   /** What was not written yet is dropped. */

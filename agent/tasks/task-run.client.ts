@@ -50,6 +50,7 @@ export class TaskRun {
   readonly #options: TaskRunOptions;
   readonly #ref: ProcessRef;
   readonly #cancelled = new AbortController();
+  readonly #begun = Promise.withResolvers<undefined>();
   #stdin: StdinFeed | undefined;
   #startMs = 0;
   #killedFor: TaskEnding['killedFor'];
@@ -97,6 +98,7 @@ export class TaskRun {
       return await this.#failed(error);
     } finally {
       this.#stdin?.close();
+      this.#begun.resolve(undefined);
     }
   }
 
@@ -125,9 +127,11 @@ export class TaskRun {
   }
 
   #openStdin(begin: TaskBegin): void {
-    const { task, files } = this.#options;
-    // One that runs has seen the end of its stdin, when the agent went that fed it.
-    if (task.streamsStdin && begin !== 'Follow') this.#stdin = new StdinFeed(files.fifo, files.stdinBegin(), this.#options.clock);
+    const { task, files, runtime, clock } = this.#options;
+    if (!task.streamsStdin) return;
+    // Not before it is started: what was fed to a process that is made would be fed again when the agent dies before that.
+    const first = begin === 'Follow' ? Promise.resolve(Buffer.alloc(0)) : this.#begun.promise.then(() => files.stdinBegin());
+    this.#stdin = new StdinFeed(files.fifo, first, () => runtime.closeStdin(this.#ref), clock);
   }
 
   async #create(): Promise<void> {
@@ -207,6 +211,7 @@ export class TaskRun {
   #started(startMs: number): void {
     this.#isRunning = true;
     this.#startMs = startMs;
+    this.#begun.resolve(undefined);
     this.#options.onStarted();
   }
 

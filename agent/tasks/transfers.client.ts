@@ -58,10 +58,12 @@ export class Transfers {
 
   /** Takes what the pod has for the stdin of a task. */
   feed(peer: TaskPeer, request: OpenTransfer, stdin: StdinFeed): void {
+    let taken = 0;
     const take = async (stream: TransferStream, { data, last }: Frame) => {
       await stdin.feed(data);
       if (last) await stdin.end();
-      await stream.send({ message: { $case: 'taken', value: stdin.written } });
+      taken += data.length;
+      await stream.send({ message: { $case: 'taken', value: taken } });
       return last;
     };
     this.#receive(peer, request, take, () => {

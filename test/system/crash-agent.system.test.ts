@@ -16,8 +16,8 @@ const agentTransitions = {
   },
 } as const satisfies Record<string, Transition>;
 
-/** Those of tasks have their cases in tasks-agent.system.test.ts. */
-type CopyFailpoint = Exclude<AgentFailpoint, `command.${string}`>;
+/** Those of tasks and of backups have their cases in suites of their own. */
+type CopyFailpoint = Exclude<AgentFailpoint, `command.${string}` | `backup.${string}`>;
 
 /** In which transitions the agent dies at each place. A failpoint that is not named here does not compile, and fails below. */
 const cases: Readonly<Record<CopyFailpoint, readonly Occasion<keyof typeof agentTransitions>[]>> = {
@@ -61,7 +61,7 @@ describe('an agent that is killed between two effects, and started again', () =>
   afterAll(() => world.stop(), startTimeoutMs);
 
   it('has a case for every failpoint of the agent', () => {
-    expect(Object.keys(cases)).toEqual(agentFailpoints.filter((name) => !name.startsWith('command.')));
+    expect(Object.keys(cases)).toEqual(agentFailpoints.filter((name) => !/^(command|backup)\./.test(name)));
     expect(Object.entries(cases).filter(([, occasions]) => occasions.length === 0)).toEqual([]);
   });
 

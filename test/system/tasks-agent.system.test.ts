@@ -189,7 +189,7 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
       );
       await running(taskId);
       await hub.push({ kind: TransferKind.TRANSFER_KIND_STDIN, taskId }, large, false);
-      await hub.push({ kind: TransferKind.TRANSFER_KIND_STDIN, taskId }, Buffer.alloc(0), true).catch(() => undefined);
+      await hub.push({ kind: TransferKind.TRANSFER_KIND_STDIN, taskId }, Buffer.alloc(0), true);
       expect((await hub.ended(taskId)).end?.stdout.toString()).toBe(`${sha256(Buffer.concat([Buffer.from('begin '), large]))}  -\n`);
     });
 
@@ -382,7 +382,7 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
       const taken = await hub.ask({ $case: 'take', value: { ticketId: waiting } });
       expect(taken).toMatchObject({ $case: 'reservation', value: { caller: 'bob' } });
       expect(await hub.code({ $case: 'getReservation', value: { reservationId: second } })).toBe('ReservationGone');
-      await hub.push({ kind: TransferKind.TRANSFER_KIND_STDIN, taskId }, Buffer.alloc(0), true).catch(() => undefined);
+      await hub.push({ kind: TransferKind.TRANSFER_KIND_STDIN, taskId }, Buffer.alloc(0), true);
       await hub.ended(taskId);
       for (const reservationId of [...others, taken.$case === 'reservation' ? taken.value.reservationId : '']) {
         expect(await hub.code({ $case: 'extend', value: { reservationId, ttlMs: 120_000 } })).toBe('reservation');

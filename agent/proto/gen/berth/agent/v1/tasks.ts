@@ -290,10 +290,7 @@ export interface TaskSpec {
   stdin:
     | Input
     | undefined;
-  /**
-   * Stdin stays open and is fed by transfers (TRANSFER_KIND_STDIN) after what `stdin` has. The program sees its end also when the agent
-   * is restarted.
-   */
+  /** Stdin stays open and is fed by transfers (TRANSFER_KIND_STDIN) after what `stdin` has, also by those of a later start of the agent. */
   streamStdin: boolean;
   limits:
     | TaskLimits
@@ -457,7 +454,7 @@ export interface OpenTransfer {
 
 export interface TransferFromAgent {
   message: { $case: "hello"; value: TransferHello } | { $case: "frame"; value: Frame } | //
-  /** Of stdin and uploads: so many bytes are taken and will not be lost, as long as the agent's disk is not. */
+  /** Of stdin and uploads: so many bytes of this transfer are taken. An upload ends with its last byte, and is gone when the agent is. */
   { $case: "taken"; value: number } | undefined;
 }
 
