@@ -60,7 +60,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   const isUnasked = decideTrust({ auth: config.auth, usesTls, isLoopback: isLocal, isUnsafeAllowed: config.unsafeListen });
   if (isUnasked) log.warn({ listen: config.listen }, 'Nobody who connects is asked who they are');
   const { namespace, audience, peers, peerService: service, peerCa, peerTokenFile: tokenFile } = config;
-  requireSecurePeers(peers, peerCa !== undefined, service);
+  requireSecurePeers(peers, peerCa !== undefined || config.unsafeListen, service);
   const peerTls = peerCa === undefined ? undefined : await loadTls({ files: { caFile: peerCa }, clock, log });
   const serverName = config.peerServerName ?? (peerTls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   const review = { reviews: createReviews({ transport, clock }), audience, namespace };
