@@ -36,6 +36,8 @@ export interface ClusterOptions {
   readonly dns?: boolean;
   /** Give every runner a disk of its own of this size, that can be filled. Default: the machine's. */
   readonly diskBytes?: number | undefined;
+  /** Whether sandboxes are backed up, to `backups/` of the cluster's registry or to a repository of another one. Default false. */
+  readonly backups?: boolean | string;
   /** Added to the environment of every operator or agent. */
   readonly operatorEnv?: Readonly<Record<string, string>>;
   readonly agentEnv?: Readonly<Record<string, string>>;
@@ -69,6 +71,7 @@ export function settingsOf(options: ClusterOptions): Settings {
     networks: false,
     dns: false,
     diskBytes: undefined,
+    backups: false,
     operatorEnv: {},
     agentEnv: {},
     log: () => undefined,
