@@ -136,6 +136,22 @@ export const FAILURE_REASON_TEXTS = {
     means: 'The image has no variant for the platform of the runner, or is not a container image.',
     todo: 'Use another image.',
   },
+  BackupNotFound: {
+    means: 'The registry does not have the backup that was to be restored.',
+    todo: 'Restore an older one with spec.restore.',
+  },
+  BackupCorrupt: {
+    means: 'The backup in the registry is damaged, or is no backup of a sandbox.',
+    todo: 'Restore an older one with spec.restore.',
+  },
+  BackupVersionMismatch: {
+    means: 'The runner holds another version of the files than the one that was to be backed up: the sandbox was started meanwhile.',
+    todo: 'Nothing: the next backup is of the newer version.',
+  },
+  BackupFailed: {
+    means: 'The files could not be read or not be sent to the registry for another cause. The message has it.',
+    todo: 'It is tried again by itself.',
+  },
   ImagePullFailed: { means: 'The image could not be pulled for another cause. The message has it.', todo: 'It is tried again by itself.' },
   CommandMissing: { means: 'Neither spec.command nor the image says what to run.', todo: 'Set spec.command.' },
   CommandNotFound: { means: 'The program is not in the sandbox.', todo: 'Correct spec.command.' },

@@ -21,7 +21,11 @@ export function aConfig(of: Partial<CopyConfig> = {}): CopyConfig {
 
 export const anImage = { kind: SourceKind.SOURCE_KIND_IMAGE, digest: '' };
 export const whatIsThere = { kind: SourceKind.SOURCE_KIND_LOCAL, digest: '' };
-export const aBackup = (digest: string) => ({ kind: SourceKind.SOURCE_KIND_BACKUP, digest });
+export const aBackup = (digest: string, repository = 'registry.test/backups/default.a') => ({
+  kind: SourceKind.SOURCE_KIND_BACKUP,
+  digest,
+  repository,
+});
 
 /** An order to start contentVersion 1 as order 1. */
 export function anOrder(of: Partial<Order> = {}): Order {

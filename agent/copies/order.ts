@@ -1,6 +1,7 @@
-import { SourceKind, Wanted } from '../proto/gen/berth/agent/v1/agent.ts';
+import { BackupPriority, SourceKind, Wanted } from '../proto/gen/berth/agent/v1/agent.ts';
 import type {
   Amounts,
+  BackupOrder,
   CopyConfig,
   EnvironmentVariable,
   Order,
@@ -20,6 +21,8 @@ export interface CopyOrder {
   readonly storeID: string;
   readonly bootID: string;
   readonly wish: Wish;
+  /** The backup that is to be made of it; undefined: none is, and one that is under way is given up. */
+  readonly backup: BackupWish | undefined;
   /** What came under the number, as one text: two deliveries of one order have the same. */
   readonly content: string;
 }
@@ -40,6 +43,22 @@ export interface AttemptWish {
   readonly secretEnv: readonly Variable[];
 }
 
+/** A backup that an order asks for. */
+export interface BackupWish {
+  readonly id: number;
+  /** Host and path, without a tag. */
+  readonly repository: string;
+  /** What is to be in it: read only while the copy has started exactly this. */
+  readonly contentVersion: number;
+  /** Not part of the order's content. */
+  readonly priority: BackupRank;
+  /** Not part of the order's content. */
+  readonly credentials: readonly ImageCredential[];
+}
+
+/** Which backups go first: those of the highest rank. */
+export type BackupRank = 'Archiving' | 'Stopped' | 'Started';
+
 /** A preparation ahead of its order. */
 export interface CopyPreparation {
   readonly key: CopyKey;
@@ -58,6 +77,8 @@ export const defaultGraceSeconds = 10;
 export function readOrder(order: Order): CopyOrder | string {
   const wish = readWish(order);
   if (typeof wish === 'string') return wish;
+  const backup = order.backup && readBackup(order.backup, order);
+  if (typeof backup === 'string') return backup;
   if (order.uid === '' || order.epoch < 0 || order.order <= 0) return 'it names no sandbox, epoch or number';
   return {
     key: { uid: order.uid, epoch: order.epoch },
@@ -67,8 +88,25 @@ export function readOrder(order: Order): CopyOrder | string {
     storeID: order.storeId,
     bootID: order.bootId,
     wish,
-    content: contentOf(wish),
+    backup,
+    content: `${contentOf(wish)}${backup === undefined ? '' : ` backup ${backup.id} ${backup.repository} ${backup.contentVersion}`}`,
   };
+}
+
+function readBackup({ id, repository, contentVersion, priority }: BackupOrder, { wanted, credentials }: Order): BackupWish | string {
+  if (wanted !== Wanted.WANTED_RUNNING && wanted !== Wanted.WANTED_STOPPED) return 'it asks for a backup of what is neither kept nor run';
+  if (id <= 0 || repository === '' || contentVersion <= 0) return 'its backup has no id, repository or contentVersion';
+  return { id, repository, contentVersion, priority: rankOf(priority), credentials: credentials.map(credentialOf) };
+}
+
+/** A priority that this version does not know is the lowest. */
+function rankOf(priority: BackupPriority): BackupRank {
+  if (priority === BackupPriority.BACKUP_PRIORITY_ARCHIVING) return 'Archiving';
+  return priority === BackupPriority.BACKUP_PRIORITY_STOPPED ? 'Stopped' : 'Started';
+}
+
+function credentialOf({ host, username, password }: RegistryCredential): ImageCredential {
+  return { host, username, password };
 }
 
 /** Reads a preparation off the wire; a text says what is wrong with it. */
@@ -101,7 +139,8 @@ function contentOf(wish: Wish): string {
 }
 
 function attemptText({ source, config }: AttemptWish): string {
-  return `${source.kind} ${digestOf(source)} ${config.hash}`;
+  const from = source.kind === 'Backup' ? `${source.repository}@${source.digest}` : digestOf(source);
+  return `${source.kind} ${from} ${config.hash}`;
 }
 
 /** The digest that a source names; empty for what lies on the runner. */
@@ -146,19 +185,19 @@ function readAttempt({ source, config, credentials, secretEnv }: AttemptMessage)
   return {
     source: readSource,
     config: readConfig,
-    credentials: credentials.map(({ host, username, password }) => ({ host, username, password })),
+    credentials: credentials.map(credentialOf),
     secretEnv: secretEnv.map(({ name, value }) => ({ name, value })),
   };
 }
 
-function sourceOf({ kind, digest }: Source): AttemptSource | undefined {
+function sourceOf({ kind, digest, repository }: Source): AttemptSource | undefined {
   switch (kind) {
     case SourceKind.SOURCE_KIND_IMAGE:
       return { kind: 'Image', digest };
     case SourceKind.SOURCE_KIND_LOCAL:
       return { kind: 'Local' };
     case SourceKind.SOURCE_KIND_BACKUP:
-      return digest === '' ? undefined : { kind: 'Backup', digest };
+      return digest === '' || repository === undefined || repository === '' ? undefined : { kind: 'Backup', digest, repository };
     default:
       return undefined;
   }

@@ -49,7 +49,10 @@ export interface Attempt {
 }
 
 export type AttemptSource =
-  { readonly kind: 'Image'; readonly digest: string } | { readonly kind: 'Local' } | { readonly kind: 'Backup'; readonly digest: string };
+  | { readonly kind: 'Image'; readonly digest: string }
+  | { readonly kind: 'Local' }
+  /** `repository`: where the backup lies, without a tag. */
+  | { readonly kind: 'Backup'; readonly digest: string; readonly repository: string };
 
 export interface ContainerConfig {
   readonly hash: string;
@@ -158,8 +161,47 @@ export type AttemptErrorCode = Extract<
   | 'WorkingDirNotFound'
   | 'UserNotFound'
   | 'InvalidSpec'
+  | 'BackupNotFound'
+  | 'BackupCorrupt'
   | 'OutOfMemoryAtStart'
   | 'OutOfDisk'
   | 'ContentMissing'
   | 'RuntimeFailed'
+>;
+
+/** Which backup of which files. */
+export interface BackupRequest {
+  readonly key: CopyKey;
+  /** Of the backups of the sandbox. */
+  readonly id: number;
+  /** Where it is to lie: host and path, without a tag. */
+  readonly repository: string;
+  readonly contentVersion: number;
+  /** For the registry of backups, and for that of the base image when its layers are not here any more. */
+  readonly credentials: readonly ImageCredential[];
+}
+
+/** A backup that lies on this runner only. */
+export interface LocalBackup {
+  /** What the runtime knows it by. */
+  readonly name: string;
+  readonly request: BackupRequest;
+  /** Of its manifest. */
+  readonly digest: string;
+  /** Of all that the manifest names. */
+  readonly sizeBytes: number;
+  /** No process of the copy existed from the begin of the reading to its end. */
+  readonly takenWhileStopped: boolean;
+}
+
+export interface BackupProgress {
+  readonly bytes: number;
+  /** 0: not known. */
+  readonly totalBytes: number;
+}
+
+/** Why a backup could not be made or sent. The names are reasons of the API. `RegistryUnavailable` may pass by itself. */
+export type BackupErrorCode = Extract<
+  SandboxReason,
+  'BackupVersionMismatch' | 'BackupFailed' | 'ContentMissing' | 'OutOfDisk' | 'ImageUnauthorized' | 'RegistryUnavailable' | 'RuntimeFailed'
 >;
