@@ -3,7 +3,9 @@ import { ApiServer } from './models/api-client.ts';
 import type { ApiFeatures } from './models/api-client.ts';
 import { ApiStore } from './models/api-store.ts';
 import type { Change, StoredObject } from './models/api-store.ts';
-import { Machine } from './models/machine.ts';
+import { isSameContent } from './models/content.ts';
+import { RegistryModel } from './models/registry.ts';
+import { Machine, idOfKey } from './models/machine.ts';
 import type { StoredCopy } from './models/machine.ts';
 import { JournalDisk } from './models/journal.ts';
 import { Network } from './models/network.ts';
@@ -14,7 +16,9 @@ import { Process, epoch } from './engine/process.ts';
 import { Random } from './engine/random.ts';
 import { Scheduler } from './engine/scheduler.ts';
 import { Trace } from './engine/trace.ts';
+import { BackupChecks, counts } from './checks/backups.ts';
 import { FleetChecks } from './checks/fleet.ts';
+import type { Holders } from './checks/fleet.ts';
 import { OrderChecks } from './checks/orders.ts';
 import { Violations } from './checks/violation.ts';
 import type { Plan } from './plan.ts';
@@ -72,7 +76,9 @@ export class World {
   readonly network: Network;
   readonly nodes: readonly Node[];
   readonly pods: readonly Pod[];
+  readonly registry: RegistryModel;
   readonly fleet: FleetChecks;
+  readonly backups: BackupChecks;
   readonly orders = new OrderChecks(this.violations);
   readonly counts = { operations: 0, faults: 0, statusWrites: 0, orders: 0, crashes: 0 };
   /** What was written, but for Leases and Events. */
@@ -92,7 +98,10 @@ export class World {
     installSchemas(store);
     this.api = new ApiServer(store, this.scheduler, featuresOf(this.random.fork('features')));
     this.network = new Network(this.scheduler, this.random.fork('network'));
-    this.fleet = new FleetChecks(this.violations, this.trace, (machine, copy) => this.#startedVersion(machine, copy));
+    const holders = this.#holders();
+    this.backups = new BackupChecks(this.violations, this.trace, () => this.fleet, holders);
+    this.registry = new RegistryModel(this.scheduler, this.backups);
+    this.fleet = new FleetChecks(this.violations, this.trace, (machine, copy) => this.#startedVersion(machine, copy), holders);
     this.nodes = numbers(plan.scale.runners).map((n) => {
       const machine = this.#machine(n);
       return new Node(machine, new JournalDisk(machine, programs.sabotage));
@@ -213,6 +222,34 @@ export class World {
     return this.store.list(sandboxResource).map(asSandbox);
   }
 
+  #holders(): Holders {
+    const at: Holders['at'] = (runner, uid, epoch) =>
+      this.nodes.find(({ machine }) => machine.name === runner)?.machine.copies.get(idOfKey({ uid, epoch }))?.content;
+    return {
+      at,
+      ofBackup: (digest) => this.backups.contentOf(digest),
+      hasOther: (uid, content, than) => {
+        const isOther = ({ name }: Machine, epoch: number) => !('runner' in than) || than.runner !== name || than.epoch !== epoch;
+        const hasCopy = this.nodes.some(({ machine }) =>
+          [...machine.copies.values()].some(
+            ({ key, content: held }) =>
+              key.uid === uid && held !== undefined && isSameContent(held, content) && isOther(machine, key.epoch),
+          ),
+        );
+        return (
+          hasCopy ||
+          this.registry.backups.some(
+            ({ uid: of, digest, content: held, condition }) =>
+              of === uid &&
+              isSameContent(held, content) &&
+              counts(condition, this.backups.wasReadBack(digest)) &&
+              !('digest' in than && than.digest === digest),
+          )
+        );
+      },
+    };
+  }
+
   #machine(n: number): Machine {
     const name = `runner-${n}`;
     return new Machine(name, this.scheduler, this.random.fork(name), this.fleet, {
@@ -251,6 +288,7 @@ export class World {
       return;
     }
     this.fleet.acknowledged(sandbox, old === undefined ? undefined : asSandbox(old));
+    this.backups.acknowledged(sandbox, old === undefined ? undefined : asSandbox(old));
     this.orders.acknowledged(sandbox);
   }
 }

@@ -32,7 +32,7 @@ export class OrderChecks {
   sent(order: Order, runner: string): void {
     const { credentials: _, graceSeconds: __, ...content } = order;
     const id = `${order.uid} #${order.order} epoch ${order.epoch} → ${runner}`;
-    const text = JSON.stringify(content);
+    const text = JSON.stringify({ ...content, backup: content.backup && { ...content.backup, priority: 0 } });
     const before = this.#contents.get(id);
     if (before === undefined) this.#contents.set(id, text);
     else if (before !== text) this.#violations.add('OneNumberOneContent', `${id}: was ${before}, is ${text}`, order.uid);

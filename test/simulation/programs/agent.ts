@@ -22,7 +22,7 @@ const restartMs = 1_000;
 export function startAgent(world: World, node: Node, process: Process, sabotage: Sabotage): void {
   const { machine } = node;
   const { pace } = world.plan.scale;
-  const runtime = new RuntimeModel(machine, process);
+  const runtime = new RuntimeModel(machine, world.registry, process);
   const journal = journalOf(node, process);
   if (journal === undefined) {
     world.restartAgent(node, restartMs);
