@@ -72,6 +72,9 @@ function planOf({ sandboxes, runners, memoryMi, withinMs }: Placement, seed: str
     restartPolicy: 'Always',
     desiredState: 'Started',
     memoryMi,
+    backup: 'Manual',
+    retain: 3,
+    reclaim: 'Delete',
   };
   const operations = Array.from({ length: sandboxes }, (_, slot): Operation => ({
     at: Math.floor((slot * withinMs) / sandboxes),

@@ -11,12 +11,12 @@ import { JournalDisk } from './models/journal.ts';
 import { Network } from './models/network.ts';
 import type { Connection } from './models/network.ts';
 import { copyEntry } from '../../agent/journal/reduce.ts';
-import type { Sabotage } from './defects.ts';
+import type { Sabotage } from './sabotage.ts';
 import { Process, epoch } from './engine/process.ts';
 import { Random } from './engine/random.ts';
 import { Scheduler } from './engine/scheduler.ts';
 import { Trace } from './engine/trace.ts';
-import { BackupChecks, counts } from './checks/backups.ts';
+import { BackupChecks } from './checks/backups.ts';
 import { FleetChecks } from './checks/fleet.ts';
 import type { Holders } from './checks/fleet.ts';
 import { OrderChecks } from './checks/orders.ts';
@@ -242,8 +242,7 @@ export class World {
             ({ uid: of, digest, content: held, condition }) =>
               of === uid &&
               isSameContent(held, content) &&
-              counts(condition, this.backups.wasReadBack(digest)) &&
-              !('digest' in than && than.digest === digest),
+              ('digest' in than ? condition === 'Whole' && than.digest !== digest : this.backups.wasReadBack(digest)),
           )
         );
       },

@@ -2,7 +2,7 @@ import type { BackupRecord, Sandbox, SandboxStatus } from '../../../crds/index.t
 import type { Trace } from '../engine/trace.ts';
 import { describeContent, isSameContent } from '../models/content.ts';
 import type { Content } from '../models/content.ts';
-import type { Condition, PushedBackup, RegistryObserver } from '../models/registry.ts';
+import type { PushedBackup, RegistryObserver } from '../models/registry.ts';
 import type { FleetChecks, Holders } from './fleet.ts';
 import type { Violations } from './violation.ts';
 
@@ -170,12 +170,7 @@ export class BackupChecks implements RegistryObserver {
   }
 }
 
-/** Whether a backup counts: whole now, or every byte was read before somebody harmed it. */
-export function counts(condition: Condition, wasReadBack: boolean): boolean {
-  return condition === 'Whole' || wasReadBack;
-}
-
-/** DESIGN's word for it, once more: verified, not marked, taken while stopped, of this version. */
+/** Current, once more and written differently: verified, not marked, taken while stopped, of this version. */
 export function isCurrent(
   record: Pick<BackupRecord, 'verifiedTime' | 'deletionTime' | 'takenWhile' | 'contentVersion'>,
   { contentVersion }: Pick<SandboxStatus, 'contentVersion'>,

@@ -24,7 +24,7 @@ interface History {
 export interface Holders {
   /** What the copy on that runner holds. */
   at(runner: string, uid: string, epoch: number): Content | undefined;
-  /** Whether another copy, or a backup that is whole or was read back before it was harmed, holds the same. */
+  /** Whether another copy holds the same, or a backup: for a copy only one of which every byte was read, for a backup another that is whole. */
   hasOther(uid: string, content: Content, than: { readonly runner: string; readonly epoch: number } | { readonly digest: string }): boolean;
   /** What a backup was made of. */
   ofBackup(digest: string): Content | undefined;
@@ -188,6 +188,11 @@ export class FleetChecks implements MachineObserver {
     if (after.order < before.order) this.#violations.add('OrderRises', `order went from ${before.order} to ${after.order}`, uid);
     for (let version = after.contentVersion + 1; version <= before.contentVersion; version++) {
       if (history.versions.has(version)) this.#violations.add('VersionTakenBackOnProof', `version ${version} was taken back and ran`, uid);
+    }
+    const { previous } = after.assignment ?? {};
+    if (previous !== undefined && after.prevRunnerName !== previous.runnerName) {
+      const said = after.prevRunnerName ?? 'none';
+      this.#violations.add('PreviousKept', `moves from ${previous.runnerName}, and the runner before is said to be ${said}`, uid);
     }
     if (object.metadata.deletionTimestamp !== undefined) return;
     for (const { runnerName, epoch } of after.releases) {

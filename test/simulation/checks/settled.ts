@@ -22,13 +22,26 @@ export function unsettled(world: World): Unsettled[] {
       const text = whyNotDone(world, sandbox);
       return text === undefined ? [] : [{ rule: 'Converged' as const, uid: sandbox.metadata.uid, text: `${nameOf(sandbox)} ${text}` }];
     }),
-    ...world.nodes.flatMap(({ machine }) => [...machine.copies.values()].flatMap((copy) => leftOver(machine, copy, sandboxes))),
+    ...sandboxes.flatMap((sandbox) => releasesLeft(sandbox)),
+    ...world.nodes.flatMap(({ machine }) => [...machine.copies.values()].flatMap((copy) => leftOver(world, machine, copy, sandboxes))),
   ];
 }
 
-function leftOver(machine: Machine, { key, task }: StoredCopy, sandboxes: readonly Sandbox[]): Unsettled[] {
+/** What is released is removed in the end, since every runner is there. */
+function releasesLeft(sandbox: Sandbox): Unsettled[] {
+  const { metadata, status } = sandbox;
+  return status.releases.map(({ runnerName, epoch }) => ({
+    rule: 'NothingLeft',
+    uid: metadata.uid,
+    text: `${nameOf(sandbox)} still has the release of epoch ${epoch} on ${runnerName}`,
+  }));
+}
+
+function leftOver(world: World, machine: Machine, { key, task, content }: StoredCopy, sandboxes: readonly Sandbox[]): Unsettled[] {
   const status = sandboxes.find(({ metadata }) => metadata.uid === key.uid)?.status;
   if (status?.runnerName === machine.name && status.assignment?.epoch === key.epoch) return [];
+  const isReplaced = status !== undefined && world.fleet.wasRestored(key.uid) && content?.run !== undefined;
+  if (isReplaced && task.state !== 'Running' && task.state !== 'Created') return [];
   const why =
     status === undefined
       ? 'its object is gone'
@@ -39,6 +52,8 @@ function leftOver(machine: Machine, { key, task }: StoredCopy, sandboxes: readon
 function whyNotDone(world: World, sandbox: Sandbox): string | undefined {
   const { metadata, spec, status } = sandbox;
   if (metadata.deletionTimestamp !== undefined) return `is still being deleted: ${said(sandbox)}`;
+  const operation = status.backup?.operation;
+  if (operation?.state === 'Running') return `has backup ${operation.id} under way for ever: ${said(sandbox)}`;
   if (status.observedGeneration !== metadata.generation) return `has not answered generation ${metadata.generation}: ${said(sandbox)}`;
   return spec.desiredState === 'Started' ? whyNotStarted(world, sandbox) : whyNotStopped(world, sandbox);
 }
@@ -55,6 +70,7 @@ function whyNotStarted(world: World, sandbox: Sandbox): string | undefined {
   if (only === undefined) return `is said to run and does not: ${said(sandbox)}`;
   if (only.machine.name !== status.runnerName || only.copy.key.epoch !== status.assignment?.epoch)
     return `runs elsewhere than said: ${said(sandbox)}`;
+  if (only.copy.task.state === 'Running' && only.copy.task.paused !== undefined) return `is paused and nobody lets it go on: ${said(sandbox)}`;
   const isAsAsked =
     isEqual(only.copy.command, spec.command) && only.copy.requests.memoryBytes === effectiveResources(spec).requests.memoryBytes;
   const saysSo = (status.message ?? '').includes('takes effect at its next start');

@@ -11,7 +11,7 @@ import { BerthError } from '../../../process/errors.ts';
 import { silentLogger } from '../../../process/log.ts';
 import type { Process } from '../engine/process.ts';
 import { RuntimeModel } from '../models/runtime.ts';
-import type { Sabotage } from '../defects.ts';
+import type { Sabotage } from '../sabotage.ts';
 import type { Node, World } from '../world.ts';
 import { operatorNamespace } from './operator.ts';
 

@@ -3,7 +3,7 @@ import { silentLogger } from '../../../process/log.ts';
 import { noMetrics } from '../../../process/metrics.ts';
 import type { Process } from '../engine/process.ts';
 import type { Connection } from '../models/network.ts';
-import type { Sabotage } from '../defects.ts';
+import type { Sabotage } from '../sabotage.ts';
 import type { Scale } from '../plan.ts';
 import type { Pod, World } from '../world.ts';
 
@@ -39,7 +39,7 @@ export function startOperator(world: World, pod: Pod, process: Process, sabotage
   void operator.run(new AbortController().signal);
 }
 
-function accept(world: World, pod: Pod, { hub }: Operator, connection: Connection, { heard }: Sabotage): void {
+function accept(world: World, pod: Pod, { hub }: Operator, connection: Connection, { heard, reported }: Sabotage): void {
   const receiver = hub.accept({
     token: 'token',
     send: (message) => {
@@ -50,7 +50,7 @@ function accept(world: World, pod: Pod, { hub }: Operator, connection: Connectio
   });
   connection.attachOperator({
     message: (message) => {
-      receiver.received(message);
+      receiver.received(reported?.(message) ?? message);
       heard?.(world, pod, connection, message);
     },
     closed: (reason) => receiver.closed(reason),
