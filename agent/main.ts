@@ -85,6 +85,7 @@ async function start(ground: Ground): Promise<void> {
     storeID: identity.storeID,
     bootID: identity.bootID,
     unclaimedMs: settings.unclaimedAfterSeconds * 1000,
+    backupsAtOnce: settings.backupsAtOnce,
     capacity: await machineCapacity(settings),
     reserved: setAsideForTasks(defaultRunnerSpec),
     onFailed: (err) => {
@@ -213,6 +214,7 @@ async function connectToContainerd(
         diskWatchMs: settings.diskCheckSeconds * 1000,
         logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
+        ...(settings.registryConfigDir !== undefined && { registryConfigDir: settings.registryConfigDir }),
         clock,
         logger: log,
       });

@@ -55,6 +55,14 @@ export const agentSettings = z.object({
     .describe('How long operators believe in the agent without a sign of life. It gives one every quarter of that.'),
   installId: z.string().min(1).max(63).default('berth').describe('The installation whose sandboxes this agent hosts.'),
   plainHttpRegistries: listOf(address).default([]).describe('Registries that speak plain http, as host:port, separated by commas.'),
+  registryConfigDir: z
+    .string()
+    .startsWith('/')
+    .optional()
+    .describe(
+      'Directory of `<host:port>/hosts.toml` files, as containerd reads them: certificates of registries, and mirrors. Under the same path for containerd.',
+    ),
+  backupsAtOnce: z.coerce.number().int().min(1).max(100).default(2).describe('Backups that are read and sent away at once.'),
   capacityCpu: amount.describe('Processor cores for sandboxes and task slots. Default: all of the machine.'),
   capacityMemory: amount.describe('Memory for sandboxes and task slots. Default: all of the machine.'),
   capacityDisk: amount.describe('Disk for sandboxes. Default: nine tenths of the disk of the state directory.'),

@@ -39,7 +39,7 @@ interface Given {
 
 function stepFor({ records, copies = [{}] }: Given): Step {
   const entry = applyRecords(emptyJournal, records).sandboxes.get('u1');
-  const blank = { observed: undefined, wish: undefined, ahead: undefined, exitHint: undefined };
+  const blank = { backup: undefined, observed: undefined, wish: undefined, ahead: undefined, exitHint: undefined };
   const views = copies.map((copy) => {
     const epoch = copy.epoch ?? 1;
     const flags = { wasStartAsked: true, isRemoved: false, isWaiting: false, isAbandoned: false, hasOverrun: false };
