@@ -48,7 +48,7 @@ const shellFile = `(^|/)(${shells.map((name) => name.replace('*.', '[^/]+\\.')).
  */
 const pure = {
   packages: ['zod'],
-  process: ['address', 'errors', 'backoff', 'digest', 'config', 'log', 'failpoints'],
+  process: ['address', 'errors', 'backoff', 'digest', 'config', 'log', 'failpoints', 'registry-credential'],
   kube: ['conditions', 'diff', 'object', 'time'],
 };
 const notPure = (regex, message, more = {}) => ({ regex, message, allowTypeImports: true, ...more });

@@ -214,9 +214,21 @@ export const RUNNER_REASON_TEXTS = {
 
 /** Reasons of the condition BackedUp. */
 export const BACKUP_REASON_TEXTS = {
-  BackupCurrent: { means: 'A verified backup holds the content as it is.', later: true },
-  BackupOutdated: { means: 'The content may have changed since the newest backup.', later: true },
+  BackupCurrent: { means: 'A verified backup holds the content as it is.' },
+  BackupOutdated: { means: 'The content may have changed since the newest backup.' },
   NoBackup: { means: 'There is no backup.' },
+  BackupRunning: { means: 'A backup is being made. A start waits while the files are read, not while they are sent.' },
+  BackupCompleted: { means: 'A backup was made, read back by the operator and found whole.' },
+  BackupFailed: { means: 'A backup failed. The message says why, and when it is tried again.', todo: 'It is tried again by itself.' },
+  BackupGivenUp: { means: 'A backup was given up, because the sandbox was started, stopped or moved meanwhile. Nothing of it is kept.' },
+  BackupNotRemoved: {
+    means: 'A backup could not be removed from the registry. The message names it.',
+    todo: 'Remove it from the registry by hand.',
+  },
+  BackupsNotConfigured: {
+    means: 'The operator has no repository for backups: nothing is backed up, archived or moved.',
+    todo: 'Set the repository of the operator.',
+  },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 
 export type AssignmentReason = keyof typeof ASSIGNMENT_REASON_TEXTS;

@@ -45,6 +45,12 @@ const assignmentSchema = z.object({
     .min(1)
     .max(128)
     .describe('Hash of the part of the spec that makes the container: what this order was decided for.'),
+  runningConfigHash: z
+    .string()
+    .min(1)
+    .max(128)
+    .optional()
+    .describe('That hash of the main program that runs, when orders about it were given for a newer spec since.'),
 });
 
 const takenWhile = () =>
@@ -76,6 +82,7 @@ const backupOperationSchema = z.object({
   attempts: counter().default(0).describe('Failed attempts so far.'),
   retryTime: time().optional().describe('When the next attempt is due.'),
   bytes: counter().optional().describe('Bytes moved so far. Written now and then.'),
+  progressTime: time().optional().describe('As of when the bytes are.'),
   reason: reason('status.backup.operation.reason').optional().describe('Why it waits or failed.'),
   message: text(1024).optional().describe('Why, in one sentence.'),
 });

@@ -1,5 +1,6 @@
 import { Pool, buildConnector } from 'undici';
 import type { Dispatcher } from 'undici';
+import { unlessAborted } from '../process/abort.ts';
 import { messageOf } from '../process/errors.ts';
 import type { KubeConnection, TlsSettings } from './connection.ts';
 import { KubeError } from './errors.ts';
@@ -77,6 +78,7 @@ export class HttpClient {
   async #send(pool: Pool, { method, path, what, headers, body, signal }: HttpRequest): Promise<HttpAnswer> {
     try {
       const request = { method, path: `${this.#prefix}${path}`, headers: { ...headers }, body: body ?? null, signal };
+      // undici looks at the signal of a request only once there is a connection for it, which may take as long as connecting may.
       const answer = await unlessAborted(pool.request(request), signal);
       return {
         status: answer.statusCode,
@@ -90,20 +92,6 @@ export class HttpClient {
     } catch (cause) {
       throw noAnswer(what, cause);
     }
-  }
-}
-
-/** undici looks at the signal of a request only once there is a connection for it, which may take as long as connecting may. */
-async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal): Promise<T> {
-  let abort: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason as Error);
-    signal.addEventListener('abort', abort, { once: true });
-  });
-  try {
-    return await Promise.race([pending, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }
 

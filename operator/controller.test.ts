@@ -530,7 +530,7 @@ describe('an operator', () => {
         currentRunnerId: undefined,
         prevRunnerId: undefined,
         runnerUnschedulable: undefined,
-        backupState: 'None',
+        backupState: 'NoBackup',
       },
     });
   });

@@ -119,6 +119,8 @@ function deadlinesOf(config: Settings): Deadlines {
     starting: config.startingSeconds * 1000,
     stopping: config.stoppingSeconds * 1000,
     deleting: config.deletingSeconds * 1000,
+    backupQuiet: config.backupSeconds * 1000,
+    backupTotal: config.backupTotalSeconds * 1000,
   };
 }
 

@@ -58,6 +58,8 @@ export const operatorSettings = z.object({
   deletingSeconds: seconds(120).describe(
     'How long a deleted Sandbox waits for its runner. What is left there is removed when the runner is back.',
   ),
+  backupSeconds: seconds(300).describe('How long a backup may take without a byte moved.'),
+  backupTotalSeconds: seconds(3600).describe('How long a backup may take in all.'),
   patienceSeconds: seconds(30).describe('How long after it began to lead an operator judges none of these.'),
   workers: z.coerce.number().int().min(1).max(256).default(16).describe('Sandboxes worked on at the same time.'),
 });

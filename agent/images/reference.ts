@@ -1,3 +1,4 @@
+import { canonicalHost } from '../../process/registry-credential.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 
 /** An image reference in full. */
@@ -50,9 +51,4 @@ function splitTag(name: string): readonly [string, string | undefined] {
 /** How containerd names the image: with the digest when there is one, since a tag beside it says nothing. */
 export function storeName({ host, repository, tag, digest }: ImageReference): string {
   return digest === '' ? `${host}/${repository}:${tag}` : `${host}/${repository}@${digest}`;
-}
-
-/** Docker Hub answers to several names. */
-export function canonicalHost(host: string): string {
-  return ['index.docker.io', 'registry-1.docker.io', 'docker.io'].includes(host) ? 'docker.io' : host;
 }

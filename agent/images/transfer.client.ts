@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
+import { canonicalHost, credentialFor } from '../../process/registry-credential.ts';
 import { packAny, unpackAny } from '../containerd/any.ts';
 import type { ContainerdConnection } from '../containerd/connection.client.ts';
 import type { Any } from '../containerd/gen/google/protobuf/any.ts';
@@ -8,8 +9,7 @@ import { ImageStore } from '../containerd/gen/types/transfer/imagestore.ts';
 import { Progress } from '../containerd/gen/types/transfer/progress.ts';
 import { AuthRequest, AuthResponse, AuthType, OCIRegistry } from '../containerd/gen/types/transfer/registry.ts';
 import type { ImageCredential } from '../copies/runtime.ts';
-import { credentialFor } from './credentials.ts';
-import { canonicalHost, type ImageReference, storeName } from './reference.ts';
+import { type ImageReference, storeName } from './reference.ts';
 import type { ProgressEvent } from './pull-progress.ts';
 import { type TransferOptions, type TransferRequest, TransferService } from '../containerd/gen/services/transfer/v1/transfer.ts';
 

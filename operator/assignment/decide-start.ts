@@ -5,6 +5,7 @@ import { firstOf, type Outcome, type Situation } from '../lifecycle/outcome.ts';
 import { EXIT_REASON_NAMES } from '../lifecycle/settle.ts';
 import { awaitingProof, contentMissing, underWay } from '../lifecycle/shared-rules.ts';
 import { timeOf } from '../lifecycle/time.ts';
+import { isDiffing } from '../backups/operation.ts';
 import { lacking } from './amounts.ts';
 import { chooseRunner, unavailability, type PlacementRequest } from './choose-runner.ts';
 import { describeFencing } from './fencing.ts';
@@ -28,6 +29,7 @@ export function decideStart(situation: Situation): Outcome {
     firstPlacement, // D4
     runnerAway,
     runnerFenced,
+    diffRunning, // D8
     runnerFull, // D11
     startInPlace, // D13
   ]);
@@ -151,6 +153,16 @@ function runnerFenced({ world: { runner } }: Situation): Outcome | undefined {
   if (runner?.fencing === undefined) return undefined;
   const message = `Nothing is started on the runner ${runner.name}, which has the files: ${describeFencing(runner.fencing)}.`;
   return { kind: 'Wait', reason: 'RunnerFenced', message };
+}
+
+/** D8: the files hold still while they are read. What was read is sent beside whatever comes next. */
+function diffRunning({ world, settled: { status } }: Situation): Outcome | undefined {
+  if (!isDiffing(world, status)) return undefined;
+  return {
+    kind: 'Wait',
+    reason: 'BackupRunning',
+    message: 'The sandbox starts as soon as its files are read for the backup that is being made.',
+  };
 }
 
 /** D11, as far as it stays: it does not fit where it lies. */

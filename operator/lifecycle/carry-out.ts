@@ -96,7 +96,14 @@ function asStarting(situation: Situation, { agent }: OutcomeOf<'StartInPlace'>):
   const isRestart = status.reason === 'RestartBackOff' && status.state === 'Stopped';
   return {
     ...committed(situation, status.transition?.attempts ?? 0, 'Starting'),
-    assignment: { ...assignment, bootID: agent.bootID, source: { kind: 'Local' }, phase: 'Committed', configHash: world.configHash },
+    assignment: {
+      ...assignment,
+      bootID: agent.bootID,
+      source: { kind: 'Local' },
+      phase: 'Committed',
+      configHash: world.configHash,
+      runningConfigHash: undefined,
+    },
     restartCount: status.restartCount + (isRestart ? 1 : 0),
     reason: 'Starting',
     message: `The main program is being started on ${status.runnerName ?? ''}.`,

@@ -11,6 +11,9 @@ export interface Deadlines {
   readonly stopping: number;
   /** At least; never less than the grace period and `stopping`. */
   readonly deleting: number;
+  /** Of a backup, without a byte moved. */
+  readonly backupQuiet: number;
+  readonly backupTotal: number;
 }
 
 export const defaultDeadlines: Deadlines = {
@@ -19,6 +22,8 @@ export const defaultDeadlines: Deadlines = {
   starting: 60_000,
   stopping: 30_000,
   deleting: 120_000,
+  backupQuiet: 300_000,
+  backupTotal: 3_600_000,
 };
 
 /** When the state is given up if nothing happens, counted from `since`; undefined for states that may last. */

@@ -392,9 +392,9 @@ describe('a sandbox that should not run', () => {
       want: { state: 'Stopping' },
     },
     {
-      when: 'it is proven stopped',
+      when: 'it is proven stopped: with the same patch a backup is begun, under a raised order',
       given: aWorld(onR1.started().stopping().wantsStopped()).reported(exit('Signaled', { order: 2 })),
-      want: { state: 'Stopped', reason: 'Stopped', order: 2, contentVersion: 1 },
+      want: { state: 'Stopped', reason: 'Stopped', order: 3, contentVersion: 1 },
     },
     {
       when: 'it never started: contentVersion is taken back',
@@ -428,7 +428,7 @@ describe('a sandbox that should not run', () => {
       given: aWorld(onR1.stopped().wantsStopped()).runners(aRunner('r2')),
       want: { state: 'Error', reason: 'ContentMissing' },
     },
-    { when: 'it is stopped', given: aWorld(onR1.stopped().wantsStopped()), want: { state: 'Stopped', order: 2 } },
+    { when: 'it is stopped', given: aWorld(onR1.stopped().backedUp().wantsStopped()), want: { state: 'Stopped', order: 2 } },
   ];
   it.each(rows)('$when', ({ given, want }) => expect(step(lying(given))).toMatchObject(want));
 });
@@ -500,7 +500,8 @@ describe('S4: the main process ended', () => {
         onR1
           .ended('Error', 'RestartBackOff')
           .status({ transition: { startTime: at(-2_000), attempts: 4, retryTime: at(-1) } })
-          .changed({ restartPolicy: 'Never' }),
+          .changed({ restartPolicy: 'Never' })
+          .backedUp(),
       ),
       want: { state: 'Stopped', reason: 'ExitedWithError', order: 2 },
     },
@@ -515,7 +516,8 @@ describe('S4: the main process ended', () => {
         onR1
           .spec({ restartPolicy: 'Never' })
           .ended('Error', 'ExitedWithError')
-          .changed({ env: [{ name: 'A', value: 'b' }] }),
+          .changed({ env: [{ name: 'A', value: 'b' }] })
+          .backedUp(),
       ),
       want: { state: 'Stopped', reason: 'ExitedWithError', order: 2 },
     },
@@ -960,7 +962,7 @@ describe('what else a decision says', () => {
       currentRunnerId: 'r1',
       prevRunnerId: 'r0',
       runnerUnschedulable: true,
-      backupState: 'None',
+      backupState: 'NoBackup',
     });
   });
 

@@ -1,9 +1,13 @@
 import { SANDBOX_FINALIZER, type SandboxStatus } from '../../crds/index.ts';
 import { mergePatch } from '../../kube/diff.ts';
 import { decideStart } from '../assignment/decide-start.ts';
+import { followBackup } from '../backups/follow-backup.ts';
+import type { BackupStep } from '../backups/operation.ts';
+import { planBackup } from '../backups/plan-backup.ts';
+import { retain } from '../backups/retention.ts';
 import { blameOf } from './blame.ts';
 import { carryOut, preparationOf } from './carry-out.ts';
-import { conditionsOf, startedClaim } from './conditions.ts';
+import { backedUp, conditionsOf, startedClaim } from './conditions.ts';
 import { timeLeft } from './deadlines.ts';
 import type { AssignmentNote, Decision } from './decision.ts';
 import { decideDeletion } from './deletion.ts';
@@ -28,13 +32,18 @@ export function decide(world: SandboxSnapshot): Decision {
   return decideWanted(world);
 }
 
-/** The object lives: it is brought to what spec asks for. */
+/** The object lives: it is brought to what spec asks for. First the facts, then what becomes of the sandbox, then of its backups: one status of it all. */
 function decideWanted(world: SandboxSnapshot): Decision {
-  const situation: Situation = { world, settled: settle(world) };
+  const settled = settle(world);
+  const followed = followBackup(world, settled.status);
+  const situation: Situation = { world, settled: { ...settled, status: followed.status } };
   const wantsStart = world.sandbox.spec.desiredState === 'Started';
   const outcome = wantsStart ? decideStart(situation) : decideStop(situation);
-  const next = finished(world, carryOut(situation, outcome));
-  const decision = changed(world, next);
+  const planned = planBackup(world, carryOut(situation, outcome));
+  const retained = retain(world, planned.status);
+  const steps = [followed, planned, retained];
+  const next = finished(world, retained.status);
+  const decision = withSteps(changed(world, next), steps);
   return {
     ...decision,
     preparation: preparationOf(next, outcome),
@@ -81,6 +90,16 @@ function changed(world: SandboxSnapshot, next: SandboxStatus): Decision {
   };
 }
 
+/** What the backups of the sandbox ask for beside its status. */
+function withSteps(decision: Decision, steps: readonly BackupStep[]): Decision {
+  return {
+    ...decision,
+    events: [...decision.events, ...steps.flatMap(({ events }) => events)],
+    registry: steps.flatMap(({ registry }) => registry),
+    lookAgainMs: earliest(decision.lookAgainMs, ...steps.map(({ lookAgainMs }) => lookAgainMs)),
+  };
+}
+
 function idle({ sandbox }: SandboxSnapshot): Decision {
   return {
     status: sandbox.status,
@@ -106,14 +125,15 @@ function isAboutPlace({ kind }: Outcome): boolean {
 }
 
 /** What is logged of every decision about a place: read from the snapshot and nothing else, so that it tells what was decided on. */
-function assignmentNote({ sandbox, runner }: SandboxSnapshot): AssignmentNote {
+function assignmentNote(world: SandboxSnapshot): AssignmentNote {
+  const { sandbox, runner } = world;
   const { metadata, status } = sandbox;
   return {
     sandboxId: metadata.uid,
     currentRunnerId: status.runnerName,
     prevRunnerId: status.prevRunnerName,
     runnerUnschedulable: runner?.spec.unschedulable,
-    backupState: status.backup?.operation?.state ?? 'None',
+    backupState: backedUp(status, world).reason,
   };
 }
 

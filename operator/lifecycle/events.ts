@@ -13,6 +13,7 @@ export function eventsOf(before: SandboxStatus, next: SandboxStatus): readonly S
 const calm: ReadonlySet<SandboxReason> = new Set(['Stopped', 'Completed']);
 
 function isWarning({ state }: SandboxStatus, reason: SandboxReason): boolean {
+  if (reason === 'BackupRunning') return false;
   return reason === 'RunnerLost' || state === 'Error' || state === 'Pending' || (state === 'Stopped' && !calm.has(reason));
 }
 

@@ -17,7 +17,14 @@ export function numbered(world: SandboxSnapshot, next: SandboxStatus): SandboxSt
   if (assignment === undefined || mainOrder(next) === undefined) return raised;
   const runner = world.fleet.find(({ name }) => name === runnerName);
   const bootID = runner?.storeID === assignment.storeID ? (runner.bootID ?? assignment.bootID) : assignment.bootID;
-  return { ...raised, assignment: { ...assignment, bootID, configHash: world.configHash } };
+  return { ...raised, assignment: { ...assignment, bootID, configHash: world.configHash, ...runningConfig(world, next) } };
+}
+
+/** What runs goes on as it was started, whatever the spec says now. */
+function runningConfig({ sandbox, configHash }: SandboxSnapshot, { state, assignment }: SandboxStatus) {
+  if (state !== 'Started' || assignment === undefined || sandbox.status.state !== 'Started') return {};
+  const running = assignment.runningConfigHash ?? assignment.configHash;
+  return { runningConfigHash: running === configHash ? undefined : running };
 }
 
 /** The runner is there, has yet to carry the standing order out, and would not take it as it stands. */
@@ -25,7 +32,7 @@ function isUnsendable(world: SandboxSnapshot, next: SandboxStatus): boolean {
   const order = mainOrder(next);
   const agent = world.runner?.agent;
   if (order === undefined || agent?.isComplete !== true || agent.storeID !== order.storeID) return false;
-  const isUnderWay = next.state !== 'Started' && next.state !== 'Stopped';
+  const isUnderWay = order.backup !== undefined || (next.state !== 'Started' && next.state !== 'Stopped');
   const accepted = isAccepted(world, { ...order, order: next.order });
   if (order.bootID !== agent.bootID) return isUnderWay || !accepted;
   const isToBeSent = isUnderWay && world.sentOrder < next.order;

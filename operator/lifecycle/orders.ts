@@ -42,7 +42,8 @@ export function ordersOf({ status }: { readonly status: Pick<Sandbox['status'], 
 export function mainOrder(status: Ordering): CopyOrderContent | undefined {
   const { runnerName, assignment } = status;
   if (runnerName === undefined || assignment === undefined) return undefined;
-  const wanted = wantedOf(status.state, assignment);
+  const backup = backupOf(status.backup, assignment);
+  const wanted = wantedOf(status.state, assignment, backup);
   if (wanted === undefined) return undefined;
   const { epoch, storeID, bootID, configHash } = assignment;
   const makes = wanted === 'Prepared' || wanted === 'Running';
@@ -55,7 +56,7 @@ export function mainOrder(status: Ordering): CopyOrderContent | undefined {
     contentVersion: wanted === 'Running' ? status.contentVersion : 0,
     source: makes ? assignment.source : undefined,
     configHash,
-    backup: wanted === 'Stopped' || wanted === 'Running' ? backupOf(status.backup, assignment) : undefined,
+    backup: wanted === 'Stopped' || wanted === 'Running' ? backup : undefined,
   };
 }
 
@@ -108,9 +109,15 @@ function backupOf(backup: SandboxStatus['backup'], { storeID, epoch }: Assignmen
   return { id, repository, contentVersion };
 }
 
-function wantedOf(state: SandboxStatus['state'], { phase }: Assignment): CopyOrderContent['wanted'] | undefined {
+/** What waits is told nothing, unless it is to be backed up meanwhile. */
+function wantedOf(
+  state: SandboxStatus['state'],
+  { phase }: Assignment,
+  backup: BackupContent | undefined,
+): CopyOrderContent['wanted'] | undefined {
   switch (state) {
     case 'Pending':
+      return backup === undefined ? undefined : 'Stopped';
     case 'Archived':
       return undefined;
     case 'Creating':

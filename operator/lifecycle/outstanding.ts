@@ -29,7 +29,8 @@ function isDone({ remains }: SandboxSnapshot, status: SandboxStatus, order: Copy
   if (order.wanted === 'Absent') {
     return remains.some(({ runnerName, epoch, isAbsent }) => isAbsent && runnerName === order.runnerName && epoch === order.epoch);
   }
-  return accepted && (status.state === 'Started' || status.state === 'Stopped');
+  // An agent that was restarted knows nothing of the backup any more.
+  return accepted && order.backup === undefined && (status.state === 'Started' || status.state === 'Stopped');
 }
 
 function isReachable({ fleet }: SandboxSnapshot, { runnerName, storeID }: CopyOrder): boolean {

@@ -126,7 +126,7 @@ function withExit(status: SandboxStatus, exit: ExitView | undefined, { now }: Sa
 }
 
 function asNeverStarted(status: SandboxStatus): SandboxStatus {
-  if (status.state === 'Stopped') return status;
+  if (status.state === 'Stopped' || status.state === 'Pending' || status.state === 'Archiving') return status;
   const back = takenBack(status);
   return status.state === 'Stopping' ? { ...back, state: 'Stopped', reason: 'Stopped', transition: undefined } : back;
 }

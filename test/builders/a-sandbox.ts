@@ -1,6 +1,35 @@
 import { SANDBOX_FINALIZER, sandboxSchema } from '../../crds/index.ts';
-import type { ExitReason, Release, Sandbox, SandboxReason, SandboxSpec, SandboxState, SandboxStatus } from '../../crds/index.ts';
+import type {
+  BackupOperation,
+  BackupRecord,
+  ExitReason,
+  Release,
+  Sandbox,
+  SandboxReason,
+  SandboxSpec,
+  SandboxState,
+  SandboxStatus,
+} from '../../crds/index.ts';
 import { copyConfigOf } from '../../operator/sandboxes/copy-config.ts';
+
+/** A digest for tests. */
+export function aDigest(n: number): string {
+  return `sha256:${n.toString(16).padStart(64, '0')}`;
+}
+
+/** A verified backup of version 1, taken while stopped. */
+export function aRecord(record: Partial<BackupRecord> = {}): BackupRecord {
+  return {
+    digest: aDigest(1),
+    repository: 'registry.test/berth/default.box',
+    contentVersion: 1,
+    takenWhile: 'Stopped',
+    sizeBytes: 1_000,
+    completionTime: at(-3_000),
+    verifiedTime: at(-3_000),
+    ...record,
+  };
+}
 
 /** Wall time zero of tests. */
 export const testTime = Date.UTC(2026, 0, 1, 12);
@@ -165,6 +194,38 @@ export class SandboxBuilder {
   releasing(runnerName: string, epoch: number): SandboxBuilder {
     const release: Release = { runnerName, epoch, storeID: `store-${runnerName}`, contentVersion: 0 };
     return this.status({ releases: [...(this.#parts.status.releases ?? []), release] });
+  }
+
+  /** A verified backup, by default of the content as it is, taken while stopped. Every call adds a newer one. */
+  backedUp(record: Partial<BackupRecord> = {}): SandboxBuilder {
+    const { backup, contentVersion = 0 } = this.#parts.status;
+    const history = backup?.history ?? [];
+    const made = aRecord({ contentVersion, ...record, digest: record.digest ?? aDigest(history.length + 1) });
+    const { verifiedTime: _verified, deletionTime: _deleted, ...latest } = made;
+    return this.status({ backup: { lastID: 0, ...backup, latest, history: [...history, made] } });
+  }
+
+  /** A backup of the assigned copy that runs, by default number 1, on stop, since a second. */
+  backingUp(operation: Partial<BackupOperation> = {}): SandboxBuilder {
+    const { backup, assignment, contentVersion = 0, order = 0 } = this.#parts.status;
+    const running: BackupOperation = {
+      kind: 'OnStop',
+      state: 'Running',
+      id: 1,
+      repository: 'registry.test/berth/default.box',
+      storeID: assignment?.storeID ?? '',
+      epoch: assignment?.epoch ?? 0,
+      contentVersion,
+      startTime: at(-1_000),
+      attempts: 0,
+      ...operation,
+    };
+    return this.status({ order: order + 1, backup: { history: [], ...backup, lastID: running.id, operation: running } });
+  }
+
+  /** spec.backup with these, and the defaults. */
+  backupPolicy(policy: Partial<SandboxSpec['backup']>): SandboxBuilder {
+    return this.spec({ backup: { ...this.obj().spec.backup, ...policy } });
   }
 
   #in(state: SandboxState, reason: SandboxReason, sinceMs: number): SandboxBuilder {

@@ -2,17 +2,19 @@ import type { Sandbox } from '../../crds/index.ts';
 import { deepFreeze } from '../../kube/object.ts';
 import { defaultDeadlines } from '../../operator/lifecycle/deadlines.ts';
 import type {
+  BackupView,
   CopyView,
   CredentialsView,
   EnvironmentView,
   ExitView,
+  RegistryResult,
   RemainsView,
   RefusalView,
   SandboxSnapshot,
 } from '../../operator/lifecycle/snapshot.ts';
 import { copyConfigOf } from '../../operator/sandboxes/copy-config.ts';
 import { aRunner, type RunnerViewBuilder } from './a-runner-view.ts';
-import { testTime, type SandboxBuilder } from './a-sandbox.ts';
+import { aDigest, testTime, type SandboxBuilder } from './a-sandbox.ts';
 
 /** What a report says unless the test says otherwise. */
 export function aCopy(state: CopyView['state'], copy: Partial<CopyView> = {}): CopyView {
@@ -38,6 +40,39 @@ export function anExit(reason: ExitView['reason'], exit: Partial<ExitView> = {})
   const code = reason === 'Completed' ? 0 : reason === 'Error' ? 3 : reason === 'Lost' || reason === 'RunnerRebooted' ? 255 : 137;
   return { code, reason, signal: 0, finishTimeMs: testTime - 200, ordered: false, ...exit };
 }
+
+/** What an agent says of backup 1 of the copy. */
+export function aBackup(phase: BackupView['phase'], backup: Partial<BackupView> = {}): BackupView {
+  const isDone = phase === 'Done';
+  return {
+    id: 1,
+    phase,
+    bytes: 0,
+    totalBytes: 0,
+    progressAt: 1_000_000,
+    digest: isDone ? aDigest(1) : '',
+    sizeBytes: isDone ? 1_000 : 0,
+    takenWhile: 'Stopped',
+    reason: '',
+    message: '',
+    ...backup,
+  };
+}
+
+/** What came of a look into the registry `ago` milliseconds before: a verification of the sizes, of the backup that tests have first. */
+export function aLook(
+  outcome: RegistryResult['outcome'],
+  { ago = 100, ...work }: Partial<Work> & { readonly ago?: number } = {},
+): RegistryResult {
+  const repository = 'registry.test/berth/default.box';
+  return {
+    work: { kind: 'Verify', depth: 'Meta', repository, digest: aDigest(1), ...work } as RegistryResult['work'],
+    at: 1_000_000 - ago,
+    outcome,
+    message: `The backup ${work.digest ?? aDigest(1)} is ${outcome}.`,
+  };
+}
+type Work = { readonly kind: 'Verify' | 'Delete'; readonly depth: 'Meta' | 'Full'; readonly digest: string };
 
 interface WorldParts {
   readonly sandbox: Sandbox;
@@ -70,6 +105,16 @@ export class WorldBuilder {
 
   refused(refusal: RefusalView): WorldBuilder {
     return this.#with({ rest: { ...this.#parts.rest, refusal } });
+  }
+
+  /** What is known of the registry. */
+  registry(...registry: readonly RegistryResult[]): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, registry } });
+  }
+
+  /** The operator has no repository for backups. */
+  withoutRepository(): WorldBuilder {
+    return this.#with({ rest: { ...this.#parts.rest, backups: { repository: undefined } } });
   }
 
   sent(sentOrder: number): WorldBuilder {

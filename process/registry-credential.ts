@@ -1,19 +1,29 @@
-import type { ImageCredential } from '../copies/runtime.ts';
-import { canonicalHost, type ImageReference } from './reference.ts';
+/** A name and a password for a registry, or for the part of it that a path names. */
+export interface RegistryCredential {
+  /** Host and port, with a path or without, or a URL: the forms that docker configuration files have (`https://index.docker.io/v1/`, `*.example.com`). */
+  readonly host: string;
+  readonly username: string;
+  readonly password: string;
+}
 
-/**
- * The credential for an image: the one with the longest matching address. An address is a host with its port, with a path in front of
- * the repository or without, in the forms that docker configuration files have (`https://index.docker.io/v1/`, `*.example.com`).
- */
-export function credentialFor(
-  image: Pick<ImageReference, 'host' | 'repository'>,
-  credentials: readonly ImageCredential[],
-): ImageCredential | undefined {
+/** A repository without its tag: where the registry answers, with its port, and the name there. */
+export interface RepositoryName {
+  readonly host: string;
+  readonly repository: string;
+}
+
+/** The credential for a repository: the one with the longest matching address, of several the first. */
+export function credentialFor<C extends RegistryCredential>(image: RepositoryName, credentials: readonly C[]): C | undefined {
   return credentials
     .map((credential) => ({ credential, address: parseAddress(credential.host) }))
     .filter(({ address }) => hostMatches(address.host, image.host) && pathMatches(address.path, image.repository))
     .sort((a, b) => b.address.path.length - a.address.path.length)
     .at(0)?.credential;
+}
+
+/** Docker Hub answers to several names. */
+export function canonicalHost(host: string): string {
+  return ['index.docker.io', 'registry-1.docker.io', 'docker.io'].includes(host) ? 'docker.io' : host;
 }
 
 function parseAddress(text: string): { readonly host: string; readonly path: string } {

@@ -1,0 +1,56 @@
+import { z } from 'zod';
+import { RegistryError } from './errors.ts';
+
+/** Types of image manifests that are asked for: a registry may answer with no other. */
+export const manifestTypes = [
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+] as const;
+
+/** A manifest that is larger is not read: 4 MiB, as registries take them. */
+export const maxManifestBytes = 4 * 1024 * 1024;
+
+const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
+const descriptorSchema = z.object({ mediaType: z.string(), digest, size: z.number().int().nonnegative() });
+const manifestSchema = z.object({
+  schemaVersion: z.literal(2),
+  mediaType: z.enum(manifestTypes).optional(),
+  config: descriptorSchema,
+  layers: z.array(descriptorSchema).max(1_000),
+});
+
+/** What a manifest names: a blob, its size and its type. */
+export type Descriptor = Readonly<z.output<typeof descriptorSchema>>;
+
+/** An image manifest whose bytes are those of its digest. */
+export interface ImageManifest {
+  readonly digest: string;
+  /** Of the manifest itself. */
+  readonly bytes: number;
+  readonly config: Descriptor;
+  readonly layers: readonly Descriptor[];
+}
+
+/** Reads the bytes of an image manifest. @throws RegistryError `Corrupt` when they are none, as those of a list of images. */
+export function parseManifest(what: string, ofDigest: string, bytes: Buffer): ImageManifest {
+  const parsed = manifestSchema.safeParse(jsonOf(bytes));
+  if (!parsed.success) throw new RegistryError('Corrupt', `${what}: this is no image manifest: do not use it.`);
+  return { digest: ofDigest, bytes: bytes.length, config: parsed.data.config, layers: parsed.data.layers };
+}
+
+/** Config and layers, each blob once. @throws RegistryError `Corrupt` when one blob is said to have two sizes. */
+export function blobsOf(what: string, { config, layers }: ImageManifest): readonly Descriptor[] {
+  const all = [config, ...layers];
+  const known = new Map(all.map((one) => [one.digest, one]));
+  const other = all.find((one) => known.get(one.digest)?.size !== one.size);
+  if (other !== undefined) throw new RegistryError('Corrupt', `${what}: the manifest names ${other.digest} with two sizes: do not use it.`);
+  return [...known.values()];
+}
+
+function jsonOf(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
