@@ -151,9 +151,12 @@ export class World {
     }
   }
 
-  /** Users give up on programs that end again and again: they would never let the fleet rest. */
+  /** Users give up on programs that end again and again, and on backups at intervals: they would never let the fleet rest. */
   stopWhatNeverRests(): void {
     for (const { metadata, spec } of this.sandboxes()) {
+      if (spec.backup.policy === 'Interval') {
+        this.store.patch(sandboxResource, metadata, { type: 'merge', body: { spec: { backup: { policy: 'OnStop' } } } }, undefined, 'user');
+      }
       if (spec.command?.[0] !== 'job' || spec.restartPolicy === 'Never' || spec.desiredState === 'Stopped') continue;
       this.trace.add('user', `stop ${metadata.namespace}/${metadata.name}`);
       this.store.patch(sandboxResource, metadata, { type: 'merge', body: { spec: { desiredState: 'Stopped' } } }, undefined, 'user');

@@ -62,7 +62,17 @@ function decides(object: Sandbox, order: Order, runner: string): boolean {
   if (order.wanted === Wanted.WANTED_ABSENT && order.bootId === '')
     return releases.some((release) => release.runnerName === runner && isThis(release));
   if (assignment === undefined || runnerName !== runner || !isThis(assignment)) return false;
-  return order.bootId === assignment.bootID && isWanted(object, order);
+  return order.bootId === assignment.bootID && isWanted(object, order) && isBackupWanted(object, order);
+}
+
+/** An order names the backup that runs, when it is one of its copy; nothing else, and no other order does. */
+function isBackupWanted({ status: { backup } }: Sandbox, order: Order): boolean {
+  const operation = backup?.operation;
+  const isOfCopy = operation?.state === 'Running' && operation.storeID === order.storeId && operation.epoch === order.epoch;
+  const mayRead = order.wanted === Wanted.WANTED_RUNNING || order.wanted === Wanted.WANTED_STOPPED;
+  if (order.backup === undefined) return !isOfCopy || !mayRead;
+  const { id, repository, contentVersion } = order.backup;
+  return isOfCopy && mayRead && id === operation.id && repository === operation.repository && contentVersion === operation.contentVersion;
 }
 
 function isWanted(object: Sandbox, order: Order): boolean {
@@ -73,6 +83,7 @@ function isWanted(object: Sandbox, order: Order): boolean {
     case Wanted.WANTED_RUNNING:
       return isStartPermitted(object) && order.contentVersion === contentVersion && order.config?.hash === assignment?.configHash;
     case Wanted.WANTED_STOPPED:
+      if (state === 'Pending') return order.backup !== undefined;
       return state === 'Stopping' || state === 'Stopped' || state === 'Archiving' || state === 'Error';
     case Wanted.WANTED_ABSENT:
       return state === 'Deleting';
