@@ -1,6 +1,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
+import { httpErrors } from '../operator/http/error-table.ts';
 
 /**
  * Reference pages of what stands only in the code: metrics and error codes. Read from its syntax tree, so that nothing has to be listed twice and a page
@@ -30,11 +31,31 @@ export function metricReference(): string {
 }
 
 export function errorReference(): string {
-  return page(
+  const text = page(
     '# Error codes',
     'Every error of a process has a code that stays the same (field `err.code` of its log line) and a message for a person; `…` stands for what varies. Errors that end in the status of a sandbox are in [reasons](reasons.md).',
     { columns: ['Code', 'Message'], read: errorOf },
   );
+  return `${text}\n${answerReference()}`;
+}
+
+/** What the HTTP API answers: its table is a value. */
+function answerReference(): string {
+  const rows = Object.entries(httpErrors).map(([code, { status, message, ...row }]) => {
+    const retry = 'retryAfter' in row ? `${row.retryAfter} s` : '';
+    return `| ${[`\`${code}\``, String(status), retry, message].map(escape).join(' | ')} |`;
+  });
+  return [
+    '## Answers of the HTTP API',
+    '',
+    'The field `error.code` of the body. Those with Retry-After may succeed later by themselves; an answer may know a better time than the one here.',
+    '',
+    '| Code | Status | Retry-After | Message |',
+    '| --- | --- | --- | --- |',
+    ...rows.toSorted(),
+  ]
+    .join('\n')
+    .concat('\n');
 }
 
 function page(title: string, text: string, { columns, read }: { readonly columns: Row; readonly read: Read }): string {
@@ -85,7 +106,7 @@ function metricOf(node: ts.Node, file: ts.SourceFile): Row | undefined {
 /** `new SomeError('Code', message)`, `super('Code', message)` of a class of errors, and a code that a type lists because it comes from outside. */
 function errorOf(node: ts.Node): Row | undefined {
   if (ts.isLiteralTypeNode(node)) return listedCode(node);
-  const isNew = ts.isNewExpression(node) && node.expression.getText().endsWith('Error');
+  const isNew = ts.isNewExpression(node) && node.expression.getText().endsWith('Error') && node.expression.getText() !== 'ApiError';
   const isSuper = ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.SuperKeyword;
   if (!isNew && !isSuper) return undefined;
   const [code, message] = node.arguments ?? [];

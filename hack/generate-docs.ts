@@ -1,7 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { agentSettings } from '../agent/settings.ts';
+import { openApiOf } from '../operator/http/open-api.ts';
+import { routes } from '../operator/http/routes.ts';
 import { operatorSettings } from '../operator/settings.ts';
+import { VERSION } from '../process/version.ts';
 import { errorReference, metricReference } from './code-reference.ts';
 import { definitions, schemaOf } from './crds/definitions.ts';
 import { kindReference } from './crds/kind-reference.ts';
@@ -20,6 +23,7 @@ export async function generate(): Promise<Map<string, string>> {
     ['docs/reference/settings.md', settingsReference({ operator: operatorSettings, agent: agentSettings })],
     ['docs/reference/metrics.md', metricReference()],
     ['docs/reference/errors.md', errorReference()],
+    ['docs/reference/openapi.json', `${JSON.stringify(openApiOf(Object.values(routes), VERSION), undefined, 2)}\n`],
     ['docs/guide.md', guide],
   ]);
 }

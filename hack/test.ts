@@ -21,10 +21,10 @@ const parts = [
   { name: 'typecheck', target: ['typecheck'], boundMinutes: 5 },
   { name: 'unit', target: ['test-unit'], boundMinutes: 10 },
   { name: 'simulation', target: ['simulate', 'SEEDS=1000', 'SMALL=1'], boundMinutes: 15 },
-  { name: 'simulation of hours', target: ['simulate', 'SEEDS=100'], boundMinutes: 15 },
+  { name: 'simulation of hours', target: ['simulate', 'SEEDS=100'], boundMinutes: 30 },
   { name: 'build', target: ['build'], boundMinutes: 5 },
-  { name: 'toolchain', target: ['toolchain'], boundMinutes: 30 },
-  { name: 'system', target: ['test-system'], boundMinutes: 40 },
+  { name: 'toolchain', target: ['toolchain'], boundMinutes: 60 },
+  { name: 'system', target: ['test-system'], boundMinutes: 60 },
 ] as const;
 type Part = (typeof parts)[number];
 

@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { loadConnection } from '../kube/config.ts';
 import { createReviews } from '../kube/reviews.ts';
 import { createTransport } from '../kube/transport.client.ts';
-import { isLoopback, listenAddressOf } from '../process/address.ts';
+import { isLoopback, listenAddressOf, type Address } from '../process/address.ts';
 import { loadConfig } from '../process/config.ts';
 import { messageOf } from '../process/errors.ts';
 import { startHealthServer } from '../process/health.server.ts';
@@ -15,7 +15,12 @@ import { systemClock, type AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
 import { VERSION } from '../process/version.ts';
 import { Operator, type ElectionTimes } from './controller.ts';
-import { startHubServer } from './hub/hub.server.ts';
+import { reviewedCallers, trustedCallers } from './http/callers.client.ts';
+import { createApiServer } from './http/api.server.ts';
+import { apiOperations } from './http/controller.ts';
+import { decideTrust } from './http/decide-trust.ts';
+import { startServing } from './http/serving.server.ts';
+import { createHubServer } from './hub/hub.server.ts';
 import { noAuthentication, peerAuthenticator, tokenAuthenticator } from './hub/token-review.client.ts';
 import type { Deadlines } from './lifecycle/deadlines.ts';
 import { grpcPeerDialer, requireSecurePeers } from './relay/relay.client.ts';
@@ -44,15 +49,16 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   const metrics = createMetrics();
   const shutdown = createShutdown({ clock, log });
   const [listen, healthListen] = [listenAddressOf(config.listen), listenAddressOf(config.healthListen)];
+  const apiListen = config.httpListen === undefined ? undefined : listenAddressOf(config.httpListen);
+  const isLocal = [listen, apiListen].every((address) => address === undefined || isLoopback(address.host));
   const connection = await loadConnection({ kubeconfig: config.kubeconfig, clock });
   const transport = createTransport({ connection, clock, random, log, metrics, userAgent: `berth-operator/${VERSION}` });
   shutdown.add('transport', () => transport.close());
 
   const usesTls = config.tlsCert !== undefined || config.tlsKey !== undefined;
   const tls = usesTls ? await loadTls({ files: { certFile: config.tlsCert, keyFile: config.tlsKey }, clock, log }) : undefined;
-  const isUnasked = tls === undefined && isLoopback(listen.host);
-  if (isUnasked)
-    log.warn({ listen: config.listen }, 'Agents are not asked who they are: there is no TLS, and only this machine can connect');
+  const isUnasked = decideTrust({ auth: config.auth, usesTls, isLoopback: isLocal, isUnsafeAllowed: config.unsafeListen });
+  if (isUnasked) log.warn({ listen: config.listen }, 'Nobody who connects is asked who they are');
   const { namespace, audience, peers, peerCa, peerTokenFile: tokenFile } = config;
   requireSecurePeers(peers, peerCa !== undefined);
   const peerTls = peerCa === undefined ? undefined : await loadTls({ files: { caFile: peerCa }, clock, log });
@@ -94,20 +100,20 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     stop.abort(new Error('shutting down'));
     await running;
   });
-  const hub = await startHubServer({
-    hub: operator.hub,
-    ...(operator.relay !== undefined && { relay: operator.relay }),
-    ...listen,
-    tls,
-    log,
+  const hub = createHubServer({ hub: operator.hub, ...(operator.relay !== undefined && { relay: operator.relay }), log });
+  const api = createApiServer({
+    operations: apiOperations({}),
+    callers: isUnasked ? trustedCallers : reviewedCallers(review),
+    ...{ clock, metrics, log: log.child({ part: 'http' }) },
   });
-  shutdown.add('hub', () => hub.close());
+  const serving = await startServing({ hub, api, listen, apiListen, tls, isUnsafeAllowed: config.unsafeListen, clock, log });
+  shutdown.add('serving', () => serving.close());
   running.catch((err: unknown) => {
     log.error({ err }, 'Operator ended');
     void shutdown.begin('the operator ended', 1);
   });
   log.info(
-    { version: VERSION, pod: podName, listen: `${hub.host}:${hub.port}`, health: `${health.host}:${health.port}` },
+    { version: VERSION, pod: podName, listen: textOf(serving.hub), http: textOf(serving.api), health: textOf(health) },
     'Operator started',
   );
 }
@@ -123,6 +129,8 @@ function deadlinesOf(config: Settings): Deadlines {
     backupTotal: config.backupTotalSeconds * 1000,
   };
 }
+
+const textOf = ({ host, port }: Address) => `${host}:${port}`;
 
 /** In the proportions that Kubernetes' own controllers have: 15, 10 and 2 s. */
 function electionTimes(leaseDurationMs: number): ElectionTimes {

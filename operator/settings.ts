@@ -16,12 +16,27 @@ export const operatorSettings = z.object({
     .default('berth-system')
     .describe('Namespace of the operator: its election, the Leases and the ServiceAccount of the agents.'),
   podName: z.string().min(1).optional().describe('Name of this pod. Default: the host name.'),
-  listen: listenAddress.default('0.0.0.0:3001').describe('Address on which agents connect.'),
+  listen: listenAddress
+    .default('0.0.0.0:3001')
+    .describe('Address on which agents connect (gRPC) and callers use the HTTP API, which are told apart by what they speak.'),
+  httpListen: listenAddress.optional().describe('Address of the HTTP API alone. Default: it shares the port of the agents.'),
   tlsCert: z.string().optional().describe('PEM file of the certificate of the operator. Read again when it changes.'),
   tlsKey: z
     .string()
     .optional()
-    .describe('PEM file of its key. Without both, only the loopback interface is listened on, and agents are not asked who they are.'),
+    .describe('PEM file of its key. Without both, only the loopback interface is listened on, and nobody is asked who they are.'),
+  auth: z
+    .enum(['token', 'none'])
+    .optional()
+    .describe(
+      'Whether agents, other operator pods and callers show a token. Default token; none where there is no TLS and only this machine can connect, and nowhere else without unsafeListen.',
+    ),
+  unsafeListen: z
+    .stringbool()
+    .default(false)
+    .describe(
+      'UNSAFE. Listens without TLS, or with auth none, on other interfaces than loopback: whoever can connect can run anything on every runner. For a private network in which everybody is trusted.',
+    ),
   peers: listOf(address)
     .default([])
     .describe(

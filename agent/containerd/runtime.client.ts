@@ -259,7 +259,8 @@ class Runtime implements ContainerdRuntime {
       return await this.#startFailed(id, error);
     }
     const startTimeMs = Math.round(clock.now());
-    this.#started.set(id, startTimeMs);
+    // Unless its exit was told already: that was its news, and the next task of this name has its own.
+    if (this.#started.has(id)) this.#started.set(id, startTimeMs);
     return { startTimeMs };
   }
 

@@ -69,14 +69,6 @@ export class ShimGroups {
     }
   }
 
-  /** Whether a container whose record names this place can be given a task there. */
-  isOpen({ group, sandbox }: ShimPlace): boolean {
-    const known = this.#groups.get(group);
-    return (
-      known !== undefined && sandbox !== '' && known.anchor === sandbox && known.members.length + known.joining.length < this.#options.size
-    );
-  }
-
   /** Runs `deleteTask` when nobody depends on this member any more. */
   async leave(id: string, deleteTask: () => Promise<void>): Promise<void> {
     const group = [...this.#groups.values()].find((candidate) => candidate.members.includes(id));

@@ -59,7 +59,9 @@ describe('the hub', () => {
       { $case: 'welcome', value: { version: 1, capabilities: [], operatorName: 'operator-1', operatorVersion: '1.0' } },
     ]);
     expect(lines).toContain('Sandbox agent-r1-10-0-0-1-3001 connected successfully');
-    expect(hub.instances()).toEqual([{ instanceID: 'agent-r1-10-0-0-1-3001', runnerName: 'r1', agentID: 'agent-r1' }]);
+    expect(hub.instances()).toEqual([
+      { instanceID: 'agent-r1-10-0-0-1-3001', runnerName: 'r1', agentID: 'agent-r1', storeID: 'store-r1', incarnation: 1, ageMs: 0 },
+    ]);
   });
 
   it.each([

@@ -1,9 +1,10 @@
+import type { TaskEvent, TaskReply, TaskRequest } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
 import type { Hello, OperatorMessage, Order, Preparation, Refusal, Report, Unclaimed } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics, type Counter, type Gauge, type Metrics } from '../../process/metrics.ts';
 import { copyKey, disconnected, factsOf, type RunnerFacts, type Taken } from './facts.ts';
-import { Session, type Told } from './session.server.ts';
+import { Session, type Told, type ToldOfTasks } from './session.server.ts';
 import type { AgentAuthenticator, AgentStream, StreamReceiver } from './stream.ts';
 
 /** What changed in the fleet, for whoever has to look again. */
@@ -12,6 +13,20 @@ export interface FleetListener {
   copiesChanged(runnerName: string, uids: readonly string[]): void;
   /** The agent connected (its inventory is complete), disconnected, or has other amounts. */
   runnerChanged(runnerName: string, what: 'Connected' | 'Disconnected' | 'Amounts'): void;
+}
+
+/** Hears what agents say of tasks on their own streams to this pod. */
+export interface TaskListener {
+  reply(runnerName: string, reply: TaskReply): void;
+  event(runnerName: string, event: TaskEvent): void;
+  /** A stream has ended: what was asked on it is not answered any more. */
+  ended(runnerName: string, stream: TaskStream): void;
+}
+
+/** One stream of an agent, as long as it lasts. */
+export interface TaskStream {
+  readonly runnerName: string;
+  ask(request: TaskRequest): void;
 }
 
 /** Hears what one agent says on its own stream to this pod, to pass it on. */
@@ -41,6 +56,10 @@ export interface AgentInstance {
   readonly instanceID: string;
   readonly runnerName: string;
   readonly agentID: string;
+  readonly storeID: string;
+  readonly incarnation: number;
+  /** Milliseconds since it last said something. */
+  readonly ageMs: number;
 }
 
 /** Streams that may wait for their Welcome at once: enough for a large fleet that comes back in one moment. */
@@ -55,6 +74,7 @@ export class Hub {
   readonly #streams = new Map<string, Session>();
   readonly #facts = new Map<string, RunnerFacts>();
   readonly #listeners = new Set<FleetListener>();
+  readonly #taskListeners = new Set<TaskListener>();
   readonly #taps = new Map<string, Set<AgentTap>>();
   readonly #sessions = new Set<Session>();
   /** Those that nobody has welcomed yet, the oldest first. */
@@ -97,6 +117,7 @@ export class Hub {
       greeted: (one, hello) => this.#replace(one, hello),
       taken: (one, taken, message) => this.#take(one, taken, message),
       refused: (one, facts, refusal) => this.#refused(one, facts, refusal),
+      toldOfTasks: (one, message) => this.#toldOfTasks(one, message),
       factsOf: (runnerName) => this.#facts.get(runnerName),
       ended: (one, reason) => this.#end(one, reason),
     });
@@ -170,12 +191,23 @@ export class Hub {
     this.#streams.get(runnerName)?.stream.send({ message: { $case: 'unclaimed', value: unclaimed } });
   }
 
+  /** Tells of tasks from now on. Returns the unsubscriber. */
+  subscribeTasks(listener: TaskListener): () => void {
+    this.#taskListeners.add(listener);
+    return () => void this.#taskListeners.delete(listener);
+  }
+
+  /** The runner's own stream, if its agent is connected to this pod and knows of tasks. */
+  taskStream(runnerName: string): TaskStream | undefined {
+    const session = this.#streams.get(runnerName);
+    return session?.speaksTasks === true ? session : undefined;
+  }
+
   /** The connected agents by instance id. */
   instances(): readonly AgentInstance[] {
-    return [...this.#streams.values()].flatMap(({ hello, via }) =>
-      hello === undefined || via !== undefined
-        ? []
-        : [{ instanceID: hello.instanceId, runnerName: hello.runnerName, agentID: hello.agentId }],
+    const now = this.#options.clock.monotonic();
+    return [...this.#streams.values()].flatMap(({ hello, via, heardAt }) =>
+      hello === undefined || via !== undefined ? [] : [instanceOf(hello, now - heardAt)],
     );
   }
 
@@ -241,8 +273,17 @@ export class Hub {
     for (const listener of this.#listeners) listener.copiesChanged(facts.runnerName, [refusal.uid]);
   }
 
+  #toldOfTasks({ hello }: Session, message: ToldOfTasks): void {
+    if (hello === undefined) return;
+    for (const listener of this.#taskListeners) {
+      if (message.$case === 'taskReply') listener.reply(hello.runnerName, message.value);
+      else listener.event(hello.runnerName, message.value);
+    }
+  }
+
   #end(session: Session, reason: string): void {
     if (!this.#sessions.delete(session)) return;
+    if (session.speaksTasks) for (const listener of this.#taskListeners) listener.ended(session.runnerName, session);
     this.#strangers.delete(session);
     this.#ended.inc({ reason });
     const runnerName = session.hello?.runnerName;
@@ -260,4 +301,11 @@ export class Hub {
     this.#connections.set(this.#streams.size - relayed);
     this.#relayed.set(relayed);
   }
+}
+
+function instanceOf(
+  { instanceId: instanceID, runnerName, agentId: agentID, storeId: storeID, incarnation }: Hello,
+  ageMs: number,
+): AgentInstance {
+  return { instanceID, runnerName, agentID, storeID, incarnation, ageMs };
 }

@@ -12,8 +12,22 @@ import type {
   Report,
   RunnerReport,
 } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { equalJson } from '../../kube/diff.ts';
 import { NOTHING } from '../../crds/resources.ts';
 import type { BackupView, CopyView, ExitView, RefusalView } from '../lifecycle/snapshot.ts';
+
+/** What an agent has of slots for tasks. Free are slots - used - reserved, never less than none. */
+export interface TaskSlots {
+  readonly slots: number;
+  /** Held by tasks. */
+  readonly used: number;
+  /** Held by reservations and offers. */
+  readonly reserved: number;
+  /** Tickets that wait there. */
+  readonly queued: number;
+  /** Rises with every change of these in one incarnation. */
+  readonly seq: number;
+}
 
 /** What an agent has said of its runner. A value: every message makes a new one. */
 export interface RunnerFacts {
@@ -30,6 +44,8 @@ export interface RunnerFacts {
   readonly capacity: ResourceAmounts;
   readonly allocated: ResourceAmounts;
   readonly images: readonly string[];
+  /** Its slots for tasks; undefined when its agent knows of none. */
+  readonly tasks: TaskSlots | undefined;
   /** By `copyKey`. Kept when the connection breaks: what was proven stays so. */
   readonly copies: ReadonlyMap<string, CopyView>;
   /** The last refusal, by `copyKey`. */
@@ -79,6 +95,7 @@ export function factsOf(hello: Hello, before: RunnerFacts | undefined): RunnerFa
     capacity: kept?.capacity ?? NOTHING,
     allocated: kept?.allocated ?? NOTHING,
     images: kept?.images ?? [],
+    tasks: kept?.incarnation === incarnation ? kept.tasks : undefined,
     copies: kept?.copies ?? new Map(),
     refusals: new Map(),
   };
@@ -120,7 +137,7 @@ export function takeReport(facts: RunnerFacts, inbox: Inbox, report: Report, now
     facts: { ...withRunner(facts, report.runner), copies, tick: Math.max(facts.tick, report.tick) },
     inbox: { seq: report.seq, parts: undefined },
     uids: unique(report.copies.map(({ uid }) => uid)),
-    runnerChanged: report.runner !== undefined,
+    runnerChanged: report.runner !== undefined && !hasSameAmounts(facts, report.runner),
   };
 }
 
@@ -144,7 +161,13 @@ function bounded(copies: ReadonlyMap<string, CopyView>): ReadonlyMap<string, Cop
 
 function withRunner(facts: RunnerFacts, runner: RunnerReport | undefined): RunnerFacts {
   if (runner === undefined) return facts;
-  return { ...facts, capacity: amountsOf(runner.capacity), allocated: amountsOf(runner.allocated), images: runner.images };
+  const { tasks = facts.tasks, images } = runner;
+  return { ...facts, capacity: amountsOf(runner.capacity), allocated: amountsOf(runner.allocated), images, tasks };
+}
+
+/** Nothing of it concerns sandboxes: its slots for tasks change often, and nobody who waits for room has to look again for that. */
+function hasSameAmounts({ capacity, allocated, images }: RunnerFacts, runner: RunnerReport): boolean {
+  return equalJson([capacity, allocated, images], [amountsOf(runner.capacity), amountsOf(runner.allocated), runner.images]);
 }
 
 function entryOf(report: CopyReport, facts: RunnerFacts, now: number): readonly [string, CopyView] {

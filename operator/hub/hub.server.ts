@@ -1,12 +1,10 @@
-import { createServer as createPlainServer, type AddressInfo, type Server as PlainServer, type Socket } from 'node:net';
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
 import { Server, ServerCredentials, status, type ServerDuplexStream } from '@grpc/grpc-js';
 import { AgentHubService, type AgentMessage, type OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { OperatorRelayService, type LeaderMessage, type RelayMessage } from '../../agent/proto/gen/berth/agent/v1/relay.ts';
-import { isLoopback } from '../../process/address.ts';
-import { BerthError } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
-import type { TlsReloader } from '../../process/tls.ts';
+import { ApiError, errorBodyOf } from '../http/errors.ts';
 import type { RelayServing } from '../relay/serving.server.ts';
 import type { Hub } from './controller.ts';
 import type { StreamEnd } from './stream.ts';
@@ -15,18 +13,13 @@ export interface HubServerOptions {
   readonly hub: Pick<Hub, 'accept' | 'close'>;
   /** What other operator pods dial; absent: nothing is relayed for them. */
   readonly relay?: Pick<RelayServing, 'accept' | 'close'>;
-  readonly host: string;
-  /** 0 takes any free port. */
-  readonly port: number;
-  /** Undefined: plain text, which is allowed on the loopback interface only. */
-  readonly tls: TlsReloader | undefined;
   readonly log: Logger;
 }
 
 export interface HubServer {
-  readonly host: string;
-  readonly port: number;
-  /** Ends every stream, and resolves when the port is closed. */
+  /** Takes on a connection that is decrypted and begins with HTTP/2. */
+  inject(socket: Socket): void;
+  /** Ends every stream, and resolves when that is done. */
   close(): Promise<void>;
 }
 
@@ -47,21 +40,10 @@ const statusOf: Readonly<Record<StreamEnd, status>> = {
 const longestMessage = 16 * 1024 * 1024;
 /** An agent has one stream on a connection of its own; the others are room for a stream that replaces it. */
 const streamsPerConnection = 8;
-/** A connection that does not finish its TLS handshake is dropped. */
-const handshakeMs = 10_000;
 
-/**
- * Serves AgentHub, and OperatorRelay for other pods, over gRPC. Listens itself and hands decrypted connections to gRPC, so that a new certificate counts from the next
- * connection on. Rejects with `ListenFailed`, or `InsecureListen` for plain text anywhere but on the loopback interface.
- */
-export async function startHubServer(options: HubServerOptions): Promise<HubServer> {
-  const { hub, relay, host, port, tls, log } = options;
-  if (tls === undefined && !isLoopback(host)) {
-    throw new BerthError(
-      'InsecureListen',
-      `Without TLS the operator listens only on the loopback interface, not on ${host}: set a certificate and key.`,
-    );
-  }
+/** Serves AgentHub, and OperatorRelay for other pods, over gRPC on the connections that it is given. */
+export function createHubServer(options: HubServerOptions): HubServer {
+  const { hub, relay, log } = options;
   const grpc = new Server({
     'grpc.max_receive_message_length': longestMessage,
     'grpc.max_concurrent_streams': streamsPerConnection,
@@ -72,45 +54,34 @@ export async function startHubServer(options: HubServerOptions): Promise<HubServ
   grpc.addService(AgentHubService, { connect: (call: Call) => serve(hub, call, log) });
   if (relay !== undefined) grpc.addService(OperatorRelayService, { relay: (call: RelayCall) => serveRelay(relay, call, log) });
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
-  const listener = listenerFor(tls, (socket) => injector.injectConnection(socket));
-  const address = await listen(listener, host, port);
-  listener.on('error', (err: Error) => log.error({ err }, 'Port for agents failed'));
+  answerOthers(grpc);
   return {
-    host: address.address,
-    port: address.port,
+    inject: (socket) => injector.injectConnection(socket),
     close: async () => {
-      const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
       hub.close();
       relay?.close();
       await new Promise<void>((resolve) => grpc.tryShutdown(() => resolve()));
       injector.drain(0);
       injector.destroy();
-      await closed;
     },
   };
 }
 
-function listenerFor(tls: TlsReloader | undefined, connected: (socket: Socket) => void): PlainServer | TlsServer {
-  if (tls === undefined) return createPlainServer(connected);
-  const { cert, key } = tls.current();
-  const server = createTlsServer({ cert, key, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2', handshakeTimeout: handshakeMs });
-  server.on('secureConnection', (socket) => {
-    if (socket.alpnProtocol === 'h2') connected(socket);
-    else socket.destroy();
-  });
-  tls.onChange((material) => server.setSecureContext({ cert: material.cert, key: material.key }));
-  return server;
-}
-
-function listen(listener: PlainServer | TlsServer, host: string, port: number): Promise<AddressInfo> {
-  return new Promise((resolve, reject) => {
-    listener.once('error', (cause: Error) => {
-      reject(
-        new BerthError('ListenFailed', `Cannot listen for agents on ${host}:${port}: ${cause.message}. Choose another address.`, { cause }),
-      );
-    });
-    listener.listen(port, host, () => resolve(listener.address() as AddressInfo));
-  });
+/**
+ * Requests over HTTP/2 that are not gRPC get a body that says what to do. gRPC has no public way to say so: without its method of this name they would
+ * get its bare 415, which is right as well.
+ */
+function answerOthers(grpc: Server): void {
+  const verify = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): boolean => {
+    if (headers['content-type']?.startsWith('application/grpc') === true) return true;
+    const error = new ApiError('HttpVersionNotSupported');
+    stream.respond({ ':status': error.status, 'content-type': 'application/json' });
+    stream.end(`${JSON.stringify(errorBodyOf(error))}\n`);
+    // Read and dropped, so that the client comes to the end of what it sends.
+    stream.resume();
+    return false;
+  };
+  Object.assign(grpc, { _verifyContentType: verify });
 }
 
 function serve(hub: Pick<Hub, 'accept'>, call: Call, log: Logger): void {

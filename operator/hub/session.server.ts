@@ -1,4 +1,5 @@
 import type { AgentMessage, Hello, Order, Refusal } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { TaskRequest } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
 import type { Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import { stableLines } from '../../process/stable-log-lines.ts';
@@ -13,12 +14,17 @@ const greetingMs = 10_000;
 /** What changes the facts of a runner. */
 export type Told = Extract<NonNullable<AgentMessage['message']>, { readonly $case: 'inventory' | 'report' }>;
 
+/** Answers about tasks, and what happens to them. */
+export type ToldOfTasks = Extract<NonNullable<AgentMessage['message']>, { readonly $case: 'taskReply' | 'taskEvent' }>;
+
 export interface SessionOwner {
   /** False when the session was ended instead. */
   greeted(session: Session, hello: Hello): boolean;
   taken(session: Session, taken: Taken & { readonly kind: 'Taken' }, message: Told): void;
   refused(session: Session, facts: RunnerFacts, refusal: Refusal): void;
   factsOf(runnerName: string): RunnerFacts | undefined;
+  /** Only from agents that have their own stream here. */
+  toldOfTasks(session: Session, message: ToldOfTasks): void;
   ended(session: Session, reason: string): void;
 }
 
@@ -29,6 +35,10 @@ export class Session implements StreamReceiver {
   readonly via: string | undefined;
   /** Set once the agent is welcome. */
   hello: Hello | undefined;
+  /** Both sides know of tasks. */
+  speaksTasks = false;
+  /** When it last said something; monotonic. */
+  heardAt: number;
   readonly #options: HubOptions;
   readonly #owner: SessionOwner;
   readonly #sent = new Map<string, { readonly order: number; readonly at: number }>();
@@ -45,6 +55,7 @@ export class Session implements StreamReceiver {
     this.via = via;
     this.#options = options;
     this.#owner = owner;
+    this.heardAt = options.clock.monotonic();
     this.#expiry = options.clock.after(greetingMs, () => this.#giveUp());
   }
 
@@ -55,6 +66,7 @@ export class Session implements StreamReceiver {
 
   received({ message }: AgentMessage): void {
     if (this.#state === 'Ended') return;
+    this.heardAt = this.#options.clock.monotonic();
     if (this.#state === 'Opened' && message?.$case === 'hello') {
       this.#state = 'Checking';
       void this.#greet(message.value);
@@ -79,6 +91,16 @@ export class Session implements StreamReceiver {
     this.#options.log.info({ runner: runnerName, instanceID: instanceId, code, reason: message }, 'Stream of an agent ended');
     this.#finish(code);
     this.stream.end(code, message);
+  }
+
+  /** Of an agent that is welcome. */
+  get runnerName(): string {
+    return this.hello?.runnerName ?? '';
+  }
+
+  /** Asks the agent about tasks; lost when the stream has ended. */
+  ask(request: TaskRequest): void {
+    if (this.#state === 'Welcome') this.stream.send({ message: { $case: 'taskRequest', value: request } });
   }
 
   sentOrder(key: string): number {
@@ -114,7 +136,7 @@ export class Session implements StreamReceiver {
       return;
     }
     const { operatorName, operatorVersion } = this.#options;
-    const offer = { minVersion: PROTOCOL_VERSION, maxVersion: PROTOCOL_VERSION, capabilities: [], operatorName, operatorVersion };
+    const offer = { minVersion: PROTOCOL_VERSION, maxVersion: PROTOCOL_VERSION, capabilities: ['tasks'], operatorName, operatorVersion };
     const handshake = shakeHands(hello, authentication.identity, offer);
     if (handshake.kind === 'Refused') {
       this.#options.log.warn({ runner: hello.runnerName, code: handshake.code, reason: handshake.message }, 'Agent refused');
@@ -123,6 +145,7 @@ export class Session implements StreamReceiver {
     }
     if (!this.#owner.greeted(this, hello)) return;
     this.hello = hello;
+    this.speaksTasks = this.via === undefined && handshake.welcome.capabilities.includes('tasks');
     this.#state = 'Welcome';
     this.#nodeName = authentication.identity.nodeName;
     this.#expireWith(authentication.identity);
@@ -152,6 +175,10 @@ export class Session implements StreamReceiver {
         return;
       case 'tokenRenewal':
         void this.#renew(message.value.token);
+        return;
+      case 'taskReply':
+      case 'taskEvent':
+        if (this.speaksTasks) this.#owner.toldOfTasks(this, message);
         return;
       case 'hello':
         this.end('InvalidArgument', 'A stream has one Hello.');

@@ -1,4 +1,5 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -7,7 +8,8 @@ import { silentLogger } from '../../process/log.ts';
 import { systemClock } from '../../process/system-clock.ts';
 import { ScriptedAgent, aReport } from '../../test/builders/scripted-agent.ts';
 import { Hub } from '../hub/controller.ts';
-import { startHubServer, type HubServer } from '../hub/hub.server.ts';
+import { openPort, type Port } from '../http/port.server.ts';
+import { createHubServer, type HubServer } from '../hub/hub.server.ts';
 import type { Authentication } from '../hub/stream.ts';
 import { noAuthentication } from '../hub/token-review.client.ts';
 import { grpcPeerDialer, requireSecurePeers } from './relay.client.ts';
@@ -16,7 +18,8 @@ import { RelayServing } from './serving.server.ts';
 describe('relays over gRPC', () => {
   const clock = systemClock();
   let hub: Hub;
-  let server: HubServer;
+  let grpc: HubServer;
+  let server: Port;
   let folder: string;
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'berth-relay-'));
@@ -27,10 +30,12 @@ describe('relays over gRPC', () => {
         ? noAuthentication.authenticate(token)
         : Promise.resolve({ kind: 'Refused', code: 'PermissionDenied', message: 'The token is that of somebody else.' });
     const relay = new RelayServing({ ...own, hub, authenticator: { authenticate } });
-    server = await startHubServer({ hub, relay, host: '127.0.0.1', port: 0, tls: undefined, log: silentLogger });
+    grpc = createHubServer({ hub, relay, log: silentLogger });
+    const http2 = (socket: Socket) => grpc.inject(socket);
+    server = await openPort({ host: '127.0.0.1', port: 0, tls: undefined, http1: undefined, http2, clock, log: silentLogger });
   });
   afterEach(async () => {
-    await server.close();
+    await server.close(() => grpc.close());
     await rm(folder, { recursive: true });
   });
 

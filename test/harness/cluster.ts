@@ -32,7 +32,7 @@ import type { Authority } from './pki.ts';
 import { Registry, type RegistryOptions } from './registry.ts';
 import type { Runner } from './runner.ts';
 import { sweep } from './sweep.ts';
-import { waitConnected } from './wait-connected.ts';
+import { waitConnected, waitRegistered } from './wait-connected.ts';
 
 export type { ClusterOptions } from './cluster-options.ts';
 
@@ -223,13 +223,11 @@ export class Cluster implements AsyncDisposable {
     return runner;
   }
 
-  /** Starts the agents and waits until the operators (when there are any) see them connected. */
+  /** Starts the agents and waits until each has written its Runner and the operators (when there are any) see them connected. */
   async #startAgents(runners: readonly Runner[]): Promise<void> {
     await Promise.all(runners.map((runner) => runner.agent.ensure()));
-    if (this.#operators.length === 0) return;
-    await waitConnected(
-      this.api,
-      runners.map(({ name }) => name),
-    );
+    const names = runners.map(({ name }) => name);
+    if (this.#operators.length === 0) await waitRegistered(this.api, names);
+    else await waitConnected(this.api, names);
   }
 }

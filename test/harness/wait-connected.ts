@@ -8,17 +8,40 @@ interface Condition {
   readonly reason?: string;
 }
 
+interface Status {
+  readonly agentID?: string;
+  readonly conditions?: readonly Condition[];
+}
+
 /** Why a runner takes no sandboxes although nobody has said that it should not. */
 const notYet = ['NotReady', 'NotConnected'];
 
 /** Waits until the operators see every runner ready and connected; a cordoned one counts. @throws BerthError `RunnerNotConnected`. */
 export async function waitConnected(api: KubeApi, runners: readonly string[], timeoutMs = 60_000): Promise<void> {
+  const refuse = (name: string, { conditions = [] }: Status) => notConnected(name, conditions, timeoutMs);
+  await waitForAll(api, runners, { timeoutMs, isMet: ({ conditions = [] }) => isConnected(conditions), refuse });
+}
+
+/** Waits until every agent has written its Runner: that needs no operator. @throws BerthError `RunnerNotRegistered`. */
+export async function waitRegistered(api: KubeApi, runners: readonly string[], timeoutMs = 60_000): Promise<void> {
+  const refuse = (name: string) =>
+    new BerthError('RunnerNotRegistered', `The agent of ${name} has not written its Runner after ${timeoutMs / 1000} s.`);
+  await waitForAll(api, runners, { timeoutMs, isMet: ({ agentID }) => agentID !== undefined, refuse });
+}
+
+interface Awaited {
+  readonly timeoutMs: number;
+  readonly isMet: (status: Status) => boolean;
+  readonly refuse: (name: string, status: Status) => BerthError;
+}
+
+async function waitForAll(api: KubeApi, runners: readonly string[], { timeoutMs, isMet, refuse }: Awaited): Promise<void> {
   const end = performance.now() + timeoutMs;
   for (;;) {
-    const seen = await Promise.all(runners.map((name) => conditionsOf(api, name)));
-    const missing = runners.findIndex((_, index) => !isConnected(seen[index] ?? []));
+    const seen = await Promise.all(runners.map((name) => statusOf(api, name)));
+    const missing = runners.findIndex((_, index) => !isMet(seen[index] ?? {}));
     if (missing === -1) return;
-    if (performance.now() > end) throw notConnected(runners[missing] ?? '', seen[missing] ?? [], timeoutMs);
+    if (performance.now() > end) throw refuse(runners[missing] ?? '', seen[missing] ?? {});
     await delay(50);
   }
 }
@@ -29,9 +52,9 @@ function isConnected(conditions: readonly Condition[]): boolean {
   return ready?.status === 'True' && schedulable !== undefined && !notYet.includes(schedulable.reason ?? '');
 }
 
-async function conditionsOf(api: KubeApi, name: string): Promise<readonly Condition[]> {
+async function statusOf(api: KubeApi, name: string): Promise<Status> {
   const { body } = await api.get({ apiVersion: 'berth.dev/v1alpha1', kind: 'Runner', metadata: { name } });
-  return ((body.status ?? {}) as { conditions?: readonly Condition[] }).conditions ?? [];
+  return body.status ?? {};
 }
 
 function notConnected(name: string, conditions: readonly Condition[], timeoutMs: number): BerthError {

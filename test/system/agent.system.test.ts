@@ -10,7 +10,7 @@ import { freePort } from '../harness/ports.ts';
 import type { Runner } from '../harness/runner.ts';
 import { after } from './a-sandbox.ts';
 import { eventually, neverWithin } from './eventually.ts';
-import { containerOf, inside, lyingOn, nothing } from './lying-on.ts';
+import { containerOf, lyingOn, nothing, written } from './lying-on.ts';
 import { LateHub } from './late-hub.ts';
 import { startTimeoutMs, World } from './world.ts';
 
@@ -64,8 +64,11 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
       () => last(uid),
     );
   const send = (order: Order) => hub.send(runner.name, order);
-  const boots = async (uid: string) =>
-    (await inside(runner, uid, 'cat', '/data/boots')).split('\n').filter((line) => line === 'boot').length;
+  /** How often its main program was started. A program that runs may not have come so far yet: waits for `atLeast`. */
+  const boots = async (uid: string, atLeast = 1) => {
+    const count = (text: string) => text.split('\n').filter((line) => line === 'boot').length;
+    return count(await written(runner, uid, '/data/boots', (text) => count(text) >= atLeast));
+  };
   const mainProcess = async (uid: string) => {
     const { namespace, id } = await containerOf(runner, uid);
     const listed = await runner.ctr(namespace, 'tasks', 'ls');
@@ -96,7 +99,7 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
     expect(await told(uid, CopyState.COPY_STATE_STOPPED, 2)).toMatchObject({ contentVersion: 1, exit: { ordered: true } });
     send(start(uid, 3, 2));
     await told(uid, CopyState.COPY_STATE_RUNNING, 3);
-    expect(await boots(uid)).toBe(2);
+    expect(await boots(uid, 2)).toBe(2);
     await stopAndRemove(uid, 4);
   });
 

@@ -4,7 +4,6 @@ import { remembering } from './a-sandbox.ts';
 import { CrashTest, type Occasion, rowsOf } from './crash/crash-case.ts';
 import { type Transition, transitions } from './crash/transitions.ts';
 import { eventually } from './eventually.ts';
-import { removalsOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 const policyBinding = 'mutatingadmissionpolicybinding';
@@ -54,7 +53,7 @@ const operatorTransitions = {
     ask: ({ cluster }) => cluster.runner('runner-1').agent.launch(),
     done: async (world) => {
       await eventually('the runner has nothing to remove', async () => {
-        return removalsOf(await world.user.runner('runner-1')).length === 0 ? true : undefined;
+        return (await world.user.runner('runner-1')).status.removals.length === 0 ? true : undefined;
       });
       return undefined;
     },

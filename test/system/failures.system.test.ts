@@ -3,6 +3,7 @@ import type { Sandbox, SandboxManifest } from '../../crds/sandbox.ts';
 import type { Registry } from '../harness/registry.ts';
 import { secretMarker } from '../harness/secret-marker.ts';
 import { aSandbox, after } from './a-sandbox.ts';
+import { eventually } from './eventually.ts';
 import { containerOf, lyingOn, nothing } from './lying-on.ts';
 import { isObserved, stateOf } from './user.ts';
 import { pullSecret, startTimeoutMs, World } from './world.ts';
@@ -98,7 +99,9 @@ describe('what goes wrong with a sandbox', () => {
       const { status } = await failed(name, reason);
       expect(status.message).toMatch(sentence);
       expect(status.message).toMatch(names());
-      expect(await world.user.kubectl('describe', 'sandbox', name)).toContain(reason);
+      await eventually('kubectl describe tells of it', async () =>
+        (await world.user.kubectl('describe', 'sandbox', name)).includes(reason) ? true : undefined,
+      );
       await correct({ name });
       await world.user.untilState({ name }, 'Started');
       const { metadata } = await world.user.sandbox({ name });
@@ -172,7 +175,7 @@ describe('what goes wrong with a sandbox', () => {
       const ended = await world.user.until({ name }, 'is Stopped', (sandbox) => stateOf(sandbox) === 'Stopped' && isObserved(sandbox));
       expect(ended.status).toMatchObject({ ...want, restartCount: 0 });
       expect(ended.status.message).toMatch(sentence);
-      expect((await world.user.events(ended)).map((event) => event.reason)).toContain(want.reason);
+      await world.user.told(ended, want.reason ?? '');
       await world.user.delete({ name });
     },
   );

@@ -157,7 +157,10 @@ describe('the housekeeping of an agent with a real containerd', () => {
   });
 
   it('says how full the machine is', async () => {
-    const { status } = await world.user.runner(runner.name);
+    const status = await eventually('the Runner says what is in use', async () => {
+      const now = (await world.user.runner(runner.name)).status;
+      return now.usage === undefined ? undefined : now;
+    });
     expect(status.usage).toMatchObject({ memory: expect.stringMatching(/^\d/) as unknown, disk: expect.stringMatching(/^\d/) as unknown });
     expect(status.usage?.pids).toBeGreaterThanOrEqual(0);
     const pressures = status.conditions.filter(({ type }) => type.endsWith('Pressure')).map(({ type }) => type);

@@ -36,7 +36,9 @@ describe('a runner whose packets are lost without a word', () => {
     await network.mend();
     await world.user.untilState(ref, 'Stopped');
     expect(await writtenBy(runner, before.metadata.uid, 'data/boots')).toHaveLength(1);
-    expect((await connection(runner.name))?.status).toBe('True');
+    await eventually('the agent says that it is connected again', async () =>
+      (await connection(runner.name))?.status === 'True' ? true : undefined,
+    );
     await world.user.delete(ref);
   });
 

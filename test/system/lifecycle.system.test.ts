@@ -85,8 +85,8 @@ describe('the life of a sandbox', () => {
       (sandbox) => sandbox.status.restartID === 'second' && stateOf(sandbox) === 'Started',
     );
     const runner = world.runnerOf({ status });
-    expect((await inside(runner, metadata.uid, 'tail', '-n1', '/data/boots')).trim()).toBe('boot changed');
     expect(await world.boots(ref.name, before + 1)).toBe(before + 1);
+    expect((await inside(runner, metadata.uid, 'tail', '-n1', '/data/boots')).trim()).toBe('boot changed');
     expect(await memoryLimitOf(runner, metadata.uid)).toBe(96 * 1024 * 1024);
   });
 
@@ -150,7 +150,11 @@ describe('the life of a sandbox', () => {
   });
 
   it('kubectl get runners tells what each runner has', async () => {
-    const [head, ...rows] = (await world.user.kubectl('get', 'runners')).trim().split('\n');
+    const look = async () => (await world.user.kubectl('get', 'runners')).trim().split('\n');
+    const [head, ...rows] = await eventually('no runner is cordoned any more', async () => {
+      const lines = await look();
+      return lines.some((line) => line.includes('False')) ? undefined : lines;
+    });
     expect(head?.split(/\s+/)).toEqual(['NAME', 'READY', 'SCHEDULABLE', 'SANDBOXES', 'TASKS', 'CONNECTIONS', 'REGION', 'CLASS', 'AGE']);
     expect(rows.map((row) => row.split(/\s+/).slice(0, 3))).toEqual([
       ['runner-1', 'True', 'True'],

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { RunnerStatus } from '../../crds/runner.ts';
 import type { Sandbox } from '../../crds/sandbox.ts';
 import type { Runner } from '../harness/runner.ts';
 import { remembering } from './a-sandbox.ts';
@@ -49,7 +48,9 @@ describe('a runner that is lost', () => {
       const lost = await world.user.until(kept, 'is on a lost runner', (sandbox) => readyOf(sandbox)?.status === 'Unknown');
       expect(readyOf(lost)).toMatchObject({ reason: 'RunnerLost', message: expect.stringContaining(runner.name) });
       expect(lost.status).toMatchObject({ state: 'Started', runnerName: runner.name, order: before.status.order });
-      expect((await world.user.events(lost)).filter(({ reason }) => reason === 'RunnerLost')).toMatchObject([{ type: 'Warning' }]);
+      expect((await world.user.told(lost, 'RunnerLost')).filter(({ reason }) => reason === 'RunnerLost')).toMatchObject([
+        { type: 'Warning' },
+      ]);
       const conditions = await eventually('the Runner says so too', async () => {
         const now = await conditionsOf(runner);
         return now.some(({ type, status }) => type === 'Ready' && status === 'Unknown') ? now : undefined;
@@ -70,8 +71,8 @@ describe('a runner that is lost', () => {
       const { order, contentVersion, startTime } = before.status;
       expect(back.status).toMatchObject({ state: 'Started', reason: 'Started', order, contentVersion, startTime, restartCount: 0 });
       await eventually('the noted copy is removed', async () => {
-        const { removals } = (await world.user.runner(runner.name)).status as Partial<RunnerStatus>;
-        return (removals ?? []).length === 0 ? true : undefined;
+        const { removals } = (await world.user.runner(runner.name)).status;
+        return removals.length === 0 ? true : undefined;
       });
       expect(await lyingOn(runner, doomed.metadata.uid)).toEqual(nothing);
       await eventually('the runner says that it is connected', async () => {
@@ -111,9 +112,7 @@ describe('a runner that is lost', () => {
         ({ status }) => status.state === 'Pending' && status.reason === 'RunnerLost',
       );
       expect(ended.status).toMatchObject({ runnerName: runner.name, exitReason: 'Lost', contentVersion: before.status.contentVersion });
-      expect((await world.user.events(ended)).map(({ reason }) => reason)).toEqual(
-        expect.arrayContaining(['RunnerLost', 'RestartBackOff']),
-      );
+      await world.user.told(ended, 'RunnerLost', 'RestartBackOff');
       expect(await lyingOn(other(runner), before.metadata.uid)).toEqual(nothing);
 
       await runner.start({ agent: true });

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Runner } from '../harness/runner.ts';
+import { eventually } from './eventually.ts';
 
 /** What a runner still holds of a sandbox, by the sandbox's uid. Everything that Berth makes for a copy carries it in its name. */
 export interface Remains {
@@ -47,6 +48,27 @@ export async function containerOf(runner: Runner, uid: string): Promise<{ readon
 export async function inside(runner: Runner, uid: string, ...command: readonly string[]): Promise<string> {
   const { namespace, id } = await containerOf(runner, uid);
   return runner.ctr(namespace, 'tasks', 'exec', '--exec-id', `look-${process.hrtime.bigint()}`, id, ...command);
+}
+
+/**
+ * What a file inside a running sandbox holds once `isWhole` says so, by default as soon as it holds anything: a program that runs may not
+ * have come so far as to write it.
+ */
+export async function written(
+  runner: Runner,
+  uid: string,
+  path: string,
+  isWhole: (text: string) => boolean = (text) => text !== '',
+): Promise<string> {
+  const last = { seen: '' };
+  return eventually(
+    `${path} of ${uid} is written`,
+    async () => {
+      last.seen = await inside(runner, uid, 'sh', '-c', `[ ! -e ${path} ] || cat ${path}`);
+      return isWhole(last.seen) ? last.seen : undefined;
+    },
+    () => last.seen,
+  );
 }
 
 /** The memory limit of a sandbox as its cgroup has it, of either cgroup version, in bytes. */

@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, it } from '@jest/globals';
 import { added, livingOn } from '../harness/leftovers.ts';
 import { aSandbox } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
-import { removalsOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 describe('a thousand sandboxes', () => {
@@ -48,7 +47,7 @@ describe('a thousand sandboxes', () => {
     for (const [index, runner] of runners.entries()) {
       await eventually(`${runner.name} is empty`, async () => {
         const seen = await world.user.runner(runner.name);
-        return seen.status.startedSandboxes === 0 && removalsOf(seen).length === 0 ? true : undefined;
+        return seen.status.startedSandboxes === 0 && seen.status.removals.length === 0 ? true : undefined;
       });
       const last: { left: readonly string[] } = { left: [] };
       const look = async () => {

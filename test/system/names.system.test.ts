@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { aSandbox, after } from './a-sandbox.ts';
-import { inside, lyingOn, nothing } from './lying-on.ts';
+import { inside, lyingOn, nothing, written } from './lying-on.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 describe('names of sandboxes', () => {
@@ -44,7 +44,7 @@ describe('names of sandboxes', () => {
     }
     for (const ref of refs) {
       const { metadata, status } = await world.user.untilState(ref, 'Started');
-      expect((await inside(world.runnerOf({ status }), metadata.uid, 'cat', '/where')).trim()).toBe(ref.namespace);
+      expect((await written(world.runnerOf({ status }), metadata.uid, '/where')).trim()).toBe(ref.namespace);
     }
     const [left, right] = refs;
     if (left === undefined || right === undefined) throw new Error('there are two');
@@ -61,7 +61,7 @@ describe('names of sandboxes', () => {
       uids.push(metadata.uid);
       if (life % 2 === 1) {
         const { status } = await world.user.untilState(ref, 'Started');
-        expect((await inside(world.runnerOf({ status }), metadata.uid, 'cat', '/lives')).trim()).toBe('life');
+        expect((await written(world.runnerOf({ status }), metadata.uid, '/lives')).trim()).toBe('life');
       }
       await world.user.delete(ref);
     }

@@ -3,7 +3,7 @@ import { added, livingOn } from '../harness/leftovers.ts';
 import { eventually } from './eventually.ts';
 import { lyingOn } from './lying-on.ts';
 import { writtenBy } from './on-disk.ts';
-import { isObserved, removalsOf, stateOf } from './user.ts';
+import { isObserved, stateOf } from './user.ts';
 import { planWalk } from './walk/plan.ts';
 import { Walk } from './walk/walk.ts';
 import { Witness } from './walk/witness.ts';
@@ -72,7 +72,7 @@ describe(`a walk of users and faults (repeat it with: make walk SEED=${seed})`, 
       await eventually(`nothing is left on ${runner.name}`, look, () => last.left);
       await eventually(`${runner.name} has nothing to remove`, async () => {
         const seen = await world.user.runner(runner.name);
-        return removalsOf(seen).length === 0 && seen.status.startedSandboxes === 0 ? true : undefined;
+        return seen.status.removals.length === 0 && seen.status.startedSandboxes === 0 ? true : undefined;
       });
     }
   });

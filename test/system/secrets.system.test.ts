@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { aSandbox, after } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
-import { containerOf, inside } from './lying-on.ts';
+import { containerOf, written } from './lying-on.ts';
 import { stateOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
 
@@ -29,10 +29,7 @@ describe('a sandbox whose environment comes from a Secret', () => {
   const environmentOf = async (name: string) => {
     const { metadata, status } = await world.user.sandbox({ name });
     const runner = world.runnerOf({ status });
-    return eventually('the environment is written', async () => {
-      const written = await inside(runner, metadata.uid, 'sh', '-c', 'cat /data/env || true');
-      return written === '' ? undefined : written;
-    });
+    return written(runner, metadata.uid, '/data/env');
   };
   const writesEnvironment = after('mkdir -p /data; env > /data/env.new; mv /data/env.new /data/env');
 

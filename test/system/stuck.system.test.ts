@@ -9,7 +9,7 @@ import type { Runner } from '../harness/runner.ts';
 import { aSandbox, remembering } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
 import { containerOf } from './lying-on.ts';
-import { removalsOf, type SandboxRef, stateOf } from './user.ts';
+import { type SandboxRef, stateOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 /** Short, so that they pass while the test waits. */
@@ -204,26 +204,26 @@ describe('no sandbox is stuck', () => {
       }
       await nothingIsLeft();
       await eventually('the runner has nothing to remove', async () =>
-        removalsOf(await world.user.runner(runner.name)).length === 0 ? true : undefined,
+        (await world.user.runner(runner.name)).status.removals.length === 0 ? true : undefined,
       );
     });
   });
 
   describe('when somebody removes behind the back of the agent', () => {
-    const ctr = async (uid: string, ...commands: readonly (readonly string[])[]) => {
+    const endTask = async (uid: string) => {
       const { namespace, id } = await containerOf(runner, uid);
-      for (const command of commands) await runner.ctr(namespace, ...command.map((word) => (word === 'ID' ? id : word)));
+      await runner.ctr(namespace, 'tasks', 'kill', '-s', 'SIGKILL', id);
+      // The agent, which saw the end, may have been faster.
+      await runner.ctr(namespace, 'tasks', 'delete', '--force', id).catch((error: unknown) => {
+        if (!String(error).includes('not found')) throw error;
+      });
     };
-    const endTask = [
-      ['tasks', 'kill', '-s', 'SIGKILL', 'ID'],
-      ['tasks', 'delete', '--force', 'ID'],
-    ] as const;
 
     it('the task, the program is started again by restartPolicy', async () => {
       const ref = { name: 'lost-task' };
       await world.user.create(remembering(ref.name, world.image));
       const { metadata, status } = await world.user.untilState(ref, 'Started');
-      await ctr(metadata.uid, ...endTask);
+      await endTask(metadata.uid);
       const again = await world.user.until(
         ref,
         'was started again',
@@ -240,7 +240,7 @@ describe('no sandbox is stuck', () => {
       const manifest = remembering(ref.name, world.image);
       await world.user.create({ ...manifest, spec: { ...manifest.spec, restartPolicy: 'Never' } });
       const { metadata } = await world.user.untilState(ref, 'Started');
-      await ctr(metadata.uid, ...endTask);
+      await endTask(metadata.uid);
       const { status } = await inState(ref, 'Stopped');
       expect(['Signaled', 'Lost']).toContain(status.exitReason);
       await world.user.delete(ref);
@@ -257,7 +257,7 @@ describe('no sandbox is stuck', () => {
       if (stop) {
         await world.user.patch(ref, { desiredState: 'Stopped' });
         await world.user.untilState(ref, 'Stopped');
-      } else await ctr(metadata.uid, ...endTask);
+      } else await endTask(metadata.uid);
       const { namespace, id } = await containerOf(runner, metadata.uid);
       await eventually('the container is removed', async () => {
         const gone = await runner.ctr(namespace, 'containers', 'rm', id).then(
@@ -265,8 +265,7 @@ describe('no sandbox is stuck', () => {
           () => undefined,
         );
         // It was started again in the meantime.
-        if (gone === undefined)
-          for (const command of endTask) await runner.ctr(namespace, ...command.map((word) => (word === 'ID' ? id : word))).catch(() => '');
+        if (gone === undefined) await endTask(metadata.uid).catch(() => undefined);
         return gone;
       });
       if (stop) await world.user.patch(ref, { desiredState: 'Started' });

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { RunnerStatus } from '../../crds/runner.ts';
 import { remembering } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
 import { lyingOn } from './lying-on.ts';
@@ -13,8 +12,8 @@ describe('a copy that no object claims', () => {
   afterAll(() => world.stop(), startTimeoutMs);
 
   const listed = async (uid: string) => {
-    const { unclaimed } = (await world.user.runner('runner-1')).status as Partial<RunnerStatus>;
-    return unclaimed?.find((one) => one.uid === uid);
+    const { unclaimed } = (await world.user.runner('runner-1')).status;
+    return unclaimed.find((one) => one.uid === uid);
   };
 
   it('is told of with an Event, left alone for its time, then stopped, listed and kept; one that is claimed is not touched', async () => {
@@ -41,7 +40,7 @@ describe('a copy that no object claims', () => {
     const lying = await lyingOn(runner, before.metadata.uid);
     expect([lying.containers.length, lying.snapshots.length, lying.tasks]).toEqual([1, 1, []]);
     const { metadata } = await world.user.runner('runner-1');
-    const events = await world.user.events({ metadata: { ...metadata, namespace: 'default' } });
+    const events = await world.user.told({ metadata: { ...metadata, namespace: 'default' } }, 'UnclaimedCopy');
     expect(events.filter(({ reason }) => reason === 'UnclaimedCopy')).toMatchObject([
       { type: 'Warning', note: expect.stringContaining(`default/${lonely.name}`) },
     ]);

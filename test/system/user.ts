@@ -1,6 +1,6 @@
 import { execa } from 'execa';
-import type { Runner } from '../../crds/runner.ts';
-import type { Sandbox, SandboxManifest } from '../../crds/sandbox.ts';
+import { type Runner, runnerStatusSchema } from '../../crds/runner.ts';
+import { type Sandbox, type SandboxManifest, sandboxStatusSchema } from '../../crds/sandbox.ts';
 import type { SandboxState } from '../../crds/names.ts';
 import { eventually } from './eventually.ts';
 
@@ -57,7 +57,7 @@ export class User {
 
   /** `kubectl create` of one object, as the API server answered it. */
   async create(manifest: SandboxManifest): Promise<Sandbox> {
-    return JSON.parse(await this.#must(['create', '-o', 'json', '-f', '-'], JSON.stringify(manifest))) as Sandbox;
+    return sandboxOf(await this.#must(['create', '-o', 'json', '-f', '-'], JSON.stringify(manifest)));
   }
 
   /** Creates many in one call of kubectl. */
@@ -84,7 +84,7 @@ export class User {
 
   async find(ref: SandboxRef): Promise<Sandbox | undefined> {
     const printed = await this.#must(['get', 'sandbox', ref.name, ...inNamespace(ref), '--ignore-not-found', '-o', 'json']);
-    return printed.trim() === '' ? undefined : (JSON.parse(printed) as Sandbox);
+    return printed.trim() === '' ? undefined : sandboxOf(printed);
   }
 
   async sandbox(ref: SandboxRef): Promise<Sandbox> {
@@ -94,10 +94,17 @@ export class User {
   }
 
   async runner(name: string): Promise<Runner> {
-    return JSON.parse(await this.#must(['get', 'runner', name, '-o', 'json'])) as Runner;
+    const found = await this.findRunner(name);
+    if (found === undefined) throw new Error(`there is no runner ${name}`);
+    return found;
   }
 
-  /** The Events about an object, oldest first. */
+  async findRunner(name: string): Promise<Runner | undefined> {
+    const printed = await this.#must(['get', 'runner', name, '--ignore-not-found', '-o', 'json']);
+    return printed.trim() === '' ? undefined : runnerOf(printed);
+  }
+
+  /** The Events about an object, oldest first. They are written beside the work and may come after what they tell of: see `told`. */
   async events({ metadata }: Pick<Sandbox, 'metadata'>): Promise<readonly SeenEvent[]> {
     const printed = await this.#must([
       'get',
@@ -110,6 +117,19 @@ export class User {
     ]);
     const { items } = JSON.parse(printed) as { items: readonly SeenEvent[] };
     return items.filter(({ regarding }) => regarding.uid === metadata.uid);
+  }
+
+  /** The Events about an object once one of each reason is among them. */
+  async told(object: Pick<Sandbox, 'metadata'>, ...reasons: readonly string[]): Promise<readonly SeenEvent[]> {
+    const last: { seen: readonly SeenEvent[] } = { seen: [] };
+    return eventually(
+      `${object.metadata.name} has Events ${reasons.join(', ')}`,
+      async () => {
+        last.seen = await this.events(object);
+        return reasons.every((reason) => last.seen.some((event) => event.reason === reason)) ? last.seen : undefined;
+      },
+      () => last.seen,
+    );
   }
 
   /** The sandbox once it is as asked. */
@@ -138,21 +158,25 @@ export class User {
   }
 }
 
-/** The copies that a runner is to remove. What is read here did not go through the schema and its defaults. */
-export function removalsOf({ status }: Runner): Runner['status']['removals'] {
-  return (status as Partial<Runner['status']>).removals ?? [];
+/** What kubectl printed of an object that nobody may have written a status of yet. */
+function sandboxOf(printed: string): Sandbox {
+  const sandbox = JSON.parse(printed) as Omit<Sandbox, 'status'> & { readonly status?: unknown };
+  return { ...sandbox, status: sandboxStatusSchema.parse(sandbox.status ?? {}) };
 }
 
-/** The state; undefined while the operator has written none. What is read here did not go through the schema and its defaults. */
-export function stateOf(sandbox: Sandbox): SandboxState | undefined {
-  const { status } = sandbox as { readonly status?: Partial<Sandbox['status']> };
-  return status?.state;
+function runnerOf(printed: string): Runner {
+  const runner = JSON.parse(printed) as Omit<Runner, 'status'> & { readonly status?: unknown };
+  return { ...runner, status: runnerStatusSchema.parse(runner.status ?? {}) };
+}
+
+/** The state; undefined while the operator has written none. */
+export function stateOf({ status }: Pick<Sandbox, 'status'>): SandboxState | undefined {
+  return status.observedGeneration === undefined ? undefined : status.state;
 }
 
 /** Whether the status answers the spec as it is. */
-export function isObserved(sandbox: Sandbox): boolean {
-  const { status } = sandbox as { readonly status?: Partial<Sandbox['status']> };
-  return status?.observedGeneration === sandbox.metadata.generation;
+export function isObserved({ status, metadata }: Pick<Sandbox, 'status' | 'metadata'>): boolean {
+  return status.observedGeneration === metadata.generation;
 }
 
 function inNamespace({ namespace }: SandboxRef): readonly string[] {

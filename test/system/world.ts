@@ -6,7 +6,7 @@ import type { Runner } from '../harness/runner.ts';
 import { waitConnected } from '../harness/wait-connected.ts';
 import { aSandbox } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
-import { inside } from './lying-on.ts';
+import { written } from './lying-on.ts';
 import { User } from './user.ts';
 
 /** A test waits for several things, each for as long as `eventually` does. */
@@ -66,11 +66,8 @@ export class World {
   async boots(name: string, atLeast = 1): Promise<number> {
     const { metadata, status } = await this.user.sandbox({ name });
     const runner = this.runnerOf({ status });
-    return eventually(`${name} has booted ${atLeast} times`, async () => {
-      const printed = await inside(runner, metadata.uid, 'sh', '-c', 'cat /data/boots || true');
-      const count = printed.split('\n').filter((line) => line.startsWith('boot')).length;
-      return count >= atLeast ? count : undefined;
-    });
+    const count = (text: string) => text.split('\n').filter((line) => line.startsWith('boot')).length;
+    return count(await written(runner, metadata.uid, '/data/boots', (text) => count(text) >= atLeast));
   }
 
   /** The runner that a sandbox is on. */

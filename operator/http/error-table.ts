@@ -1,0 +1,47 @@
+/** What an answer of the HTTP API that is no success can be: a row of the table below. */
+export interface HttpError {
+  readonly status: number;
+  /** What it says by itself; an answer may say it more precisely. */
+  readonly message: string;
+  /** Sent as Retry-After, in seconds, unless the answer knows better. Set exactly for what may succeed later by itself. */
+  readonly retryAfter?: number;
+}
+
+/** Every code that the HTTP API answers with. A code never changes its meaning; clients decide by it, people read the message. */
+export const httpErrors = {
+  // What was sent is no request that is served here.
+  BadRequest: { status: 400, message: 'This is no HTTP/1.1 request.' },
+  TlsRequired: { status: 400, message: 'This port speaks TLS: use https.' },
+  GrpcOnly: { status: 400, message: 'This port serves agents (gRPC); the HTTP API has another one.' },
+  MalformedJson: { status: 400, message: 'The body is no JSON.' },
+  JsonTooDeep: { status: 400, message: 'The JSON in the body is nested deeper than 32 levels.' },
+  InvalidRequest: { status: 400, message: 'Something in the request is not as it should be.' },
+  NotFound: { status: 404, message: 'There is nothing at this path: /openapi.json lists what there is.' },
+  MethodNotAllowed: { status: 405, message: 'This method is not served at this path.' },
+  RequestTimeout: { status: 408, message: 'The request did not arrive in time.' },
+  LengthUnknown: { status: 411, message: 'The body must come with its length or in chunks.' },
+  BodyTooLarge: { status: 413, message: 'The body is larger than is taken here.' },
+  UriTooLong: { status: 414, message: 'The path and query are too long.' },
+  UnsupportedMediaType: { status: 415, message: 'The body must be JSON: send Content-Type: application/json.' },
+  ExpectationFailed: { status: 417, message: 'Nothing but "100-continue" can be expected.' },
+  HeadersTooLarge: { status: 431, message: 'The header is larger than 16 KiB.' },
+  HttpVersionNotSupported: {
+    status: 505,
+    message: 'This API speaks HTTP/1.1; HTTP/2 is served for agents (gRPC) only. Offer http/1.1, as curl does with --http1.1.',
+  },
+  // Who asks.
+  Unauthenticated: { status: 401, message: 'A bearer token is needed: send Authorization: Bearer <token>.' },
+  Forbidden: { status: 403, message: 'The caller is not permitted to do this.' },
+  // This pod.
+  Internal: { status: 500, message: 'Something went wrong here that should not; the log has it under the request id.' },
+  AuthUnavailable: { status: 503, message: 'Who asks can not be checked now: the API server does not answer.', retryAfter: 2 },
+  TooManyConnections: { status: 503, message: 'This operator pod has too many connections.', retryAfter: 1 },
+  ShuttingDown: { status: 503, message: 'This operator pod is shutting down: ask another one.', retryAfter: 1 },
+} as const satisfies Readonly<Record<string, HttpError>>;
+
+export type HttpErrorCode = keyof typeof httpErrors;
+
+/** The row of a code. */
+export function httpErrorOf(code: HttpErrorCode): HttpError {
+  return httpErrors[code];
+}
