@@ -11,6 +11,7 @@ import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
 import type { NodeView } from './assignment/fencing.ts';
+import type { BackupRegistry } from './backups/controller.ts';
 import { failpoint } from './failpoints.ts';
 import { Hub } from './hub/controller.ts';
 import type { AgentAuthenticator } from './hub/stream.ts';
@@ -51,6 +52,8 @@ export interface OperatorOptions {
   readonly patienceMs?: number;
   /** How long each state of a Sandbox may last. */
   readonly deadlines?: Deadlines;
+  /** The registry of backups. Absent: nothing can be backed up. */
+  readonly backups?: BackupRegistry | undefined;
   /** Times of the election; the defaults are those of the elector. */
   readonly election?: ElectionTimes;
 }
@@ -204,6 +207,7 @@ export class Operator {
       workers: this.#options.workers,
       patientUntil,
       deadlines: this.#options.deadlines ?? defaultDeadlines,
+      backups: this.#options.backups,
     });
     const runners = new RunnerController({
       ...shared,

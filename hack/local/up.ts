@@ -41,6 +41,7 @@ function start(): Promise<Cluster> {
     ports: localPorts(),
     portAdvice: `choose another block of ports, as in "${portVariable}=13000 make up"`,
     tokenSeconds: yearSeconds,
+    backups: true,
     operatorEnv: { BERTH_LOG_LEVEL: 'info' },
     agentEnv: { BERTH_LOG_LEVEL: 'info' },
     log: toStderr,

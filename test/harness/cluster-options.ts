@@ -34,6 +34,8 @@ export interface ClusterOptions {
   readonly networks?: boolean;
   /** Give every runner a disk of its own of this size, that can be filled. Default: the machine's. */
   readonly diskBytes?: number | undefined;
+  /** Whether sandboxes are backed up, to `backups/` of the cluster's registry or to a repository of another one. Default false. */
+  readonly backups?: boolean | string;
   /** Added to the environment of every operator or agent. */
   readonly operatorEnv?: Readonly<Record<string, string>>;
   readonly agentEnv?: Readonly<Record<string, string>>;
@@ -66,6 +68,7 @@ export function settingsOf(options: ClusterOptions): Settings {
     failpoints: false,
     networks: false,
     diskBytes: undefined,
+    backups: false,
     operatorEnv: {},
     agentEnv: {},
     log: () => undefined,

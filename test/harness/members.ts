@@ -43,9 +43,15 @@ export async function makeOperator(foundation: Foundation, name: string, operato
       BERTH_PEER_CA: authority.caFile,
       BERTH_PEER_SERVER_NAME: operatorServerName,
       BERTH_PEER_TOKEN_FILE: peerToken,
+      ...backupEnv(foundation),
       ...settings.operatorEnv,
     }),
   });
+}
+
+function backupEnv({ settings: { backups }, registry }: Foundation): Readonly<Record<string, string>> {
+  if (backups === false) return {};
+  return { BERTH_BACKUP_REPOSITORY: backups === true ? `${registry.address}/backups` : backups };
 }
 
 /** A runner with its Node object and its agent's credentials; not started. `operators` says, at each start of the agent, whom it dials. */
