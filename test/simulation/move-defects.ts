@@ -4,6 +4,7 @@ import type { AgentMessage, CopyReport, Order } from '../../agent/proto/gen/bert
 import type { BackupRecord, SandboxStatus } from '../../crds/index.ts';
 import type { KubeTransport } from '../../kube/types.ts';
 import type { Content } from './models/content.ts';
+import { noManifest } from './models/registry-client.ts';
 import type { Machine } from './models/machine.ts';
 import { idOfKey } from './models/machine.ts';
 import type { Sabotage } from './sabotage.ts';
@@ -49,8 +50,10 @@ export const moveDefects = {
   },
   'torn-backup-taken-for-stopped': {
     says: 'a backup of a running sandbox is recorded as one of a stopped one',
-    reported: (message) =>
-      withCopies(message, (copy) => (copy.backup === undefined ? copy : { ...copy, backup: { ...copy.backup, takenWhileStopped: true } })),
+    transport: (transport, world) =>
+      rewriteStatus(transport, world, (before, after) =>
+        withHistory(after, (record) => (isNew(before, record) ? { ...record, takenWhile: 'Stopped' } : record)),
+      ),
   },
   'cancelled-backup-recorded': {
     says: 'a backup that was given up is sent all the same, and recorded',
@@ -102,12 +105,36 @@ export const moveDefects = {
   },
   'older-report-believed': {
     says: 'Stopped is believed from a report that is older than the order',
-    reported: (message) =>
-      withCopies(message, (copy) => (copy.state === CopyState.COPY_STATE_STOPPED ? { ...copy, order: Number.MAX_SAFE_INTEGER } : copy)),
+    reported: (message, world) => withCopies(message, (copy) => asStillStopped(copy, world)),
+  },
+  'verification-skipped': {
+    says: "the pusher's word counts, and nobody looks for a backup",
+    registry: (client) => ({ ...client, verify: () => Promise.resolve(noManifest) }),
   },
 } as const satisfies Readonly<Record<string, Sabotage>>;
 
 let told = 0;
+
+/** What was stopped is said to be so until it runs, whatever was ordered since. */
+function asStillStopped(copy: CopyReport, world: World): CopyReport {
+  const known = stopped.get(world) ?? new Map<string, CopyReport>();
+  stopped.set(world, known);
+  const id = `${copy.uid}/${copy.epoch}`;
+  switch (copy.state) {
+    case CopyState.COPY_STATE_STOPPED:
+      known.set(id, { ...copy, order: Number.MAX_SAFE_INTEGER });
+      return known.get(id) ?? copy;
+    case CopyState.COPY_STATE_PREPARING:
+    case CopyState.COPY_STATE_PREPARED:
+    case CopyState.COPY_STATE_STARTING:
+      return known.get(id) ?? copy;
+    default:
+      known.delete(id);
+      return copy;
+  }
+}
+
+const stopped = new WeakMap<World, Map<string, CopyReport>>();
 
 function isMove({ assignment: before }: SandboxStatus, { assignment: after }: SandboxStatus): boolean {
   return after?.previous !== undefined && before?.epoch !== after.epoch;
@@ -169,9 +196,16 @@ function withCalls(runtime: CopyRuntime, calls: Partial<CopyRuntime>): CopyRunti
   });
 }
 
+/** What is read is sent, whoever has given it up meanwhile. */
 function pushesOn(runtime: CopyRuntime): CopyRuntime {
   const never = new AbortController().signal;
   return withCalls(runtime, {
+    readBackup: async (request, progress, signal) => {
+      const local = await runtime.readBackup(request, progress, never);
+      if (!signal.aborted) return local;
+      await runtime.pushBackup(local, [], () => undefined, never).catch(() => undefined);
+      throw signal.reason as Error;
+    },
     pushBackup: (backup, credentials, progress) => runtime.pushBackup(backup, credentials, progress, never),
   });
 }

@@ -3,6 +3,7 @@ import type { CopyRuntime } from '../../agent/copies/runtime.ts';
 import type { AgentMessage, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { SandboxStatus } from '../../crds/index.ts';
 import type { KubeObject, KubeTransport, ObjectRef, Patch, Resource, WriteOptions } from '../../kube/types.ts';
+import type { RegistryClient } from '../../registry/registry.client.ts';
 import { epoch } from './engine/process.ts';
 import type { Process } from './engine/process.ts';
 import type { Machine } from './models/machine.ts';
@@ -27,7 +28,9 @@ export interface Sabotage {
   /** What an operator does beside its own when an agent tells something. */
   readonly heard?: (world: World, pod: Pod, connection: Connection, message: AgentMessage) => void;
   /** What an operator gets instead of what an agent tells. */
-  readonly reported?: (message: AgentMessage) => AgentMessage;
+  readonly reported?: (message: AgentMessage, world: World) => AgentMessage;
+  /** What an operator asks instead of the registry. */
+  readonly registry?: (client: Pick<RegistryClient, 'verify' | 'delete'>) => Pick<RegistryClient, 'verify' | 'delete'>;
   readonly runtime?: (runtime: CopyRuntime, machine: Machine, process: Process) => CopyRuntime;
 }
 

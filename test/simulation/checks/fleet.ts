@@ -11,6 +11,8 @@ interface History {
   /** What the run that was started last has written. */
   newest: Content;
   readonly versions: Map<number, Run>;
+  /** The runner of the last start. */
+  lastOn?: string;
   /** Epochs that begin with an older backup because the user asked for it, and its digest. */
   readonly restores: Map<number, string>;
   readonly running: Map<number, { readonly machine: Machine; readonly copy: StoredCopy }>;
@@ -39,6 +41,7 @@ export class FleetChecks implements MachineObserver {
   readonly #versionOf: (machine: Machine, copy: StoredCopy) => number;
   readonly #holders: Holders;
   #runs = 0;
+  #moves = 0;
 
   constructor(violations: Violations, trace: Trace, versionOf: (machine: Machine, copy: StoredCopy) => number, holders: Holders) {
     this.#violations = violations;
@@ -50,6 +53,11 @@ export class FleetChecks implements MachineObserver {
   /** How many processes were started. */
   get starts(): number {
     return this.#runs;
+  }
+
+  /** How many sandboxes ran first on another runner than before. */
+  get moves(): number {
+    return this.#moves;
   }
 
   taskCreated(machine: Machine, copy: StoredCopy): void {
@@ -72,6 +80,8 @@ export class FleetChecks implements MachineObserver {
     else if (!history.permitted.has(`${epoch}/${run.contentVersion}@${machine.name}`)) {
       this.#violations.add('StartPermitted', `${id} starts and no acknowledged status permits it`, uid);
     }
+    if (history.lastOn !== undefined && history.lastOn !== machine.name) this.#moves++;
+    history.lastOn = machine.name;
     history.versions.set(run.contentVersion, run);
     history.newest = written(run, 1);
     history.running.set(run.number, { machine, copy });

@@ -1,3 +1,4 @@
+import { copyEntry } from '../../../agent/journal/reduce.ts';
 import { effectiveResources } from '../../../crds/index.ts';
 import type { Sandbox } from '../../../crds/index.ts';
 import { isEqual } from '../models/json.ts';
@@ -55,7 +56,20 @@ function whyNotDone(world: World, sandbox: Sandbox): string | undefined {
   const operation = status.backup?.operation;
   if (operation?.state === 'Running') return `has backup ${operation.id} under way for ever: ${said(sandbox)}`;
   if (status.observedGeneration !== metadata.generation) return `has not answered generation ${metadata.generation}: ${said(sandbox)}`;
+  const idle = raisedForNothing(world, sandbox);
+  if (idle !== undefined) return idle;
   return spec.desiredState === 'Started' ? whyNotStarted(world, sandbox) : whyNotStopped(world, sandbox);
+}
+
+/** At rest, a contentVersion is one under which something ran, or under which nobody can say that nothing did. */
+function raisedForNothing(world: World, { metadata: { uid }, status }: Sandbox): string | undefined {
+  const { state, contentVersion, assignment, runnerName } = status;
+  if (contentVersion === 0 || (state !== 'Stopped' && state !== 'Error' && state !== 'Archived')) return undefined;
+  if (world.fleet.lastRunUpTo(uid, contentVersion)?.contentVersion === contentVersion) return undefined;
+  const node = world.nodes.find(({ machine }) => machine.name === runnerName);
+  if (node === undefined || node.machine.storeID !== assignment?.storeID) return undefined;
+  const recorded = copyEntry(node.journal.durable.sandboxes.get(uid), assignment.epoch)?.started ?? 0;
+  return recorded === contentVersion ? undefined : `has version ${contentVersion}, under which nothing was started`;
 }
 
 function whyNotStopped(world: World, sandbox: Sandbox): string | undefined {
