@@ -31,7 +31,7 @@ export function registryClientOf(registry: RegistryModel, name: string, process:
 /** Nobody looks into it. */
 export const noManifest: ImageManifest = {
   digest: '',
-  bytes: Buffer.alloc(0),
+  bytes: 0,
   config: { mediaType: '', digest: '', size: 0 },
   layers: [],
 };
