@@ -62,8 +62,8 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   const tls = usesTls ? await loadTls({ files: { certFile: config.tlsCert, keyFile: config.tlsKey }, clock, log }) : undefined;
   const isUnasked = decideTrust({ auth: config.auth, usesTls, isLoopback: isLocal, isUnsafeAllowed: config.unsafeListen });
   if (isUnasked) log.warn({ listen: config.listen }, 'Nobody who connects is asked who they are');
-  const { namespace, audience, peers, peerCa, peerTokenFile: tokenFile } = config;
-  requireSecurePeers(peers, peerCa !== undefined);
+  const { namespace, audience, peers, peerService: service, peerCa, peerTokenFile: tokenFile } = config;
+  requireSecurePeers(peers, peerCa !== undefined, service);
   const peerTls = peerCa === undefined ? undefined : await loadTls({ files: { caFile: peerCa }, clock, log });
   const serverName = config.peerServerName ?? (peerTls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   const review = { reviews: createReviews({ transport, clock }), audience, namespace };
@@ -83,7 +83,8 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     authenticator: isUnasked ? noAuthentication : tokenAuthenticator(review),
     peerAuthenticator: isUnasked ? noAuthentication : peerAuthenticator(review),
     watchesNodes: !isUnasked,
-    peers: { addresses: peers, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
+    peers: { addresses: peers, service, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
+    tokenRecheckMs: config.tokenRecheckSeconds * 1000,
     workers: config.workers,
     deadlines: deadlinesOf(config),
     patienceMs: config.patienceSeconds * 1000,

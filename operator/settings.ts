@@ -41,7 +41,15 @@ export const operatorSettings = z.object({
   peers: listOf(address)
     .default([])
     .describe(
-      'The other operator pods as host:port, separated by commas: the leader reaches agents through them that are not connected to it. Its own address may be among them.',
+      'The other operator pods as host:port, separated by commas: the leader reaches agents through them that are not connected to it, and agents are told of them. Its own address may be among them.',
+    ),
+  peerService: z
+    .string()
+    .min(1)
+    .max(63)
+    .optional()
+    .describe(
+      'The headless Service of the operator pods, in their namespace: the others are found in its EndpointSlices, beside those of --peers. Agents are told of them.',
     ),
   peerCa: z
     .string()
@@ -60,6 +68,9 @@ export const operatorSettings = z.object({
   healthListen: listenAddress.default('0.0.0.0:8080').describe('Address of /healthz, /readyz and /metrics.'),
   logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
   audience: z.string().min(1).default('berth-operator').describe("Audience that the agents' tokens must have."),
+  tokenRecheckSeconds: seconds(300).describe(
+    'How often the tokens of connected agents are checked again. One that was revoked ends its stream.',
+  ),
   leaseSeconds: z.coerce
     .number()
     .int()

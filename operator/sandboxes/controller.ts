@@ -7,7 +7,7 @@ import { createWorkQueue } from '../../kube/queue.ts';
 import type { Cache, EventRecorder, KubeTransport, WorkQueue } from '../../kube/types.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
-import type { Metrics } from '../../process/metrics.ts';
+import type { Counter, Metrics } from '../../process/metrics.ts';
 import type { RegistryCredential } from '../../process/registry-credential.ts';
 import { stableLines } from '../../process/stable-log-lines.ts';
 import { RegistryWorker, type BackupRegistry } from '../backups/controller.ts';
@@ -59,6 +59,11 @@ function namedRunners({ status }: Sandbox): readonly string[] {
   return [...new Set([status.runnerName ?? [], ...status.releases.map(({ runnerName }) => runnerName)].flat())];
 }
 
+/** Whether something of the sandbox lies on the runner, or is to be removed there. */
+function mayHaveCopy(sandbox: Sandbox, runnerName: string): boolean {
+  return namedRunners(sandbox).includes(runnerName) || sandbox.status.assignment?.previous?.runnerName === runnerName;
+}
+
 /** Keeps the metric that says how many sandboxes are in each state. */
 export function countByState(sandboxes: Cache<Sandbox>, metrics: Metrics): void {
   const gauge = metrics.gauge({ name: 'berth_sandboxes', help: 'Sandboxes by state.', labels: ['state'] });
@@ -93,6 +98,7 @@ export class SandboxController {
   readonly #registry: RegistryWorker | undefined;
   /** Keys of those that wait for room on some runner. */
   readonly #waiting = new Set<string>();
+  readonly #foreign: Counter;
   readonly #configs = new WeakMap<Sandbox['spec'], CopyConfig>();
 
   constructor(options: SandboxControllerOptions) {
@@ -115,6 +121,10 @@ export class SandboxController {
       name: 'berth_sandbox_status_writes_total',
       help: 'Status patches of Sandboxes by the state and reason they wrote.',
       labels: ['state', 'reason'],
+    });
+    this.#foreign = metrics.counter({
+      name: 'berth_foreign_reports_total',
+      help: 'Reports about copies that are neither assigned to the runner that reported nor to be released there. They change nothing.',
     });
     const { sandboxClient, runnerClient, events, isLeader } = options;
     this.#ports = {
@@ -143,7 +153,7 @@ export class SandboxController {
         deleted: (sandbox) => this.#forget(sandbox),
       }),
       hub.subscribe({
-        copiesChanged: (_, uids) => this.#copiesChanged(uids),
+        copiesChanged: (runnerName, uids) => this.#copiesChanged(runnerName, uids),
         runnerChanged: (runnerName, what) => this.runnerChanged(runnerName, what),
       }),
     ];
@@ -165,8 +175,12 @@ export class SandboxController {
     return this.#controller.stuck(limitMs);
   }
 
-  #copiesChanged(uids: readonly string[]): void {
-    for (const uid of uids) for (const sandbox of this.#options.sandboxes.byIndex('uid', uid)) this.#queue.add(keyOf(sandbox));
+  /** What a runner says of copies that are neither assigned to it nor to be released there changes nothing. */
+  #copiesChanged(runnerName: string, uids: readonly string[]): void {
+    for (const sandbox of uids.flatMap((uid) => this.#options.sandboxes.byIndex('uid', uid))) {
+      if (mayHaveCopy(sandbox, runnerName)) this.#queue.add(keyOf(sandbox));
+      else this.#foreign.inc();
+    }
   }
 
   #wake(): void {

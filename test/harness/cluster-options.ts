@@ -32,6 +32,8 @@ export interface ClusterOptions {
   readonly failpoints?: boolean;
   /** Give every runner a network namespace of its own, on which packets can be lost. Default false. */
   readonly networks?: boolean;
+  /** Find operators as in a cluster: CoreDNS and EndpointSlices name them, each at an address of its own. Default false: settings name them. */
+  readonly dns?: boolean;
   /** Give every runner a disk of its own of this size, that can be filled. Default: the machine's. */
   readonly diskBytes?: number | undefined;
   /** Whether sandboxes are backed up, to `backups/` of the cluster's registry or to a repository of another one. Default false. */
@@ -67,6 +69,7 @@ export function settingsOf(options: ClusterOptions): Settings {
     tokenSeconds: 24 * 3600,
     failpoints: false,
     networks: false,
+    dns: false,
     diskBytes: undefined,
     backups: false,
     operatorEnv: {},
