@@ -2,6 +2,7 @@ import type { JournalRecord, JournalState } from '../../agent/journal/record.ts'
 import type { CopyRuntime } from '../../agent/copies/runtime.ts';
 import type { AgentMessage, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { SandboxStatus } from '../../crds/index.ts';
+import { mergePatch as difference } from '../../kube/diff.ts';
 import type { KubeObject, KubeTransport, ObjectRef, Patch, Resource, WriteOptions } from '../../kube/types.ts';
 import type { RegistryClient } from '../../registry/registry.client.ts';
 import { epoch } from './engine/process.ts';
@@ -75,15 +76,8 @@ export function rewriteStatus(
     const after = asSandbox(mergePatch(present, patch.body) as typeof present).status;
     const now = new Date(epoch + Math.floor(scheduler.now / 1000) * 1000).toISOString().replace('.000Z', 'Z');
     const next = rewrite(asSandbox(present).status, after, now, present.metadata.uid);
-    const names = Object.keys({ ...after, ...next }) as (keyof SandboxStatus)[];
-    const changes = names.filter((name) => next[name] !== after[name]).map((name) => [name, next[name] ?? null]);
-    const { status, ...body } = patch.body as { readonly status?: object };
-    return transport.patch(
-      sandboxes,
-      ref,
-      { type: 'merge', body: { ...body, status: { ...status, ...Object.fromEntries(changes) } } },
-      options,
-    );
+    const body = { ...patch.body, status: difference(asSandbox(present).status, next) ?? {} };
+    return transport.patch(sandboxes, ref, { type: 'merge', body }, options);
   });
 }
 
