@@ -8,7 +8,7 @@ import { idOfKey } from './models/machine.ts';
 import { sandboxes } from './models/objects.ts';
 import { mergePatch } from './models/json.ts';
 import type { Connection } from './models/network.ts';
-import { moveDefects } from './move-defects.ts';
+import { backupDefects } from './backup-defects.ts';
 import { callsOf, withStatusPatch } from './sabotage.ts';
 import type { Sabotage } from './sabotage.ts';
 import type { Pod, World } from './world.ts';
@@ -56,7 +56,7 @@ export const defects = {
     transport: (transport, _, process) => remembersSeen(transport, process),
     heard: removesUnseen,
   },
-  ...moveDefects,
+  ...backupDefects,
 } as const satisfies Readonly<Record<string, Sabotage>>;
 
 export type Defect = keyof typeof defects;

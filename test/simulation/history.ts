@@ -19,7 +19,8 @@ export interface Outcome {
 }
 
 /** What a history was made of. */
-export type Counts = World['counts'] & Record<'runners' | 'operators' | 'sandboxes' | 'starts' | 'backups' | 'moves' | 'happenings' | 'virtualMs', number>;
+export type Counts = World['counts'] &
+  Record<'runners' | 'operators' | 'sandboxes' | 'starts' | 'backups' | 'moves' | 'happenings' | 'virtualMs', number>;
 
 function countsOf(world: World): Counts {
   return {

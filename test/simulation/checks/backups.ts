@@ -23,7 +23,12 @@ export class BackupChecks implements RegistryObserver {
   readonly #recordedBy = new Map<string, string>();
   #records = 0;
 
-  constructor(violations: Violations, trace: Trace, fleet: () => Pick<FleetChecks, 'newest' | 'lastRunUpTo' | 'objectOf'>, holders: Holders) {
+  constructor(
+    violations: Violations,
+    trace: Trace,
+    fleet: () => Pick<FleetChecks, 'newest' | 'lastRunUpTo' | 'objectOf'>,
+    holders: Holders,
+  ) {
     this.#violations = violations;
     this.#trace = trace;
     this.#fleet = fleet;
@@ -103,7 +108,8 @@ export class BackupChecks implements RegistryObserver {
     const known = this.#known.get(digest);
     const other = this.#recordedBy.get(digest);
     this.#recordedBy.set(digest, uid);
-    if (other !== undefined && other !== uid) this.#violations.add('BackupUnique', `${short(digest)} is recorded of ${other} and of ${uid}`, uid);
+    if (other !== undefined && other !== uid)
+      this.#violations.add('BackupUnique', `${short(digest)} is recorded of ${other} and of ${uid}`, uid);
     if (known === undefined) {
       this.#violations.add('BackupHonest', `${short(digest)} is recorded and was never pushed`, uid);
       return;
@@ -147,7 +153,8 @@ export class BackupChecks implements RegistryObserver {
     if (metadata.deletionTimestamp !== undefined) return;
     this.#checkUnused(object, digest);
     const left = (status.backup?.history ?? []).some((one) => one.verifiedTime !== undefined && one.deletionTime === undefined);
-    if (!left) this.#violations.add('BackupInUse', `${short(digest)} is to be deleted, and it is the newest that was verified`, metadata.uid);
+    if (!left)
+      this.#violations.add('BackupInUse', `${short(digest)} is to be deleted, and it is the newest that was verified`, metadata.uid);
   }
 
   #checkUnused({ metadata: { uid }, status }: Sandbox, digest: string): void {

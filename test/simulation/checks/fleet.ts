@@ -157,7 +157,10 @@ export class FleetChecks implements MachineObserver {
   /** The run that was started last of those under this contentVersion or an older one. */
   lastRunUpTo(uid: string, contentVersion: number): Run | undefined {
     const runs = [...(this.#histories.get(uid)?.versions.values() ?? [])].filter((run) => run.contentVersion <= contentVersion);
-    return runs.reduce<Run | undefined>((last, run) => (last === undefined || run.contentVersion > last.contentVersion ? run : last), undefined);
+    return runs.reduce<Run | undefined>(
+      (last, run) => (last === undefined || run.contentVersion > last.contentVersion ? run : last),
+      undefined,
+    );
   }
 
   /** Whether the user asked for older bytes at some time: what they replaced is kept, and no object names it. */

@@ -84,7 +84,8 @@ function whyNotStarted(world: World, sandbox: Sandbox): string | undefined {
   if (only === undefined) return `is said to run and does not: ${said(sandbox)}`;
   if (only.machine.name !== status.runnerName || only.copy.key.epoch !== status.assignment?.epoch)
     return `runs elsewhere than said: ${said(sandbox)}`;
-  if (only.copy.task.state === 'Running' && only.copy.task.paused !== undefined) return `is paused and nobody lets it go on: ${said(sandbox)}`;
+  if (only.copy.task.state === 'Running' && only.copy.task.paused !== undefined)
+    return `is paused and nobody lets it go on: ${said(sandbox)}`;
   const isAsAsked =
     isEqual(only.copy.command, spec.command) && only.copy.requests.memoryBytes === effectiveResources(spec).requests.memoryBytes;
   const saysSo = (status.message ?? '').includes('takes effect at its next start');
