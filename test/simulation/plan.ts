@@ -29,11 +29,8 @@ export const largeScale: Scale = {
 
 export type Operation = { readonly at: number } & (
   | { readonly kind: 'create'; readonly slot: number; readonly shape: Shape }
-  | {
-      readonly kind: 'start' | 'stop' | 'restart' | 'delete' | 'deleteAndCreate' | 'archive' | 'backup' | 'restore' | 'policy';
-      readonly slot: number;
-      readonly shape: Shape;
-    }
+  | { readonly kind: 'start' | 'stop' | 'restart' | 'delete' | 'deleteAndCreate'; readonly slot: number; readonly shape: Shape }
+  | { readonly kind: 'archive' | 'backup' | 'restore' | 'policy'; readonly slot: number; readonly shape: Shape }
   /** Every sandbox is stopped, or every one is started, at once. */
   | { readonly kind: 'startAll' | 'stopAll'; readonly shape: Shape }
   | { readonly kind: 'change'; readonly slot: number; readonly what: 'env' | 'command' | 'memory'; readonly shape: Shape }

@@ -34,35 +34,33 @@ function sensible({ store }: World, operation: Operation): Operation {
 }
 
 function carryOut(world: World, operation: Operation): void {
-  const { store } = world;
   switch (operation.kind) {
     case 'cordon':
     case 'uncordon':
-      changeRunner(world, operation.runner, { unschedulable: operation.kind === 'cordon' });
-      return;
     case 'maxStarted':
-      changeRunner(world, operation.runner, { maxStarted: operation.count });
-      return;
     case 'startAll':
-    case 'stopAll': {
-      const desiredState = operation.kind === 'startAll' ? 'Started' : 'Stopped';
-      for (const { metadata } of world.sandboxes()) {
-        store.patch(sandboxes, metadata, { type: 'merge', body: { spec: { desiredState } } }, undefined, by);
-      }
+    case 'stopAll':
+      carryOutOnMany(world, operation);
       return;
-    }
     case 'archive':
-      archive(world, operation.slot, operation.shape);
-      return;
     case 'backup':
-      change(world, operation.slot, { backup: { requestID: `b${operation.at}` } });
-      return;
     case 'restore':
-      restore(world, operation.slot, operation.at);
-      return;
     case 'policy':
-      policy(world, operation.slot, operation.shape);
+      carryOutOnBackups(world, operation);
       return;
+    default:
+      carryOutOnOne(world, operation);
+  }
+}
+
+type About<Kind extends Operation['kind']> = Operation & { readonly kind: Kind };
+
+function carryOutOnOne(
+  world: World,
+  operation: About<'create' | 'start' | 'stop' | 'restart' | 'delete' | 'deleteAndCreate' | 'change'>,
+): void {
+  const { store } = world;
+  switch (operation.kind) {
     case 'create':
       store.create(sandboxes, manifestOf(operation.slot, operation.shape), by);
       return;
@@ -91,6 +89,40 @@ function carryOut(world: World, operation: Operation): void {
       change(world, operation.slot, changed(operation));
       return;
     }
+  }
+}
+
+function carryOutOnMany(world: World, operation: About<'cordon' | 'uncordon' | 'maxStarted' | 'startAll' | 'stopAll'>): void {
+  switch (operation.kind) {
+    case 'cordon':
+    case 'uncordon':
+      changeRunner(world, operation.runner, { unschedulable: operation.kind === 'cordon' });
+      return;
+    case 'maxStarted':
+      changeRunner(world, operation.runner, { maxStarted: operation.count });
+      return;
+    default: {
+      const desiredState = operation.kind === 'startAll' ? 'Started' : 'Stopped';
+      for (const { metadata } of world.sandboxes()) {
+        world.store.patch(sandboxes, metadata, { type: 'merge', body: { spec: { desiredState } } }, undefined, by);
+      }
+    }
+  }
+}
+
+function carryOutOnBackups(world: World, { kind, slot, shape, at }: About<'archive' | 'backup' | 'restore' | 'policy'>): void {
+  switch (kind) {
+    case 'archive':
+      archive(world, slot, shape);
+      return;
+    case 'backup':
+      change(world, slot, { backup: { requestID: `b${at}` } });
+      return;
+    case 'restore':
+      restore(world, slot, at);
+      return;
+    case 'policy':
+      policy(world, slot, shape);
   }
 }
 

@@ -88,28 +88,28 @@ export class BackupChecks implements RegistryObserver {
 
   /** The API server acknowledged this object. */
   acknowledged(object: Sandbox, old: Sandbox | undefined): void {
-    const history = object.status.backup?.history ?? [];
-    const before = old?.status.backup?.history ?? [];
-    if (history !== before) {
-      for (const record of history) {
-        const known = before.find(({ digest }) => digest === record.digest);
-        if (known === undefined) this.#checkRecord(object, old, record);
-        if (record.deletionTime !== undefined && known?.deletionTime === undefined) this.#checkMarked(object, record);
-      }
-    }
+    const history = historyOf(object);
+    if (history !== historyOf(old)) this.#checkHistory(object, old);
     if (object.metadata.deletionTimestamp !== undefined) return;
     for (const record of history) if (isCurrent(record, object.status)) this.#checkCurrent(object, record);
     if (object.status.state === 'Archived' && old?.status.state !== 'Archived') this.#checkArchived(object);
   }
 
+  #checkHistory(object: Sandbox, old: Sandbox | undefined): void {
+    for (const record of historyOf(object)) {
+      const known = historyOf(old).find(({ digest }) => digest === record.digest);
+      if (known === undefined) this.#checkRecord(object, old, record);
+      if (record.deletionTime !== undefined && known?.deletionTime === undefined) this.#checkMarked(object, record);
+    }
+  }
+
   #checkRecord({ metadata: { uid } }: Sandbox, old: Sandbox | undefined, record: BackupRecord): void {
     this.#records++;
-    const { digest, contentVersion, takenWhile } = record;
+    const { digest } = record;
     const known = this.#known.get(digest);
-    const other = this.#recordedBy.get(digest);
+    const other = this.#recordedBy.get(digest) ?? uid;
     this.#recordedBy.set(digest, uid);
-    if (other !== undefined && other !== uid)
-      this.#violations.add('BackupUnique', `${short(digest)} is recorded of ${other} and of ${uid}`, uid);
+    if (other !== uid) this.#violations.add('BackupUnique', `${short(digest)} is recorded of ${other} and of ${uid}`, uid);
     if (known === undefined) {
       this.#violations.add('BackupHonest', `${short(digest)} is recorded and was never pushed`, uid);
       return;
@@ -122,13 +122,15 @@ export class BackupChecks implements RegistryObserver {
       const wanted = operation === undefined ? 'none' : `${operation.id} (${operation.state})`;
       this.#violations.add('BackupWanted', `backup ${known.backup.id} is recorded, and the one that is to be made is ${wanted}`, uid);
     }
-    const { content } = known.backup;
+    this.#checkHonest(uid, record, known.backup.content);
+  }
+
+  #checkHonest(uid: string, { digest, contentVersion, takenWhile }: BackupRecord, content: Content): void {
     const run = this.#fleet().lastRunUpTo(uid, contentVersion);
     const isOther = content.isTorn || content.run?.number !== run?.number;
-    if (isOther || (takenWhile === 'Stopped' && run !== undefined && this.#isOlderThanLast(uid, content))) {
-      const says = `version ${contentVersion}, taken while ${takenWhile}`;
-      this.#violations.add('BackupHonest', `${short(digest)} is recorded as ${says}, and holds ${describeContent(content)}`, uid);
-    }
+    if (!isOther && (takenWhile !== 'Stopped' || !this.#isOlderThanLast(uid, content))) return;
+    const says = `version ${contentVersion}, taken while ${takenWhile}`;
+    this.#violations.add('BackupHonest', `${short(digest)} is recorded as ${says}, and holds ${describeContent(content)}`, uid);
   }
 
   /** Its run went on writing after it was read. */
@@ -176,6 +178,12 @@ export class BackupChecks implements RegistryObserver {
     }
   }
 }
+
+function historyOf(object: Sandbox | undefined): readonly BackupRecord[] {
+  return object?.status.backup?.history ?? none;
+}
+
+const none: readonly BackupRecord[] = [];
 
 /** Current, once more and written differently: verified, not marked, taken while stopped, of this version. */
 export function isCurrent(

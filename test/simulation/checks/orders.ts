@@ -83,13 +83,17 @@ function isWanted(object: Sandbox, order: Order): boolean {
     case Wanted.WANTED_RUNNING:
       return isStartPermitted(object) && order.contentVersion === contentVersion && order.config?.hash === assignment?.configHash;
     case Wanted.WANTED_STOPPED:
-      if (state === 'Pending') return order.backup !== undefined;
-      return state === 'Stopping' || state === 'Stopped' || state === 'Archiving' || state === 'Error';
+      return isStopWanted(state, order);
     case Wanted.WANTED_ABSENT:
       return state === 'Deleting';
     default:
       return false;
   }
+}
+
+function isStopWanted(state: Sandbox['status']['state'], { backup }: Order): boolean {
+  if (state === 'Pending') return backup !== undefined;
+  return state === 'Stopping' || state === 'Stopped' || state === 'Archiving' || state === 'Error';
 }
 
 /** The states in which the order is Running. */

@@ -42,12 +42,16 @@ function leftOver(world: World, machine: Machine, { key, task, content }: Stored
   const status = sandboxes.find(({ metadata }) => metadata.uid === key.uid)?.status;
   if (status?.runnerName === machine.name && status.assignment?.epoch === key.epoch) return [];
   const isReplaced = status !== undefined && world.fleet.wasRestored(key.uid) && content?.run !== undefined;
-  if (isReplaced && task.state !== 'Running' && task.state !== 'Created') return [];
+  if (isReplaced && !isAlive(task)) return [];
   const why =
     status === undefined
       ? 'its object is gone'
       : `its object has epoch ${status.assignment?.epoch ?? 'none'} on ${status.runnerName ?? 'no runner'}`;
   return [{ rule: 'NothingLeft', uid: key.uid, text: `${idOfKey(key)} is left on ${machine.name} (${task.state}): ${why}` }];
+}
+
+function isAlive({ state }: StoredCopy['task']): boolean {
+  return state === 'Running' || state === 'Created';
 }
 
 function whyNotDone(world: World, sandbox: Sandbox): string | undefined {

@@ -12,8 +12,8 @@ import type { PushedBackup, RegistryModel } from './registry.ts';
 
 /** How the runtime's own calls are made. */
 export interface RuntimeCalls {
-  call<T>(what: string, latency: readonly [number, number], effect: () => T): Promise<T>;
-  unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T>;
+  readonly call: <T>(what: string, latency: readonly [number, number], effect: () => T) => Promise<T>;
+  readonly unlessAborted: <T>(signal: AbortSignal, work: Promise<T>) => Promise<T>;
   pause(ms: number): Promise<void>;
   find(key: CopyKey): StoredCopy | undefined;
 }

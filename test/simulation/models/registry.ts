@@ -110,7 +110,7 @@ export class RegistryModel {
   /** Something happens to a backup that nobody of Berth did. */
   harm(repository: string, digest: string, condition: Condition): void {
     const kept = this.#kept.get(idOf(repository, digest));
-    if (kept !== undefined && kept.condition === 'Whole') kept.condition = condition;
+    if (kept?.condition === 'Whole') kept.condition = condition;
   }
 
   /** One request: its effect is there, or not, whether or not the one who asked lives to hear of it. Rejects with NoAnswer. */
@@ -141,7 +141,8 @@ export class RegistryModel {
           if (isLost) fail('the answer was lost');
           else process.arrive(2, () => resolve(answer));
         } catch (error) {
-          process.arrive(2, () => reject(error as Error));
+          const failed = error instanceof Error ? error : new Error(String(error));
+          process.arrive(2, () => reject(failed));
         }
       });
     });
