@@ -19,6 +19,7 @@ import { defaultDeadlines, type Deadlines } from './lifecycle/deadlines.ts';
 import { Peers } from './peers/controller.ts';
 import { Relays } from './relay/controller.ts';
 import { RelayServing } from './relay/serving.server.ts';
+import { countStarted } from './observability/act.ts';
 import type { PeerDialer } from './relay/stream.ts';
 import { nodeResource, readNode, readRunner, readSandbox, runnerResource, sandboxResource, type NodeTaints } from './resources.ts';
 import { RunnerController, RunnerLeases } from './runners/controller.ts';
@@ -94,6 +95,7 @@ export class Operator {
     this.#nodes = options.watchesNodes === true ? createCache({ ...shared, resource: nodeResource, parse: readNode }) : undefined;
     this.#liveness = new RunnerLeases(this.#leases, clock, (runnerName) => this.#term?.runners.leaseChanged(runnerName));
     countByState(this.#sandboxes, metrics);
+    countStarted(this.#sandboxes, this.#runners, metrics);
     this.hub = new Hub({
       clock,
       log: log.child({ part: 'hub' }),
