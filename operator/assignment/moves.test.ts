@@ -379,7 +379,11 @@ describe('a target while it is only prepared', () => {
     },
     { when: 'B6: it is lost: the next target, under the next epoch', given: wholeOn(restoring, cordoned, r2.notReady(), r3), want: next },
     { when: 'B6: it is lost, and there is no other: back', given: wholeOn(restoring, cordoned, r2.notReady()), want: back },
-    { when: 'its disk is another one: the next target', given: wholeOn(restoring, cordoned, r2.wiped(), r3), want: { ...next, releases: [] } },
+    {
+      when: 'its disk is another one: the next target',
+      given: wholeOn(restoring, cordoned, r2.wiped(), r3),
+      want: { ...next, releases: [] },
+    },
     { when: 'its object is gone: the next target', given: wholeOn(restoring, cordoned, r3), want: { ...next, releases: [] } },
     { when: 'it is not connected: it is waited for', given: wholeOn(restoring, cordoned, r2.disconnected(), r3), want: { writes: false } },
     { when: 'it is cordoned meanwhile: it goes on', given: wholeOn(restoring, cordoned, r2.unschedulable(), r3), want: { writes: false } },

@@ -36,9 +36,10 @@ export function decide(world: SandboxSnapshot): Decision {
 
 /** The object lives: it is brought to what spec asks for. First the facts, then what becomes of the sandbox, then of its backups: one status of it all. */
 function decideWanted(world: SandboxSnapshot): Decision {
-  const settled = settle(world);
-  const trusted = distrust(world, settled.status);
-  const followed = followBackup(world, trusted.status);
+  // First of all: what is not whole any more must let nothing go.
+  const trusted = distrust(world, world.sandbox.status);
+  const settled = settle({ ...world, sandbox: { ...world.sandbox, status: trusted.status } });
+  const followed = followBackup(world, settled.status);
   const situation: Situation = { world, settled: { ...settled, status: followed.status } };
   const { desiredState } = world.sandbox.spec;
   const outcome = rulesFor[desiredState](situation);
