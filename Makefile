@@ -16,8 +16,8 @@ node_modules/.installed: package.json package-lock.json .npmrc
 	npm ci --no-progress --loglevel=error && echo "installed in $$SECONDS s"
 	@touch $@
 
-up: build ## Start a local Berth: etcd, kube-apiserver, registry, operator, two agents with containerd (root; repeatable)
-	$(NODE) hack/local/up.ts
+up: build ## Start a local Berth: etcd, kube-apiserver, registry, operator, two agents with containerd (root; repeatable): [REPLICAS=n operators]
+	$(if $(REPLICAS),REPLICAS=$(REPLICAS)) $(NODE) hack/local/up.ts
 
 down: node_modules/.installed ## Remove everything that `make up` made
 	$(NODE) hack/local/down.ts

@@ -47,6 +47,15 @@ export const agentFailpoints = [
   'copy.log-removed',
   /** All of a copy is gone, and not recorded. */
   'copy.removed',
+  /** A lease and a view are there, and nothing is read yet. */
+  'backup.begun',
+  /** The main program is paused. */
+  'backup.paused',
+  /** All of a backup is there, and nothing of it in the registry. */
+  'backup.read',
+  'backup.pushing',
+  /** It is in the registry, and still here. */
+  'backup.pushed',
 ] as const;
 
 export type AgentFailpoint = (typeof agentFailpoints)[number];

@@ -26,6 +26,7 @@ import { loadTls } from '../process/tls.ts';
 import { VERSION } from '../process/version.ts';
 import { requireSecure } from './connections/address-id.ts';
 import { Connections } from './connections/controller.ts';
+import { dnsResolver, systemResolver } from './connections/dns.client.ts';
 import { grpcDialer } from './connections/grpc.client.ts';
 import type { AgentIdentity } from './connections/handshake.ts';
 import { noToken, TokenFile } from './connections/token.client.ts';
@@ -85,6 +86,7 @@ async function start(ground: Ground): Promise<void> {
     storeID: identity.storeID,
     bootID: identity.bootID,
     unclaimedMs: settings.unclaimedAfterSeconds * 1000,
+    backupsAtOnce: settings.backupsAtOnce,
     capacity: await machineCapacity(settings),
     reserved: setAsideForTasks(defaultRunnerSpec),
     onFailed: (err) => {
@@ -213,6 +215,7 @@ async function connectToContainerd(
         diskWatchMs: settings.diskCheckSeconds * 1000,
         logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
+        ...(settings.registryConfigDir !== undefined && { registryConfigDir: settings.registryConfigDir }),
         clock,
         logger: log,
       });
@@ -238,7 +241,14 @@ async function openConnections(
   const tokenFile = operatorTokenFile === undefined ? undefined : await TokenFile.open(operatorTokenFile);
   if (tokenFile !== undefined) void tokenFile.run(clock, log, shutdown.signal);
   const serverName = operatorServerName ?? (tls === undefined ? undefined : `berth-operator.${namespace}.svc`);
+  const { operatorResolvers, operatorLookupSeconds, operatorForgetSeconds } = settings;
   return new Connections({
+    discovery: {
+      resolver: operatorResolvers.length === 0 ? systemResolver : dnsResolver(operatorResolvers),
+      lookupMs: operatorLookupSeconds * 1000,
+      forgetMs: operatorForgetSeconds * 1000,
+      mayLeaveMachine: operatorCa !== undefined,
+    },
     ...{ addresses: operators, identity, copies, clock, random, log, metrics },
     unclaimed: (said) => copies.unclaimed(said),
     dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),

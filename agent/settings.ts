@@ -17,7 +17,30 @@ export const agentSettings = z.object({
   kubeconfig: z.string().optional().describe('Path of a kubeconfig. Default: the service account of the pod.'),
   nodeName: z.string().min(1).max(253).describe('Name of the node, and of the Runner.'),
   namespace: z.string().min(1).default('berth-system').describe('Namespace of the operator and of the Leases.'),
-  operators: listOf(address).default([]).describe('Operator pods to connect to, as host:port, separated by commas.'),
+  operators: listOf(address)
+    .default([])
+    .describe(
+      "Operator pods to connect to, as host:port, separated by commas. A name, such as that of the operator's headless Service, is looked up again and again: each of its addresses is an operator pod.",
+    ),
+  operatorResolvers: listOf(address)
+    .default([])
+    .describe(
+      'DNS servers to ask for those names, as ip:port, separated by commas; names are complete then. Default: as the machine looks up names.',
+    ),
+  operatorLookupSeconds: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(3600)
+    .default(5)
+    .describe('The longest time from one look at DNS to the next. Up to a quarter of it is left out at random.'),
+  operatorForgetSeconds: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(86_400)
+    .default(15)
+    .describe('How long the agent stays connected to an operator pod that neither DNS nor another operator pod names any more.'),
   operatorCa: z
     .string()
     .optional()
@@ -55,6 +78,14 @@ export const agentSettings = z.object({
     .describe('How long operators believe in the agent without a sign of life. It gives one every quarter of that.'),
   installId: z.string().min(1).max(63).default('berth').describe('The installation whose sandboxes this agent hosts.'),
   plainHttpRegistries: listOf(address).default([]).describe('Registries that speak plain http, as host:port, separated by commas.'),
+  registryConfigDir: z
+    .string()
+    .startsWith('/')
+    .optional()
+    .describe(
+      'Directory of `<host:port>/hosts.toml` files, as containerd reads them: certificates of registries, and mirrors. Under the same path for containerd.',
+    ),
+  backupsAtOnce: z.coerce.number().int().min(1).max(100).default(2).describe('Backups that are read and sent away at once.'),
   capacityCpu: amount.describe('Processor cores for sandboxes and task slots. Default: all of the machine.'),
   capacityMemory: amount.describe('Memory for sandboxes and task slots. Default: all of the machine.'),
   capacityDisk: amount.describe('Disk for sandboxes. Default: nine tenths of the disk of the state directory.'),

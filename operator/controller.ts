@@ -11,10 +11,12 @@ import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
 import type { NodeView } from './assignment/fencing.ts';
+import type { BackupRegistry } from './backups/controller.ts';
 import { failpoint } from './failpoints.ts';
 import { Hub } from './hub/controller.ts';
 import type { AgentAuthenticator } from './hub/stream.ts';
 import { defaultDeadlines, type Deadlines } from './lifecycle/deadlines.ts';
+import { Peers } from './peers/controller.ts';
 import { Relays } from './relay/controller.ts';
 import { RelayServing } from './relay/serving.server.ts';
 import type { PeerDialer } from './relay/stream.ts';
@@ -41,16 +43,20 @@ export interface OperatorOptions {
   readonly authenticator: AgentAuthenticator;
   /** Checks the tokens of other operator pods. Absent: nothing is relayed for them. */
   readonly peerAuthenticator?: AgentAuthenticator;
-  /** The other operator pods, as host:port, and how they are dialled while this one leads. Absent: there are none. */
-  readonly peers?: { readonly addresses: readonly string[]; readonly dialer: PeerDialer };
+  /** The other operator pods: as host:port, or the Service that names them, and how they are dialled while this one leads. Absent: there are none. */
+  readonly peers?: { readonly addresses: readonly string[]; readonly service?: string | undefined; readonly dialer: PeerDialer };
   /** Whether every runner has a Node of its name, as where agents show node-bound tokens: then a Node that is gone or out of service tells of its machine. */
   readonly watchesNodes?: boolean;
   /** Sandboxes worked on at the same time. Default 16. */
   readonly workers?: number | undefined;
   /** After it began to lead, an operator gives agents this long to connect and report before it judges deadlines. Default 30,000 ms. */
   readonly patienceMs?: number;
+  /** How often the token of an agent's stream is checked again. Default 300,000 ms. */
+  readonly tokenRecheckMs?: number;
   /** How long each state of a Sandbox may last. */
   readonly deadlines?: Deadlines;
+  /** The registry of backups. Absent: nothing can be backed up. */
+  readonly backups?: BackupRegistry | undefined;
   /** Times of the election; the defaults are those of the elector. */
   readonly election?: ElectionTimes;
 }
@@ -75,6 +81,7 @@ export class Operator {
   readonly #nodes: RunnableCache<NodeTaints> | undefined;
   readonly #liveness: RunnerLeases;
   readonly #elector: Elector;
+  readonly #peers: Peers | undefined;
   #term: Term | undefined;
 
   constructor(options: OperatorOptions) {
@@ -91,11 +98,23 @@ export class Operator {
       clock,
       log: log.child({ part: 'hub' }),
       metrics,
+      random,
       operatorName: options.podName,
       operatorVersion: options.version,
+      operatorID: options.identity,
       authenticator: options.authenticator,
+      ...(options.tokenRecheckMs !== undefined && { tokenRecheckMs: options.tokenRecheckMs }),
     });
-    const { podName: operatorName, version: operatorVersion, peerAuthenticator } = options;
+    const { podName: operatorName, version: operatorVersion, peerAuthenticator, peers } = options;
+    this.#peers =
+      peers &&
+      new Peers({
+        ...{ transport, clock, random, namespace, podName: operatorName },
+        fixed: peers.addresses,
+        service: peers.service,
+        log: log.child({ part: 'peers' }),
+      });
+    this.#peers?.subscribe((addresses) => this.hub.setPeers(addresses));
     this.relay =
       peerAuthenticator &&
       new RelayServing({
@@ -119,7 +138,7 @@ export class Operator {
     const { clock, log } = this.#options;
     const began = clock.monotonic();
     const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
-    const running = caches.map((cache) => cache.run(signal));
+    const running = [...caches, ...(this.#peers === undefined ? [] : [this.#peers])].map((part) => part.run(signal));
     try {
       await Promise.all(caches.map((cache) => cache.whenSynced(signal)));
       log.info({ ms: Math.round(clock.monotonic() - began) }, 'Caches synced');
@@ -204,6 +223,7 @@ export class Operator {
       workers: this.#options.workers,
       patientUntil,
       deadlines: this.#options.deadlines ?? defaultDeadlines,
+      backups: this.#options.backups,
     });
     const runners = new RunnerController({
       ...shared,
@@ -226,9 +246,10 @@ export class Operator {
     const { peers, podName: operatorName, version: operatorVersion } = this.#options;
     const relays =
       peers &&
+      this.#peers &&
       new Relays({
         ...{ clock, random, hub: this.hub, runners: this.#runners, operatorName, operatorVersion },
-        peers: peers.addresses,
+        peers: this.#peers,
         dialer: peers.dialer,
         log: log.child({ part: 'relay' }),
       });

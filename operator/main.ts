@@ -14,6 +14,9 @@ import { createShutdown } from '../process/shutdown.ts';
 import { systemClock, type AnchoredClock } from '../process/system-clock.ts';
 import { loadTls } from '../process/tls.ts';
 import { VERSION } from '../process/version.ts';
+import { createRegistryClient, type RegistryClient } from '../registry/registry.client.ts';
+import type { BackupRegistry } from './backups/controller.ts';
+import { loadCredentials } from './backups/credentials.client.ts';
 import { Operator, type ElectionTimes } from './controller.ts';
 import { reviewedCallers, trustedCallers } from './http/callers.client.ts';
 import { createApiServer } from './http/api.server.ts';
@@ -59,12 +62,14 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   const tls = usesTls ? await loadTls({ files: { certFile: config.tlsCert, keyFile: config.tlsKey }, clock, log }) : undefined;
   const isUnasked = decideTrust({ auth: config.auth, usesTls, isLoopback: isLocal, isUnsafeAllowed: config.unsafeListen });
   if (isUnasked) log.warn({ listen: config.listen }, 'Nobody who connects is asked who they are');
-  const { namespace, audience, peers, peerCa, peerTokenFile: tokenFile } = config;
-  requireSecurePeers(peers, peerCa !== undefined);
+  const { namespace, audience, peers, peerService: service, peerCa, peerTokenFile: tokenFile } = config;
+  requireSecurePeers(peers, peerCa !== undefined, service);
   const peerTls = peerCa === undefined ? undefined : await loadTls({ files: { caFile: peerCa }, clock, log });
   const serverName = config.peerServerName ?? (peerTls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   const review = { reviews: createReviews({ transport, clock }), audience, namespace };
   const podName = config.podName ?? hostname();
+  const backups = await backupsOf(config, clock, log);
+  shutdown.add('registry', () => backups.client.close());
   const operator = new Operator({
     transport,
     clock,
@@ -78,11 +83,13 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     authenticator: isUnasked ? noAuthentication : tokenAuthenticator(review),
     peerAuthenticator: isUnasked ? noAuthentication : peerAuthenticator(review),
     watchesNodes: !isUnasked,
-    peers: { addresses: peers, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
+    peers: { addresses: peers, service, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
+    tokenRecheckMs: config.tokenRecheckSeconds * 1000,
     workers: config.workers,
     deadlines: deadlinesOf(config),
     patienceMs: config.patienceSeconds * 1000,
     election: electionTimes(config.leaseSeconds * 1000),
+    backups,
   });
 
   const health = await startHealthServer({
@@ -96,6 +103,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   const running = operator.run(stop.signal);
   if (tls !== undefined) void tls.run(stop.signal);
   if (peerTls !== undefined) void peerTls.run(stop.signal);
+  backups.follow(stop.signal);
   shutdown.add('operator', async () => {
     stop.abort(new Error('shutting down'));
     await running;
@@ -116,6 +124,32 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     { version: VERSION, pod: podName, listen: textOf(serving.hub), http: textOf(serving.api), health: textOf(health) },
     'Operator started',
   );
+}
+
+interface Backups extends BackupRegistry {
+  readonly client: RegistryClient;
+  /** Reads what may change again and again until the signal is aborted. */
+  readonly follow: (signal: AbortSignal) => void;
+}
+
+/** What the settings say of the registry of backups. Those of before are asked also when there is no repository any more. */
+async function backupsOf(
+  { backupRepository, backupCa, backupCredentialsFile: file, backupPlainHttp: plainHttp }: Settings,
+  clock: AnchoredClock,
+  log: Logger,
+): Promise<Backups> {
+  const tls = backupCa === undefined ? undefined : await loadTls({ files: { caFile: backupCa }, clock, log });
+  const credentials = file === undefined ? undefined : await loadCredentials({ file, clock, log });
+  const ca = tls && { ca: () => tls.current().ca };
+  return {
+    repository: backupRepository,
+    client: createRegistryClient({ clock, random: Math.random, userAgent: `berth-operator/${VERSION}`, plainHttp, ...ca }),
+    credentials: () => credentials?.current() ?? [],
+    follow: (signal) => {
+      void tls?.run(signal);
+      void credentials?.run(signal);
+    },
+  };
 }
 
 function deadlinesOf(config: Settings): Deadlines {

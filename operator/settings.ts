@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { isAddress, isListenAddress } from '../process/address.ts';
 import { listOf } from '../process/config.ts';
 import { logLevels } from '../process/log.ts';
+import { parseRepository } from '../registry/repository.ts';
 
 const address = z.string().refine(isAddress, { message: 'each must be host:port, such as 10.0.0.5:3001' });
 const listenAddress = z.string().refine(isListenAddress, { message: 'must be host:port, such as 0.0.0.0:3001' });
@@ -40,7 +41,15 @@ export const operatorSettings = z.object({
   peers: listOf(address)
     .default([])
     .describe(
-      'The other operator pods as host:port, separated by commas: the leader reaches agents through them that are not connected to it. Its own address may be among them.',
+      'The other operator pods as host:port, separated by commas: the leader reaches agents through them that are not connected to it, and agents are told of them. Its own address may be among them.',
+    ),
+  peerService: z
+    .string()
+    .min(1)
+    .max(63)
+    .optional()
+    .describe(
+      'The headless Service of the operator pods, in their namespace: the others are found in its EndpointSlices, beside those of --peers. Agents are told of them.',
     ),
   peerCa: z
     .string()
@@ -59,6 +68,9 @@ export const operatorSettings = z.object({
   healthListen: listenAddress.default('0.0.0.0:8080').describe('Address of /healthz, /readyz and /metrics.'),
   logLevel: z.enum(logLevels).default('info').describe('Lines below this level are not written.'),
   audience: z.string().min(1).default('berth-operator').describe("Audience that the agents' tokens must have."),
+  tokenRecheckSeconds: seconds(300).describe(
+    'How often the tokens of connected agents are checked again. One that was revoked ends its stream.',
+  ),
   leaseSeconds: z.coerce
     .number()
     .int()
@@ -75,6 +87,28 @@ export const operatorSettings = z.object({
   ),
   backupSeconds: seconds(300).describe('How long a backup may take without a byte moved.'),
   backupTotalSeconds: seconds(3600).describe('How long a backup may take in all.'),
+  backupRepository: z
+    .string()
+    .refine((text) => parseRepository(text) !== undefined, { message: 'must be host[:port]/path, such as registry.example.com/berth' })
+    .optional()
+    .describe(
+      'Where backups go, as host[:port]/path: each sandbox has its own repository <namespace>.<name> below. Without it nothing is backed up.',
+    ),
+  backupCredentialsFile: z
+    .string()
+    .optional()
+    .describe(
+      "File with credentials for it in the form of a docker configuration, such as the mounted key of a Secret. Read again when it changes. Credentials of a sandbox's own imagePullSecrets come before them.",
+    ),
+  backupCa: z
+    .string()
+    .optional()
+    .describe(
+      'PEM file of authorities that certify registries of backups, besides those that everybody trusts. Read again when it changes. Registries on this machine then speak TLS, too.',
+    ),
+  backupPlainHttp: listOf(address)
+    .default([])
+    .describe('Registries of backups that speak plain http, as host:port, separated by commas. Without backupCa those on this machine do.'),
   patienceSeconds: seconds(30).describe('How long after it began to lead an operator judges none of these.'),
   workers: z.coerce.number().int().min(1).max(256).default(16).describe('Sandboxes worked on at the same time.'),
 });

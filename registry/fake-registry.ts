@@ -143,7 +143,10 @@ export class FakeRegistry {
 
   #serveToken({ authorization }: FakeRequest, response: ServerResponse): void {
     const { auth } = this.#options;
-    if (auth?.kind !== 'Bearer' || authorization !== basic(auth)) return refuse(response, 401, 'UNAUTHORIZED');
+    if (auth?.kind !== 'Bearer' || authorization !== basic(auth)) {
+      refuse(response, 401, 'UNAUTHORIZED');
+      return;
+    }
     const token = `token-${this.tokens.size + 1}`;
     this.tokens.add(token);
     response.writeHead(200, { 'content-type': 'application/json' });

@@ -268,12 +268,15 @@ it('no more of a blob is taken than is read: memory stays as it is', async () =>
     send();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  cleanUp.push(() => new Promise((resolve) => void server.close(resolve)));
+  cleanUp.push(() => new Promise((resolve) => server.close(() => resolve(undefined))));
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const blob = { digest: digestOf(piece), size: 1024 ** 4 };
   const bytes = aClient().blob({ host, repository: 'x' }, blob)[Symbol.asyncIterator]();
   await bytes.next();
-  for (let before = -1; before !== taken; await delay(200)) before = taken;
+  for (let before = -1; before !== taken;) {
+    before = taken;
+    await delay(200);
+  }
   expect(taken).toBeLessThan(64);
   await bytes.return?.();
   server.closeAllConnections();

@@ -1,11 +1,12 @@
 import { describe, expect, it } from '@jest/globals';
 import { FakeClock } from '../../process/fake-clock.ts';
-import { silentLogger } from '../../process/log.ts';
+import { silentLogger, type Logger } from '../../process/log.ts';
 import { AnAgent } from '../copies/an-agent.ts';
 import { anOrder, toStop } from '../copies/an-order.ts';
 import { CopyState } from '../proto/gen/berth/agent/v1/agent.ts';
 import type { AgentMessage, OperatorMessage } from '../proto/gen/berth/agent/v1/agent.ts';
 import { Connections } from './controller.ts';
+import type { DnsAnswer } from './dns-answer.ts';
 import { copiesPerMessage } from './inventory-parts.ts';
 import type { Dialer, StreamEvents } from './stream.ts';
 import type { TokenSource } from './token.client.ts';
@@ -29,8 +30,8 @@ class FakeStream {
     this.events.received({ message });
   }
 
-  welcome(version = 1): void {
-    this.say({ $case: 'welcome', value: { version, capabilities: [], operatorName: 'operator-1', operatorVersion: '1' } });
+  welcome({ version = 1, operatorId = this.address }: { readonly version?: number; readonly operatorId?: string } = {}): void {
+    this.say({ $case: 'welcome', value: { version, capabilities: [], operatorName: 'operator-1', operatorVersion: '1', operatorId } });
   }
 
   /** What came, in short. */
@@ -52,7 +53,16 @@ const identity = {
   ...{ runnerName: 'node-1', storeID: 'store-1', incarnation: 3, agentID: 'base', bootID: 'boot-1', installID: 'berth', version: '0.1.0' },
 };
 
-async function setUp(addresses: readonly string[] = ['10.0.0.1:3001'], agent?: AnAgent) {
+interface SetUp {
+  readonly addresses?: readonly string[];
+  readonly agent?: AnAgent;
+  readonly mayLeaveMachine?: boolean;
+}
+
+const silence = (why: string): DnsAnswer => ({ kind: 'Silent', why });
+const named = (...addresses: readonly string[]): DnsAnswer => ({ kind: 'Named', addresses, isComplete: true });
+
+async function setUp({ addresses = ['10.0.0.1:3001'], agent, mayLeaveMachine = true }: SetUp = {}) {
   const copies = agent ?? (await AnAgent.started());
   const streams: FakeStream[] = [];
   const lines: string[] = [];
@@ -78,16 +88,27 @@ async function setUp(addresses: readonly string[] = ['10.0.0.1:3001'], agent?: A
       tokens.listener = listener;
     },
   };
-  const log = { ...silentLogger, info: (_: object, line: string) => void lines.push(line) };
+  const warnings: string[] = [];
+  const log: Logger = {
+    ...silentLogger,
+    info: (_: object, line: string) => void lines.push(line),
+    warn: (_: object, line: string) => void warnings.push(line),
+    error: (_: object, line: string) => void warnings.push(line),
+  };
   const clock: FakeClock = copies.clock;
-  const connections = new Connections({ addresses, identity, dialer, token, copies: copies.controller, clock, random: () => 0, log });
+  const dns = { answer: silence('ENOTFOUND') };
+  const connections = new Connections({
+    ...{ addresses, identity, dialer, token, copies: copies.controller, clock, random: () => 0, log },
+    discovery: { resolver: { resolve: () => Promise.resolve(dns.answer) }, mayLeaveMachine },
+  });
   connections.start();
   const latest = (address = '10.0.0.1:3001') => {
     const stream = streams.findLast((one) => one.address === address);
     if (stream === undefined) throw new Error(`nobody dialled ${address}`);
     return stream;
   };
-  return { agent: copies, connections, streams, latest, lines, tokens, clock };
+  const open = () => streams.filter(({ isClosed }) => !isClosed).map(({ address }) => address);
+  return { agent: copies, connections, streams, latest, open, lines, warnings, tokens, clock, dns };
 }
 
 describe('connections', () => {
@@ -125,7 +146,7 @@ describe('connections', () => {
   });
 
   it('answers a refused order on the stream that it came from only', async () => {
-    const { agent, latest } = await setUp(['10.0.0.1:3001', '10.0.0.2:3001']);
+    const { agent, latest } = await setUp({ addresses: ['10.0.0.1:3001', '10.0.0.2:3001'] });
     latest('10.0.0.1:3001').welcome();
     latest('10.0.0.2:3001').welcome();
     latest('10.0.0.1:3001').say({ $case: 'order', value: anOrder({ storeId: 'other' }) });
@@ -135,7 +156,7 @@ describe('connections', () => {
   });
 
   it('takes orders from any stream and tells all of them', async () => {
-    const { agent, latest } = await setUp(['10.0.0.1:3001', '10.0.0.2:3001']);
+    const { agent, latest } = await setUp({ addresses: ['10.0.0.1:3001', '10.0.0.2:3001'] });
     latest('10.0.0.1:3001').welcome();
     latest('10.0.0.2:3001').welcome();
     latest('10.0.0.1:3001').say({ $case: 'order', value: anOrder() });
@@ -146,7 +167,7 @@ describe('connections', () => {
   });
 
   it('says on every stream how much it has told on any: streams that have told everything say the same, and one that is behind says less', async () => {
-    const { agent, latest } = await setUp(['10.0.0.1:3001', '10.0.0.2:3001']);
+    const { agent, latest } = await setUp({ addresses: ['10.0.0.1:3001', '10.0.0.2:3001'] });
     latest('10.0.0.1:3001').welcome();
     await agent.rest();
     agent.controller.deliver(anOrder());
@@ -192,7 +213,7 @@ describe('connections', () => {
     const agent = await AnAgent.started({ capacity: { cpuMillis: 1e9, memoryBytes: 1e9, diskBytes: 1e9 } });
     for (let n = 0; n < copiesPerMessage + 1; n++) agent.controller.deliver(toStop(1, { uid: `u${n}` }));
     await agent.rest();
-    const { latest } = await setUp(['10.0.0.1:3001'], agent);
+    const { latest } = await setUp({ agent });
     latest().welcome();
     await agent.rest();
     expect(latest().heard).toEqual(['hello', 'inventory 1…', 'inventory 1']);
@@ -223,7 +244,7 @@ describe('connections', () => {
   });
 
   it.each([
-    { what: 'a version that it does not speak', act: (stream: FakeStream) => stream.welcome(9) },
+    { what: 'a version that it does not speak', act: (stream: FakeStream) => stream.welcome({ version: 9 }) },
     { what: 'orders before Welcome', act: (stream: FakeStream) => stream.say({ $case: 'order', value: anOrder() }) },
   ])('leaves an operator that sends $what, and says why', async ({ act }) => {
     const { agent, connections, latest } = await setUp();
@@ -245,7 +266,7 @@ describe('connections', () => {
   });
 
   it('dials again with a growing wait, alone; the others do not notice', async () => {
-    const { agent, streams, latest, connections } = await setUp(['10.0.0.1:3001', '10.0.0.2:3001']);
+    const { agent, streams, latest, connections } = await setUp({ addresses: ['10.0.0.1:3001', '10.0.0.2:3001'] });
     latest('10.0.0.2:3001').welcome();
     const waits: number[] = [];
     for (let n = 1; n <= 9; n++) {
@@ -271,26 +292,97 @@ describe('connections', () => {
     }
   });
 
-  it('follows a changed set of operators: new ones are dialled, those gone are left, the others stay', async () => {
-    const { agent, connections, streams, latest } = await setUp(['10.0.0.1:3001', '10.0.0.2:3001']);
+  it('asks DNS for the operators of a name again and again: new ones are dialled at once, those gone are left a while later, the others stay', async () => {
+    const { agent, dns, streams, open, latest, connections } = await setUp({ addresses: ['berth-operator.berth-system.svc:3001'] });
+    dns.answer = named('10.0.0.2', '10.0.0.1');
+    await agent.rest(1_000);
+    expect(open()).toEqual(['10.0.0.1:3001', '10.0.0.2:3001']);
     for (const stream of streams) stream.welcome();
-    await agent.rest();
-    connections.use(['10.0.0.2:3001', '10.0.0.3:3001']);
-    await agent.rest();
-    expect(streams.map(({ address, isClosed }) => `${address} ${String(isClosed)}`)).toEqual([
-      '10.0.0.1:3001 true',
-      '10.0.0.2:3001 false',
-      '10.0.0.3:3001 false',
-    ]);
-    expect(latest('10.0.0.3:3001').heard).toEqual(['hello']);
+    dns.answer = named('10.0.0.2', 'fd00::3');
+    await agent.rest(5_000);
+    expect(open()).toEqual(['10.0.0.1:3001', '10.0.0.2:3001', '[fd00::3]:3001']);
+    expect(latest('[fd00::3]:3001').heard).toEqual(['hello']);
+    await agent.rest(15_000);
+    expect(connections.states().map(({ address }) => address)).toEqual(['10.0.0.2:3001', '[fd00::3]:3001']);
+    expect(latest('10.0.0.1:3001').isClosed).toBe(true);
+    expect(streams.filter(({ address }) => address === '10.0.0.2:3001')).toHaveLength(1);
   });
 
-  it('remembers the peers that operators tell of and that are not dialled', async () => {
-    const { agent, connections, latest } = await setUp();
-    latest().welcome();
-    latest().say({ $case: 'peers', value: { addresses: ['10.0.0.1:3001', '10.0.0.9:3001'] } });
+  it('keeps its connections while DNS says nothing, and says so once', async () => {
+    const { agent, dns, open, warnings, lines, latest } = await setUp({ addresses: ['operators:3001'] });
     await agent.rest();
-    expect(connections.knownPeers()).toEqual(['10.0.0.9:3001']);
+    expect(warnings).toEqual(['DNS names no operators yet']);
+    dns.answer = named('10.0.0.1');
+    await agent.rest(1_000);
+    latest().welcome();
+    for (const answer of [silence('ETIMEOUT'), silence('ENOTFOUND')]) {
+      dns.answer = answer;
+      await agent.rest(3_600_000);
+    }
+    expect(open()).toEqual(['10.0.0.1:3001']);
+    expect(warnings).toEqual(['DNS names no operators yet', 'DNS names no operators any more, their connections are kept']);
+    dns.answer = named('10.0.0.1');
+    await agent.rest(10_000);
+    expect(lines.filter((line) => line === 'DNS names operators again')).toHaveLength(2);
+    dns.answer = { kind: 'Named', addresses: ['fd00::1'], isComplete: false };
+    await agent.rest(60_000);
+    expect(open()).toEqual(['10.0.0.1:3001', '[fd00::1]:3001']);
+  });
+
+  it('looks again soon while a name was never answered', async () => {
+    const { agent, dns, open } = await setUp({ addresses: ['operators:3001'] });
+    dns.answer = named('10.0.0.1');
+    await agent.rest(300);
+    expect(open()).toEqual(['10.0.0.1:3001']);
+  });
+
+  it('dials the peers that a connected operator tells of, and leaves them a while after nobody tells of them any more', async () => {
+    const { agent, open, latest } = await setUp();
+    latest().welcome();
+    latest().say({ $case: 'peers', value: { addresses: ['10.0.0.1:3001', '10.0.0.9:3001', 'nonsense'] } });
+    await agent.rest();
+    expect(open()).toEqual(['10.0.0.1:3001', '10.0.0.9:3001']);
+    latest('10.0.0.9:3001').welcome();
+    await agent.rest(60_000);
+    latest().events.closed({ kind: 'Lost', message: 'gone' });
+    await agent.rest(14_000);
+    expect(open()).toContain('10.0.0.9:3001');
+    latest().welcome();
+    latest().say({ $case: 'peers', value: { addresses: ['10.0.0.9:3001'] } });
+    await agent.rest(60_000);
+    expect(latest('10.0.0.9:3001').isClosed).toBe(false);
+    latest().say({ $case: 'peers', value: { addresses: [] } });
+    await agent.rest(14_000);
+    expect(latest('10.0.0.9:3001').isClosed).toBe(false);
+    await agent.rest(2_000);
+    expect(latest('10.0.0.9:3001').isClosed).toBe(true);
+  });
+
+  it('dials nobody on another machine whom it can not verify, whoever names it', async () => {
+    const { agent, dns, open, latest, warnings } = await setUp({ addresses: ['127.0.0.1:3001', 'operators:3001'], mayLeaveMachine: false });
+    dns.answer = named('10.0.0.1', '127.0.0.2');
+    await agent.rest(20_000);
+    latest('127.0.0.1:3001').welcome();
+    latest('127.0.0.1:3001').say({ $case: 'peers', value: { addresses: ['10.0.0.7:3001', '127.0.0.3:3001'] } });
+    await agent.rest();
+    expect(new Set(open())).toEqual(new Set(['127.0.0.1:3001', '127.0.0.2:3001', '127.0.0.3:3001']));
+    expect(warnings).toContain('Operators on other machines are not dialled without an authority to verify them by');
+  });
+
+  it('keeps one stream to an operator that has two addresses, the newest, and takes the other address when that is lost', async () => {
+    const { agent, connections, open, latest, streams } = await setUp({ addresses: ['10.0.0.1:3001', '[fd00::1]:3001'] });
+    latest('10.0.0.1:3001').welcome({ operatorId: 'one' });
+    latest('[fd00::1]:3001').welcome({ operatorId: 'one' });
+    await agent.rest(60_000);
+    expect(open()).toEqual(['[fd00::1]:3001']);
+    expect(connections.states()).toMatchObject([{ address: '[fd00::1]:3001', status: 'Connected' }]);
+    expect(streams).toHaveLength(2);
+    latest('[fd00::1]:3001').events.closed({ kind: 'Lost', message: 'gone' });
+    await agent.rest(5_000);
+    latest('10.0.0.1:3001').welcome({ operatorId: 'one' });
+    await agent.rest(60_000);
+    expect(connections.states()).toMatchObject([{ address: '10.0.0.1:3001', status: 'Connected' }]);
+    expect(latest('10.0.0.1:3001').isClosed).toBe(false);
   });
 
   it('closes every stream at the end and dials no more', async () => {
@@ -303,7 +395,7 @@ describe('connections', () => {
   });
 
   it('logs the lines that people search for, word for word', async () => {
-    const { agent, streams, lines } = await setUp(['10.244.1.5:3001', '10.244.1.6:3001', '10.244.1.7:3001']);
+    const { agent, streams, lines, latest } = await setUp({ addresses: ['10.244.1.5:3001', '10.244.1.6:3001', '10.244.1.7:3001'] });
     for (const stream of streams) stream.welcome();
     await agent.rest();
     expect(lines).toEqual([
@@ -315,6 +407,25 @@ describe('connections', () => {
       'Connected to scheduler at 10.244.1.6:3001',
       'Connected to scheduler at 10.244.1.7:3001',
       'Managing connections to 3 scheduler(s): [10.244.1.5:3001 10.244.1.6:3001 10.244.1.7:3001]',
+    ]);
+    lines.length = 0;
+    latest('10.244.1.6:3001').events.closed({ kind: 'Lost', message: 'gone' });
+    await agent.rest(1_000);
+    latest('10.244.1.6:3001').welcome();
+    expect(lines).toEqual(['Disconnected from scheduler at 10.244.1.6:3001', 'Connected to scheduler at 10.244.1.6:3001']);
+  });
+
+  it('names the operators that are left when one is gone', async () => {
+    const { agent, dns, streams, lines } = await setUp({ addresses: ['operators:3001'] });
+    dns.answer = named('10.0.0.9', '10.0.0.10');
+    await agent.rest(1_000);
+    for (const stream of streams) stream.welcome();
+    dns.answer = named('10.0.0.10');
+    await agent.rest(30_000);
+    expect(lines.slice(-3)).toEqual([
+      'Managing connections to 2 scheduler(s): [10.0.0.9:3001 10.0.0.10:3001]',
+      'Removing connection to scheduler at 10.0.0.9:3001',
+      'Managing connections to 1 scheduler(s): [10.0.0.10:3001]',
     ]);
   });
 });

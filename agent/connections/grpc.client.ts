@@ -74,8 +74,8 @@ function channelCredentials(ca: Buffer | undefined): ChannelCredentials {
 
 function channelOptions(serverName: string | undefined): ClientOptions {
   return {
-    'grpc.keepalive_time_ms': 20_000,
-    'grpc.keepalive_timeout_ms': 10_000,
+    'grpc.keepalive_time_ms': 10_000,
+    'grpc.keepalive_timeout_ms': 5_000,
     'grpc.keepalive_permit_without_calls': 1,
     'grpc.max_receive_message_length': longestMessage,
     'grpc.max_send_message_length': longestMessage,

@@ -17,6 +17,8 @@ export interface CallSettings {
   /** How long the call may take, waiting for a connection included. Default 30 s. */
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
+  /** What is made belongs to this lease, and is kept for as long as that is there. */
+  readonly lease?: string;
 }
 
 /** A method of a generated service: `TasksService.start`. */
@@ -54,7 +56,7 @@ export class ContainerdConnection {
    * Rejects with a ContainerdError, or with the signal's reason when it is aborted first.
    */
   call<Req, Res>(method: Method<Req, Res>, request: Req, settings: CallSettings = {}): Promise<Res> {
-    const { signal, deadlineMs = defaultDeadlineMs } = settings;
+    const { signal, deadlineMs = defaultDeadlineMs, lease } = settings;
     return new Promise<Res>((resolve, reject) => {
       if (signal?.aborted === true) {
         reject(signal.reason as Error);
@@ -65,7 +67,7 @@ export class ContainerdConnection {
         method.requestSerialize,
         method.responseDeserialize,
         request,
-        this.#metadata(),
+        this.#metadata(lease),
         { deadline: deadlineIn(deadlineMs) },
         (error, response) => {
           signal?.removeEventListener('abort', abort);
@@ -101,9 +103,9 @@ export class ContainerdConnection {
   }
 
   /** A call in which both sides stream. */
-  duplex<Req, Item>(method: Method<Req, Item>, deadlineMs: number): ClientDuplexStream<Req, Item> {
+  duplex<Req, Item>(method: Method<Req, Item>, deadlineMs: number, lease?: string): ClientDuplexStream<Req, Item> {
     const { path, requestSerialize, responseDeserialize } = method;
-    return this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, this.#metadata(), {
+    return this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, this.#metadata(lease), {
       deadline: deadlineIn(deadlineMs),
     });
   }
@@ -112,9 +114,10 @@ export class ContainerdConnection {
     this.#client.close();
   }
 
-  #metadata(): Metadata {
+  #metadata(lease?: string): Metadata {
     const metadata = new Metadata({ waitForReady: true });
     metadata.set('containerd-namespace', this.namespace);
+    if (lease !== undefined) metadata.set('containerd-lease', lease);
     return metadata;
   }
 }
@@ -124,7 +127,8 @@ function deadlineIn(ms: number): number {
   return Date.now() + ms;
 }
 
-function failure(path: string, error: ServiceError | null): ContainerdError {
+/** What containerd answered, as an error of ours. */
+export function failure(path: string, error: ServiceError | null): ContainerdError {
   return new ContainerdError(path, error?.code ?? status.unknown, error?.details ?? 'nothing', error);
 }
 

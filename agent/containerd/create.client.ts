@@ -1,6 +1,7 @@
 import { BerthError } from '../../process/errors.ts';
+import { restoreError } from '../backup/errors.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
-import type { Attempt, ContainerConfig, PreparedCopy, PrepareProgress } from '../copies/runtime.ts';
+import type { Attempt, AttemptSource, ContainerConfig, PreparedCopy, PrepareProgress } from '../copies/runtime.ts';
 import type { LocalImage, Images } from '../images/images.client.ts';
 import { failpoint } from '../failpoints.ts';
 import type { SeccompProfile } from '../security/oci.ts';
@@ -79,7 +80,34 @@ export class CopyCreator {
       case 'Local':
         return this.#inPlace(attempt, onProgress, signal);
       case 'Backup':
-        throw new AttemptError('RuntimeFailed', 'This agent cannot restore backups.');
+        return this.#fromBackup(attempt, attempt.source, onProgress, signal);
+    }
+  }
+
+  /** The copy stands on the backup and has the base that the backup has. Named by its digest, it is pulled when it is not here. */
+  async #fromBackup(
+    attempt: Attempt,
+    { repository, digest }: AttemptSource & { readonly kind: 'Backup' },
+    onProgress: OnProgress,
+    signal: AbortSignal,
+  ): Promise<PreparedCopy> {
+    const { images } = this.#options;
+    const image = `${repository}@${digest}`;
+    const { namespace, credentials } = attempt;
+    const pull = (policy: 'IfNotPresent' | 'Always') =>
+      images.using({ image, digest: '', policy, namespace, credentials }, onProgress, signal, (local) => {
+        if (local.backup === undefined) throw new AttemptError('BackupCorrupt', `${image} is no backup of a sandbox.`);
+        return this.#onImage(attempt, { ...local, digest: local.backup.baseDigest }, onProgress, signal);
+      });
+    try {
+      return await pull('IfNotPresent').catch((error: unknown) => {
+        // The image's record is here and its snapshots are not.
+        if (!isNotFound(error)) throw error;
+        images.forget(image);
+        return pull('Always');
+      });
+    } catch (error) {
+      throw restoreError(image, error);
     }
   }
 

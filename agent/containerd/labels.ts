@@ -13,6 +13,9 @@ const own = {
   shimGroup: 'berth.dev/shim-group',
 } as const;
 
+/** On what is made for a backup, with the installation: nothing of it outlives the process that made it. */
+export const backupLabel = 'berth.dev/backup';
+
 /** Keeps a snapshot whatever happens to the container's record: content is only ever removed by name. */
 const gcRoot = 'containerd.io/gc.root';
 

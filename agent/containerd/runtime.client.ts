@@ -8,10 +8,14 @@ import type { Logger } from '../../process/log.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type {
   Attempt,
+  BackupProgress,
+  BackupRequest,
   CopyKey,
   CopyNote,
   CopyRuntime,
   ExitStatus,
+  ImageCredential,
+  LocalBackup,
   PreparedCopy,
   PrepareProgress,
   RuntimeCopy,
@@ -21,6 +25,7 @@ import type {
 import { Images } from '../images/images.client.ts';
 import { failpoint } from '../failpoints.ts';
 import { seccompProfile } from '../security/seccomp.ts';
+import { Backups } from './backups.client.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
 import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
 import { ContainerdError, isAmbiguous, isNotFound, status } from './containerd-error.ts';
@@ -103,17 +108,13 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
     const seccomp = seccompProfile(process.arch);
     const runtimeRoot = options.runtimeRoot ?? '/run/berth/oci';
     const snapshotter = options.snapshotter ?? 'overlayfs';
-    const images = new Images({
-      connection,
-      clock,
-      logger,
-      transfer: {
-        snapshotter,
-        architecture: process.arch === 'x64' ? 'amd64' : process.arch,
-        plainHttpHosts: options.plainHttpHosts ?? [],
-        registryConfigDir: options.registryConfigDir ?? '',
-      },
-    });
+    const transfer = {
+      snapshotter,
+      architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+      plainHttpHosts: options.plainHttpHosts ?? [],
+      registryConfigDir: options.registryConfigDir ?? '',
+    };
+    const images = new Images({ connection, clock, logger, transfer });
     const housekeeping = new Housekeeping({ ...options, connection, images, snapshotter, clock, logger });
     const { logs, disk } = housekeeping;
     const groups = new ShimGroups({ connection, size: options.shimGroupSize ?? 10, logger });
@@ -130,6 +131,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       logger,
     };
     await requirePlugins(connection, snapshotter);
+    const backups = new Backups({ connection, images, tasks, cgroups, transfer, installID, snapshotter, clock, logger });
+    await backups.sweep();
     const [runtime] = await Promise.all([
       chooseRuntime(probe, wanted === 'auto' ? ociRuntimes : [wanted]),
       images.load(),
@@ -149,6 +152,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
         groups,
         cgroups,
         creator,
+        backups,
         installID,
         snapshotter,
         housekeeping,
@@ -178,6 +182,7 @@ interface RuntimeParts {
   readonly groups: ShimGroups;
   readonly cgroups: Cgroups;
   readonly creator: CopyCreator;
+  readonly backups: Backups;
   readonly installID: string;
   readonly snapshotter: string;
   readonly housekeeping: Housekeeping;
@@ -283,6 +288,27 @@ class Runtime implements ContainerdRuntime {
       FAILPOINT: crashBetween(removals);
       await Promise.all(removals);
     });
+  }
+
+  readBackup(request: BackupRequest, progress: (progress: BackupProgress) => void, signal: AbortSignal): Promise<LocalBackup> {
+    return this.#parts.backups.read(request, progress, signal);
+  }
+
+  pushBackup(
+    backup: LocalBackup,
+    credentials: readonly ImageCredential[],
+    progress: (progress: BackupProgress) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return this.#parts.backups.push(backup, credentials, progress, signal);
+  }
+
+  dropBackup(backup: LocalBackup): Promise<void> {
+    return this.#parts.backups.drop(backup);
+  }
+
+  resume(key: CopyKey): Promise<void> {
+    return this.#parts.backups.resume(key);
   }
 
   async annotate(key: CopyKey, note: CopyNote): Promise<void> {

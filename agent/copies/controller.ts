@@ -3,6 +3,7 @@ import type { Clock, Random, Timer } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics } from '../../process/metrics.ts';
 import type { Metrics } from '../../process/metrics.ts';
+import { BackupTurns } from '../backup/turns.client.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { CopyReport, Order, Preparation, Refusal, RunnerReport, Unclaimed } from '../proto/gen/berth/agent/v1/agent.ts';
 import { allocated, misfit } from './capacity.ts';
@@ -42,6 +43,8 @@ export interface CopyControllerOptions {
   readonly reserved: ResourceAmounts;
   /** Everything is listed anew so often, since events may be lost. Default 30,000 ms. */
   readonly relistMs?: number;
+  /** How many backups are made at once. Default 2. */
+  readonly backupsAtOnce?: number;
   /** How long nobody must claim a copy before it is stopped. Default 600,000 ms. */
   readonly unclaimedMs?: number;
   /** Nothing may be done any more (the journal failed): the process must end. */
@@ -95,6 +98,7 @@ export class CopyController {
     this.#runner = this.#runnerReport();
     this.#host = {
       ...options,
+      turns: new BackupTurns(options.backupsAtOnce ?? 2),
       tick: () => ++this.#tick,
       relist: () => this.#relist(),
       misfit: (key, requests) => misfit(subtract(options.capacity, this.#reserved), this.#sharesExcept(key), requests),

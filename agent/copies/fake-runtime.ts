@@ -3,10 +3,14 @@ import { AttemptError } from './attempt-error.ts';
 import type {
   Attempt,
   AttemptErrorCode,
+  BackupProgress,
+  BackupRequest,
   CopyKey,
   CopyNote,
   CopyRuntime,
   ExitStatus,
+  ImageCredential,
+  LocalBackup,
   PreparedCopy,
   PrepareProgress,
   RuntimeCopy,
@@ -61,7 +65,8 @@ export class FakeMachine {
   }
 }
 
-export type FakeCall = 'list' | 'prepare' | 'start' | 'stop' | 'remove' | 'annotate' | 'images';
+export type FakeCall =
+  ('list' | 'prepare' | 'start' | 'stop' | 'remove' | 'annotate' | 'images') | ('readBackup' | 'pushBackup' | 'dropBackup' | 'resume');
 
 export interface FakeRuntimeHooks {
   /** Before a call has its effect: may wait, throw, or never resolve. */
@@ -157,6 +162,59 @@ export class FakeRuntime implements CopyRuntime {
     return this.#call('remove', key, () => {
       this.#machine.done.push(`remove ${textOf(key)}`);
       this.#machine.copies.delete(textOf(key));
+    });
+  }
+
+  readBackup(request: BackupRequest, progress: (progress: BackupProgress) => void, signal: AbortSignal): Promise<LocalBackup> {
+    const { key, id } = request;
+    return this.#call(
+      'readBackup',
+      key,
+      () => {
+        progress({ bytes: 10, totalBytes: 0 });
+        this.#machine.done.push(`read ${textOf(key)} backup ${id}`);
+        const { state } = this.#taskOf(key);
+        const name = `${textOf(key)} ${id}`;
+        return {
+          name,
+          request,
+          digest: `sha256:backup-${id}`,
+          sizeBytes: 100,
+          takenWhileStopped: state !== 'Running' && state !== 'Paused',
+        };
+      },
+      signal,
+    );
+  }
+
+  pushBackup(
+    { request }: LocalBackup,
+    credentials: readonly ImageCredential[],
+    progress: (progress: BackupProgress) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return this.#call(
+      'pushBackup',
+      request.key,
+      () => {
+        progress({ bytes: 100, totalBytes: 100 });
+        const as = credentials.map(({ username }) => ` as ${username}`).join('');
+        this.#machine.done.push(`push ${textOf(request.key)} backup ${request.id}${as}`);
+      },
+      signal,
+    );
+  }
+
+  dropBackup({ request }: LocalBackup): Promise<void> {
+    return this.#call('dropBackup', request.key, () => {
+      this.#machine.done.push(`drop ${textOf(request.key)} backup ${request.id}`);
+    });
+  }
+
+  resume(key: CopyKey): Promise<void> {
+    return this.#call('resume', key, () => {
+      this.#machine.done.push(`resume ${textOf(key)}`);
+      if (this.#taskOf(key).state === 'Paused') this.#machine.change(key, { task: { state: 'Running', startTimeMs: 1000 } });
     });
   }
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { anAcceptance, anExit, aRejection } from '../journal/a-record.ts';
 import type { JournalRecord } from '../journal/record.ts';
 import { applyRecords, copyEntry, emptyJournal } from '../journal/reduce.ts';
+import type { BackupView } from '../backup/stage.ts';
 import { aConfig, anOrder } from './an-order.ts';
 import { nextStep } from './next-step.ts';
 import type { Step } from './next-step.ts';
@@ -39,7 +40,7 @@ interface Given {
 
 function stepFor({ records, copies = [{}] }: Given): Step {
   const entry = applyRecords(emptyJournal, records).sandboxes.get('u1');
-  const blank = { observed: undefined, wish: undefined, ahead: undefined, exitHint: undefined };
+  const blank = { backup: undefined, observed: undefined, wish: undefined, ahead: undefined, exitHint: undefined };
   const views = copies.map((copy) => {
     const epoch = copy.epoch ?? 1;
     const flags = { wasStartAsked: true, isRemoved: false, isWaiting: false, isAbandoned: false, hasOverrun: false };
@@ -63,6 +64,8 @@ function inShort(step: Step): string {
       return `RecordExit ${step.epoch} v${step.contentVersion}${step.exit.rebooted === true ? ' rebooted' : step.exit.lost ? ' lost' : ` code ${step.exit.code}`}`;
     case 'Stop':
       return `Stop ${step.epoch} ${step.graceSeconds}s`;
+    case 'FailBackup':
+      return `FailBackup ${step.epoch} ${step.reason}`;
     default:
       return `${step.kind} ${step.epoch}`;
   }
@@ -83,6 +86,12 @@ const none = aCopy({ state: 'None' });
 const created = aCopy({ state: 'Created' });
 const running = aCopy({ state: 'Running', startTimeMs: 1 });
 const ended = aCopy({ state: 'Stopped', exit: anExit({ code: 3 }) });
+
+const waiting = (hasTurn = true, contentVersion = 1): BackupView => ({
+  wish: { id: 1, repository: 'registry.test/a', contentVersion, priority: 'Stopped', credentials: [] },
+  stage: { kind: 'Waiting' },
+  hasTurn,
+});
 
 describe('the next step', () => {
   it.each<{ when: string; given: Given; want: string }>([
@@ -252,6 +261,85 @@ describe('the next step', () => {
       when: 'it was ended because it had written more than it may',
       given: { records: [toRun, starting(1), exited(1)], copies: [{ hasOverrun: true, observed: none }] },
       want: 'Rest',
+    },
+    {
+      when: 'it is paused and nothing reads it',
+      given: { records: [toRun, starting(1)], copies: [{ observed: aCopy({ state: 'Paused' }) }] },
+      want: 'Resume 1',
+    },
+    {
+      when: 'it is paused and is to stop',
+      given: { records: [toRun, starting(1), toStop], copies: [{ observed: aCopy({ state: 'Paused' }) }] },
+      want: 'Stop 1 10s',
+    },
+    // Backups
+    {
+      when: 'it has stopped and is to be backed up',
+      given: { records: [toRun, starting(1), exited(1), toStop], copies: [{ observed: none, backup: waiting() }] },
+      want: 'ReadBackup 1',
+    },
+    {
+      when: 'it is to be backed up and others go first',
+      given: { records: [toRun, starting(1), exited(1), toStop], copies: [{ observed: none, backup: waiting(false) }] },
+      want: 'AwaitTurn 1',
+    },
+    {
+      when: 'it runs and is to be backed up',
+      given: { records: [toRun, starting(1)], copies: [{ observed: running, backup: waiting() }] },
+      want: 'ReadBackup 1',
+    },
+    {
+      when: 'it runs, is to stop and to be backed up',
+      given: { records: [toRun, starting(1), toStop], copies: [{ observed: running, backup: waiting() }] },
+      want: 'Stop 1 10s',
+    },
+    {
+      when: 'its task was made ahead and it is to be backed up',
+      given: { records: [toRun, starting(1), exited(1), toStop], copies: [{ observed: created, ahead: wish, backup: waiting() }] },
+      want: 'ReadBackup 1',
+    },
+    {
+      when: 'it is to be backed up as it will be after a start that is to come',
+      given: { records: [toRun], copies: [{ wish, observed: created, backup: waiting() }] },
+      want: 'RecordStart 1 v1',
+    },
+    {
+      when: 'that start waits for its order',
+      given: { records: [toRun], copies: [{ backup: waiting() }] },
+      want: 'AwaitOrder',
+    },
+    {
+      when: 'it was started once more than what is to be backed up',
+      given: { records: [toRun, starting(1), exited(1), toRunNext, starting(2)], copies: [{ observed: running, backup: waiting() }] },
+      want: 'FailBackup 1 BackupVersionMismatch',
+    },
+    {
+      when: 'it never was what is to be backed up',
+      given: { records: [toRun, starting(1), exited(1), toStop], copies: [{ observed: none, backup: waiting(true, 2) }] },
+      want: 'FailBackup 1 BackupVersionMismatch',
+    },
+    {
+      when: 'what is to be backed up is not there',
+      given: { records: [toRun, starting(1), exited(1), toStop], copies: [{ backup: waiting() }] },
+      want: 'FailBackup 1 ContentMissing',
+    },
+    {
+      when: 'its backup is tried again after a while',
+      given: {
+        records: [toRun, starting(1), exited(1), toStop],
+        copies: [
+          { observed: none, backup: { ...waiting(), stage: { kind: 'Waiting', trouble: { reason: 'RuntimeFailed', message: '' } } } },
+        ],
+      },
+      want: 'Rest',
+    },
+    {
+      when: 'its backup is on its way and it is to go',
+      given: {
+        records: [toRun, starting(1), exited(1), toRemove],
+        copies: [{ observed: none, backup: { ...waiting(), stage: { kind: 'Pushing', progress: { bytes: 1, totalBytes: 2 } } } }],
+      },
+      want: 'Remove 1',
     },
     // Abandoned
     {

@@ -1,7 +1,7 @@
 import type { JournalSource, RecordedExit } from '../journal/record.ts';
 import { defaultGraceSeconds, type AttemptWish } from './order.ts';
-import type { ExitStatus } from './runtime.ts';
-import { goalOf, hasNotRun, holdsContent, isAlive, isMadeFrom, isReady, sourceOf, taskOf } from './view.ts';
+import type { BackupErrorCode, ExitStatus } from './runtime.ts';
+import { goalOf, hasNotRun, holdsContent, isAlive, isMadeFrom, isMissing, isReady, sourceOf, taskOf } from './view.ts';
 import type { CopyView, Goal, SandboxView } from './view.ts';
 
 /** One step of a copy towards what is wanted of it. */
@@ -20,7 +20,13 @@ export type Step =
   | { readonly kind: 'Forget'; readonly epoch: number; readonly next: JournalSource | undefined }
   | { readonly kind: 'Prepare'; readonly epoch: number; readonly wish: AttemptWish }
   | { readonly kind: 'RecordStart'; readonly epoch: number; readonly contentVersion: number }
-  | { readonly kind: 'Start'; readonly epoch: number; readonly contentVersion: number };
+  | { readonly kind: 'Start'; readonly epoch: number; readonly contentVersion: number }
+  /** It is paused and nothing reads it: whoever paused it is gone. */
+  | { readonly kind: 'Resume'; readonly epoch: number }
+  /** A backup could be read, and others go first. */
+  | { readonly kind: 'AwaitTurn'; readonly epoch: number }
+  | { readonly kind: 'ReadBackup'; readonly epoch: number }
+  | { readonly kind: 'FailBackup'; readonly epoch: number; readonly reason: BackupErrorCode; readonly message: string };
 
 const rest: Step = { kind: 'Rest' };
 
@@ -30,8 +36,30 @@ export function nextStep(sandbox: SandboxView): Step {
   const ending = steps.find(({ step }) => !begins(step) && !isIdle(step));
   if (ending !== undefined) return ending.step;
   const beginning = steps.find(({ step }) => begins(step));
-  if (beginning === undefined) return steps.find(({ step }) => step.kind === 'AwaitOrder')?.step ?? rest;
+  if (beginning === undefined) return backupOf(sandbox) ?? steps.find(({ step }) => step.kind === 'AwaitOrder')?.step ?? rest;
   return beginning.step.kind === 'Start' ? beforeStart(sandbox, beginning.step) : beginning.step;
+}
+
+/** A backup comes last: what ends and what begins was ordered later, or is of what is to be read. While it is read nothing else is done. */
+function backupOf(sandbox: SandboxView): Step | undefined {
+  const steps = sandbox.copies.filter((copy) => !copy.isWaiting).map((copy) => backupStep(sandbox, copy));
+  return steps.find((step) => step !== undefined);
+}
+
+/** Read is only what the copy started last, and only if that is what the order names. */
+function backupStep(sandbox: SandboxView, copy: CopyView): Step | undefined {
+  const { backup, entry, epoch } = copy;
+  if (backup?.stage.kind !== 'Waiting' || backup.stage.trouble !== undefined) return undefined;
+  const { contentVersion } = backup.wish;
+  const started = entry?.started ?? 0;
+  const goal = goalOf(sandbox, copy);
+  if (started < contentVersion && goal.kind === 'Running' && goal.accepted.contentVersion === contentVersion) return undefined;
+  if (started !== contentVersion || hasNotRun(copy)) {
+    const message = `The backup is to be of version ${contentVersion} of the files; on the runner lies version ${started}.`;
+    return { kind: 'FailBackup', epoch, reason: 'BackupVersionMismatch', message };
+  }
+  if (isMissing(copy)) return { kind: 'FailBackup', epoch, reason: 'ContentMissing', message: 'The files are not on the runner any more.' };
+  return { kind: backup.hasTurn ? 'ReadBackup' : 'AwaitTurn', epoch };
 }
 
 function begins(step: Step): boolean {
@@ -53,7 +81,8 @@ function beforeStart(sandbox: SandboxView, start: Step & { readonly kind: 'Start
 /** The next step of one copy, whatever its siblings do. */
 export function copyStep(sandbox: SandboxView, copy: CopyView): Step {
   const goal = goalOf(sandbox, copy);
-  return exitToRecord(sandbox, goal, copy) ?? overrun(copy) ?? stepTo(goal, copy);
+  const step = exitToRecord(sandbox, goal, copy) ?? overrun(copy) ?? stepTo(goal, copy);
+  return isIdle(step) && taskOf(copy).state === 'Paused' ? { kind: 'Resume', epoch: copy.epoch } : step;
 }
 
 /** Whatever else is wanted: a process beyond its disk limit is ended. */

@@ -1,10 +1,11 @@
+import { backupReport } from '../backup/stage.ts';
 import type { ExitReason, SandboxReason } from '../../crds/index.ts';
 import type { RecordedExit, Rejection } from '../journal/record.ts';
 import { CopyState } from '../proto/gen/berth/agent/v1/agent.ts';
 import type { CopyReport, Exit, Progress } from '../proto/gen/berth/agent/v1/agent.ts';
 import { copyStep } from './next-step.ts';
 import type { PrepareProgress } from './runtime.ts';
-import { goalOf, hasNotRun, isAlive, taskOf } from './view.ts';
+import { goalOf, hasNotRun, isAlive, isMissing, taskOf } from './view.ts';
 import type { CopyView, Goal, SandboxView } from './view.ts';
 
 /** What the agent is doing with a copy just now. */
@@ -33,7 +34,7 @@ export function reportOf(sandbox: SandboxView, copy: CopyView, activity: Activit
     reason: trouble?.reason ?? told.reason ?? '',
     message: trouble?.message ?? told.message ?? '',
     progress: told.state === CopyState.COPY_STATE_PREPARING ? progressOf(activity) : undefined,
-    backup: undefined,
+    backup: copy.backup && backupReport(copy.backup),
   };
 }
 
@@ -106,11 +107,6 @@ function tellAtRest(sandbox: SandboxView, copy: CopyView, goal: Goal): Told {
 
 function stillToStart(copy: CopyView): CopyState {
   return taskOf(copy).state === 'Created' ? CopyState.COPY_STATE_PREPARED : CopyState.COPY_STATE_PREPARING;
-}
-
-/** Something ran in the copy and its files are not there any more. */
-export function isMissing({ entry, observed }: CopyView): boolean {
-  return entry !== undefined && entry.started > 0 && observed?.hasContent !== true;
 }
 
 function progressOf(activity: Activity | undefined): Progress | undefined {

@@ -25,6 +25,23 @@ export interface CopyRuntime {
   remove(key: CopyKey): Promise<void>;
   /** Notes on the container which order and contentVersion it is at, for people and for adoption. Not the durable record. */
   annotate(key: CopyKey, note: CopyNote): Promise<void>;
+  /**
+   * Reads the files of a copy into a backup that lies on this runner; a process that runs is paused, and no longer than that. Nothing may start, stop
+   * or remove the copy meanwhile. Settles only when nothing reads any more and nothing is paused by it. Rejects with the signal's reason when
+   * aborted, with a BackupError when it can not be done, with anything else when it may be done another time; nothing of it is left then.
+   */
+  readBackup(request: BackupRequest, progress: (progress: BackupProgress) => void, signal: AbortSignal): Promise<LocalBackup>;
+  /** Sends a backup to its repository. The copy may do what it likes meanwhile. Rejects with a BackupError, or with the signal's reason when aborted. */
+  pushBackup(
+    backup: LocalBackup,
+    credentials: readonly ImageCredential[],
+    progress: (progress: BackupProgress) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** Removes what is on this runner of a backup that was read. */
+  dropBackup(backup: LocalBackup): Promise<void>;
+  /** Lets a paused process go on. Does nothing when it is not paused. */
+  resume(key: CopyKey): Promise<void>;
   /** References of the images that are present. */
   images(): Promise<readonly string[]>;
   /** Calls `listener` for every event until `signal` aborts; reconnects by itself and then sends `Resubscribed`. Events may be lost: list. */

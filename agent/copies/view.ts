@@ -1,3 +1,4 @@
+import type { BackupView } from '../backup/stage.ts';
 import type { AcceptedOrder, CopyEntry, JournalSource, SandboxEntry } from '../journal/record.ts';
 import { isRejected } from '../journal/reduce.ts';
 import { digestOf } from './order.ts';
@@ -35,6 +36,8 @@ export interface CopyView {
   readonly isAbandoned: boolean;
   /** What runs of it has written more than its disk limit. */
   readonly hasOverrun: boolean;
+  /** The backup that the newest order asks for. */
+  readonly backup: BackupView | undefined;
 }
 
 /** What is to become of a copy. */
@@ -91,6 +94,11 @@ export function hasNotRun(copy: CopyView): boolean {
   const { entry } = copy;
   if (entry === undefined || entry.started === 0 || entry.exit !== undefined || isAlive(copy)) return false;
   return !copy.wasStartAsked || taskOf(copy).state === 'Created';
+}
+
+/** Something ran in the copy and its files are not there any more. */
+export function isMissing({ entry, observed }: CopyView): boolean {
+  return entry !== undefined && entry.started > 0 && observed?.hasContent !== true;
 }
 
 /** Its task is created from this source with this configuration. */

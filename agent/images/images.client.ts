@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
+import { backupAnnotations, type BackupAnnotations } from '../backup/manifest.ts';
 import { status, ContainerdError, isNotFound } from '../containerd/containerd-error.ts';
 import type { ContainerdConnection } from '../containerd/connection.client.ts';
 import { type Image, ImagesService } from '../containerd/gen/services/images/v1/images.ts';
+import { backupLabel } from '../containerd/labels.ts';
 import { KeyedLock } from '../containerd/limits.client.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { ContainerConfig, ImageCredential, PrepareProgress } from '../copies/runtime.ts';
@@ -36,6 +38,8 @@ export interface LocalImage {
   /** Name of the snapshot to stand on. */
   readonly chainID: string;
   readonly defaults: ImageDefaults;
+  /** What it says of the backup that it is; undefined: it is none. */
+  readonly backup: BackupAnnotations | undefined;
 }
 
 export interface ImagesOptions {
@@ -99,7 +103,19 @@ export class Images {
     const { images } = await connection.call(ImagesService.list, { filters: [] });
     const names = new Set(images.map(({ name }) => name));
     for (const name of this.#known.keys()) if (!names.has(name)) this.#known.delete(name);
-    for (const image of images) if (!this.#removing.has(image.name) && this.#isReadable(image)) this.#remember(image);
+    for (const image of images) if (!this.#removing.has(image.name) && isImage(image) && this.#isReadable(image)) this.#remember(image);
+  }
+
+  /** The images that are here whose top layer is this snapshot. */
+  async onChain(chain: string): Promise<readonly LocalImage[]> {
+    const locals = await Promise.all([...this.#known.values()].map((known) => this.#local(known).catch(() => undefined)));
+    return locals.filter((local) => local?.chainID === chain).filter((local) => local !== undefined);
+  }
+
+  /** The manifest and the configuration of an image that is here, as they are. */
+  async contents({ name, digest }: LocalImage): Promise<{ readonly manifest: string; readonly config: string }> {
+    const manifest = await this.#blob(name, { digest, mediaType: '', size: 0 });
+    return { manifest, config: await this.#blob(name, configOf(name, manifest)) };
   }
 
   /** Whether the record's name is a reference. Other tools may name images as they like; no sandbox can ask for those. */
@@ -348,8 +364,10 @@ export class Images {
     const { architecture } = this.#options.transfer;
     if (target === undefined) throw new AttemptError('ImageUnsuitable', `The image ${name} has no content.`);
     const manifest = isIndex(target.mediaType) ? chooseManifest(name, await this.#blob(name, target), architecture) : target;
-    const config = parseImageConfig(name, await this.#blob(name, configOf(name, await this.#blob(name, manifest))));
-    return { name, digest: manifest.digest, chainID: chainID(config.diffIDs, sha256), defaults: config.defaults };
+    const text = await this.#blob(name, manifest);
+    const config = parseImageConfig(name, await this.#blob(name, configOf(name, text)));
+    const { diffIDs, defaults } = config;
+    return { name, digest: manifest.digest, chainID: chainID(diffIDs, sha256), defaults, backup: backupAnnotations(text) };
   }
 
   async #blob(image: string, { digest, size }: BlobDescriptor): Promise<string> {
@@ -365,6 +383,11 @@ export class Images {
       throw error;
     }
   }
+}
+
+/** What is being sent away as a backup is nobody's image. */
+function isImage({ labels }: Image): boolean {
+  return labels[backupLabel] === undefined;
 }
 
 function unlessNotFound(error: unknown): void {

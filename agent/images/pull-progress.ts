@@ -40,3 +40,9 @@ export function progressOf(blobs: BlobProgress): PrepareProgress {
     totalBytes: sum((blob, name) => (name.startsWith('layer-') ? 2 * blob.total : blob.total)),
   };
 }
+
+/** How much of an image has been sent: each blob counts once. */
+export function sentOf(blobs: BlobProgress): { readonly bytes: number; readonly totalBytes: number } {
+  const all = [...blobs.values()];
+  return { bytes: all.reduce((sum, blob) => sum + blob.downloaded, 0), totalBytes: all.reduce((sum, blob) => sum + blob.total, 0) };
+}

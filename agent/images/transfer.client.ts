@@ -11,7 +11,7 @@ import { AuthRequest, AuthResponse, AuthType, OCIRegistry } from '../containerd/
 import type { ImageCredential } from '../copies/runtime.ts';
 import { type ImageReference, storeName } from './reference.ts';
 import type { ProgressEvent } from './pull-progress.ts';
-import { TransferService } from '../containerd/gen/services/transfer/v1/transfer.ts';
+import { type TransferOptions, type TransferRequest, TransferService } from '../containerd/gen/services/transfer/v1/transfer.ts';
 
 export interface TransferSettings {
   readonly snapshotter: string;
@@ -23,52 +23,78 @@ export interface TransferSettings {
   readonly registryConfigDir: string;
 }
 
-export interface Pull {
+export interface Transfer {
   readonly reference: ImageReference;
-  readonly labels: Readonly<Record<string, string>>;
   readonly credentials: readonly ImageCredential[];
   readonly onProgress: (event: ProgressEvent) => void;
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
 }
 
+export interface Pull extends Transfer {
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 /** Pulls and unpacks an image through containerd's Transfer service. The image's name in containerd is `storeName(reference)`. */
 export async function transferImage(connection: ContainerdConnection, settings: TransferSettings, pull: Pull): Promise<void> {
-  const { reference, signal } = pull;
-  const name = storeName(reference);
+  const name = storeName(pull.reference);
   const platform = { os: 'linux', architecture: settings.architecture, variant: '', osVersion: '', osFeatures: [] };
-  const credential = credentialFor(reference, pull.credentials);
-  const streams = await Promise.all([
-    openStream(connection, pull, (message) => {
-      const event = unpackAny('containerd.types.transfer.Progress', Progress, message);
-      if (event !== undefined) pull.onProgress(event);
-    }),
-    ...(credential === undefined
-      ? []
-      : [openStream(connection, pull, (message, answer) => answer(authResponse(message, reference, credential)))]),
-  ]);
-  const [progress, auth] = streams;
-  const source = OCIRegistry.fromPartial({
-    reference: name,
-    resolver: {
-      authStream: auth?.id ?? '',
-      hostDir: settings.registryConfigDir,
-      defaultScheme: settings.plainHttpHosts.includes(reference.host) ? 'http' : '',
-    },
-  });
   const destination = ImageStore.fromPartial({
     name,
     labels: { ...pull.labels },
     platforms: [platform],
     unpacks: [{ platform, snapshotter: settings.snapshotter }],
   });
-  const request = {
-    source: packAny('containerd.types.transfer.OCIRegistry', OCIRegistry, source),
+  await withStreams(connection, settings, pull, (registry, options) => ({
+    source: registry,
     destination: packAny('containerd.types.transfer.ImageStore', ImageStore, destination),
-    options: { progressStream: progress.id },
-  };
+    options,
+  }));
+}
+
+/** Pushes the image that containerd has under `name` to the reference, with all that it names and that the registry does not have. */
+export async function pushImage(connection: ContainerdConnection, settings: TransferSettings, name: string, push: Transfer): Promise<void> {
+  await withStreams(connection, settings, push, (registry, options) => ({
+    source: packAny('containerd.types.transfer.ImageStore', ImageStore, ImageStore.fromPartial({ name })),
+    destination: registry,
+    options,
+  }));
+}
+
+/** One transfer, with the streams on which containerd tells how far it is and asks who we are. */
+async function withStreams(
+  connection: ContainerdConnection,
+  settings: TransferSettings,
+  transfer: Transfer,
+  request: (registry: Any, options: TransferOptions) => TransferRequest,
+): Promise<void> {
+  const { reference, credentials, onProgress, deadlineMs, signal } = transfer;
+  const credential = credentialFor(reference, credentials);
+  const streams = await Promise.all([
+    openStream(connection, transfer, (message) => {
+      const event = unpackAny('containerd.types.transfer.Progress', Progress, message);
+      if (event !== undefined) onProgress(event);
+    }),
+    ...(credential === undefined
+      ? []
+      : [openStream(connection, transfer, (message, answer) => answer(authResponse(message, reference, credential)))]),
+  ]);
+  const [progress, auth] = streams;
+  const registry = OCIRegistry.fromPartial({
+    reference: storeName(reference),
+    resolver: {
+      authStream: auth?.id ?? '',
+      hostDir: settings.registryConfigDir,
+      defaultScheme: settings.plainHttpHosts.includes(reference.host) ? 'http' : '',
+    },
+  });
   try {
-    await connection.call(TransferService.transfer, request, { deadlineMs: pull.deadlineMs, signal });
+    const options = { progressStream: progress.id };
+    await connection.call(
+      TransferService.transfer,
+      request(packAny('containerd.types.transfer.OCIRegistry', OCIRegistry, registry), options),
+      { deadlineMs, signal },
+    );
   } finally {
     for (const stream of streams) stream.close();
   }
@@ -93,7 +119,7 @@ interface OpenStream {
 /** Opens a stream that containerd writes to during a transfer; resolves when containerd knows it. */
 function openStream(
   connection: ContainerdConnection,
-  { signal, deadlineMs }: Pick<Pull, 'signal' | 'deadlineMs'>,
+  { signal, deadlineMs }: Pick<Transfer, 'signal' | 'deadlineMs'>,
   onMessage: (message: Any, answer: (message: Any) => void) => void,
 ): Promise<OpenStream> {
   const id = randomUUID();

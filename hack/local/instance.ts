@@ -28,7 +28,27 @@ const offsets = {
   'etcd.peer': 6,
   'runner-1.agent': 11,
   'runner-2.agent': 12,
-} as const;
+  ...Object.fromEntries(
+    Array.from({ length: 8 }, (_, index) => [
+      [`operator-${index + 2}`, 21 + 2 * index],
+      [`operator-${index + 2}.health`, 22 + 2 * index],
+    ]).flat() as [string, number][],
+  ),
+};
+const mostOperators = 9;
+
+/** Set to run more operators than one. */
+export const replicasVariable = 'REPLICAS';
+
+/** How many operators the local instance is to have: as many as it has already, unless the variable says otherwise. */
+export function localOperators(): number {
+  const wanted = process.env[replicasVariable];
+  const known = Object.keys(readLedger(local.stateDir)?.parts ?? {}).filter((name) => /^operator-\d+$/.test(name)).length;
+  const count = Number(wanted === undefined || wanted === '' ? Math.max(1, known) : wanted);
+  if (!Number.isInteger(count) || count < 1 || count > mostOperators)
+    throw new BerthError('BadReplicas', `${replicasVariable} is "${wanted ?? ''}"; it must be a number from 1 to ${mostOperators}.`);
+  return count;
+}
 
 /** The ports of the local instance: those of its last start, unless the variable says otherwise. */
 export function localPorts(): Readonly<Record<string, number>> {

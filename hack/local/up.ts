@@ -8,7 +8,17 @@ import { demoImage } from '../../test/harness/images.ts';
 import { main } from '../fail.ts';
 import { withLock } from '../lock.ts';
 import { elapsed, toStderr } from '../progress.ts';
-import { binDirectory, displayPath, kubeconfigFile, local, localPorts, lockFile, portVariable, requireRoot } from './instance.ts';
+import {
+  binDirectory,
+  displayPath,
+  kubeconfigFile,
+  local,
+  localOperators,
+  localPorts,
+  lockFile,
+  portVariable,
+  requireRoot,
+} from './instance.ts';
 
 const demo = { name: 'demo', image: 'demo:1', path: '/apis/berth.dev/v1alpha1/namespaces/default/sandboxes/demo' } as const;
 const ownKubectl = join(binDirectory, 'kubectl');
@@ -36,11 +46,12 @@ function start(): Promise<Cluster> {
   return Cluster.start({
     ...local,
     runners: ['runner-1', 'runner-2'],
-    operators: 1,
+    operators: localOperators(),
     persistent: true,
     ports: localPorts(),
     portAdvice: `choose another block of ports, as in "${portVariable}=13000 make up"`,
     tokenSeconds: yearSeconds,
+    backups: true,
     operatorEnv: { BERTH_LOG_LEVEL: 'info' },
     agentEnv: { BERTH_LOG_LEVEL: 'info' },
     log: toStderr,

@@ -20,6 +20,13 @@ export const goModules = {
     expect: 'about 2 minutes on 2 cores',
     diskBytes: 2 * 2 ** 30,
   },
+  coredns: {
+    module: 'github.com/coredns/coredns',
+    ldflags: () => '',
+    tags: [],
+    expect: 'about 3 minutes on 2 cores',
+    diskBytes: 2 * 2 ** 30,
+  },
 } as const satisfies Record<string, GoModule>;
 
 export interface GoModule {
@@ -51,6 +58,7 @@ export const tools = {
     package: 'github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2',
   },
   ctr: { from: 'go', module: 'containerd', package: 'github.com/containerd/containerd/v2/cmd/ctr' },
+  coredns: { from: 'go', module: 'coredns', package: 'github.com/coredns/coredns' },
   etcd: { from: 'debian', package: 'etcd-server' },
   runc: { from: 'debian', package: 'runc' },
   crun: { from: 'debian', package: 'crun' },

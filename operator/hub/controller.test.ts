@@ -39,7 +39,8 @@ describe('the hub', () => {
     answer = (token) => Promise.resolve({ kind: 'Authenticated', identity: { nodeName: token ?? 'r1', expiresAt: undefined } });
     const log: Logger = { ...silentLogger, info: (_, message) => void lines.push(message), child: () => log };
     const authenticator: AgentAuthenticator = { authenticate: (token) => answer(token) };
-    hub = new Hub({ clock, log, operatorName: 'operator-1', operatorVersion: '1.0', authenticator });
+    const own = { operatorName: 'operator-1', operatorVersion: '1.0', operatorID: 'operator-1_x' };
+    hub = new Hub({ clock, log, ...own, authenticator });
     const listener: FleetListener = {
       copiesChanged: (runnerName, uids) => void told.push([runnerName, ...uids]),
       runnerChanged: (runnerName, what) => void told.push([runnerName, what]),
@@ -56,7 +57,10 @@ describe('the hub', () => {
   it('welcomes an agent, and says so in the words that people search for', async () => {
     const agent = await connected();
     expect(agent.heard).toEqual([
-      { $case: 'welcome', value: { version: 1, capabilities: [], operatorName: 'operator-1', operatorVersion: '1.0' } },
+      {
+        $case: 'welcome',
+        value: { version: 1, capabilities: [], operatorName: 'operator-1', operatorVersion: '1.0', operatorId: 'operator-1_x' },
+      },
     ]);
     expect(lines).toContain('Sandbox agent-r1-10-0-0-1-3001 connected successfully');
     expect(hub.instances()).toEqual([
@@ -130,6 +134,38 @@ describe('the hub', () => {
     expect(agent.ended).toBeUndefined();
     clock.advance(1);
     expect(agent.ended).toMatchObject({ code: 'Unauthenticated' });
+  });
+
+  it('ends the stream when its token was revoked, and not when nobody can tell', async () => {
+    const agent = await connected();
+    const good = answer;
+    answer = () => Promise.reject(new Error('the API server is away'));
+    await clock.run(300_000);
+    answer = good;
+    await clock.run(300_000);
+    expect(agent.ended).toBeUndefined();
+    answer = () => Promise.resolve({ kind: 'Refused', code: 'Unauthenticated', message: 'The Node is gone.' });
+    await clock.run(299_999);
+    expect(agent.ended).toBeUndefined();
+    await clock.run(1);
+    expect(agent.ended).toEqual({ code: 'Unauthenticated', message: 'The token is not valid any more: The Node is gone.' });
+    expect(clock.timers).toBe(0);
+  });
+
+  it('checks the newest token again', async () => {
+    const agent = await connected();
+    const asked: unknown[] = [];
+    const good = answer;
+    answer = (token) => {
+      asked.push(token);
+      return good('r1');
+    };
+    await clock.run(200_000);
+    agent.say({ $case: 'tokenRenewal', value: { token: 'newer' } });
+    await clock.run(299_000);
+    expect(asked).toEqual(['newer']);
+    await clock.run(1_000);
+    expect(asked).toEqual(['newer', 'newer']);
   });
 
   it('ends the stream when the new token is of another node, and keeps it when the new token is merely bad', async () => {
@@ -222,6 +258,54 @@ describe('the hub', () => {
     old.drop();
     expect([...(hub.facts('r1')?.copies.keys() ?? [])]).toEqual(['a/1']);
     expect(hub.facts('r1')?.isConnected).toBe(true);
+  });
+
+  it('an agent that dials two addresses of this pod has two instances, and the newest stream speaks until it ends', async () => {
+    const first = await connected();
+    const second = await connected('r1', { hello: { instanceId: 'agent-r1-fd00-1' } });
+    first.inventory(aReport('b', 1));
+    second.inventory(aReport('a', 1));
+    expect([first.ended, second.ended]).toEqual([undefined, undefined]);
+    expect(hub.instances().map(({ instanceID }) => instanceID)).toEqual(['agent-r1-10-0-0-1-3001', 'agent-r1-fd00-1']);
+    expect([...(hub.facts('r1')?.copies.keys() ?? [])]).toEqual(['a/1']);
+    first.drop();
+    expect(hub.facts('r1')).toMatchObject({ isConnected: true, isComplete: true });
+    const third = await connected();
+    second.drop();
+    expect([third.ended, hub.facts('r1')?.isConnected]).toEqual([undefined, true]);
+    await connected('r1', { hello: { instanceId: 'agent-r1-fd00-1' } });
+    hub.instances();
+    await connected('r1', { hello: { instanceId: 'agent-r1-fd00-1' } });
+    expect(third.ended).toBeUndefined();
+    const restarted = await connected('r1', { hello: { incarnation: 2, agentId: 'new', instanceId: 'new-10-0-0-1-3001' } });
+    expect([third.ended?.code, restarted.ended]).toEqual(['Aborted', undefined]);
+    expect(hub.instances().map(({ instanceID }) => instanceID)).toEqual(['new-10-0-0-1-3001']);
+  });
+
+  it('begins anew with the stream on the other address when the one that spoke has ended', async () => {
+    const first = await connected();
+    const second = await connected('r1', { hello: { instanceId: 'agent-r1-fd00-1' } });
+    second.drop();
+    expect(first.ended).toMatchObject({ code: 'Aborted' });
+    expect([hub.instances(), hub.facts('r1')?.isConnected]).toEqual([[], false]);
+  });
+
+  it('tells agents of the other operator pods, those that come and those that are there', async () => {
+    const early = await connected();
+    hub.setPeers(['10.0.0.2:3001']);
+    const late = await connected('r2');
+    hub.setPeers([]);
+    const peers = ({ heard }: ScriptedAgent) => heard.flatMap((message) => (message.$case === 'peers' ? [message.value.addresses] : []));
+    expect([peers(early), peers(late)]).toEqual([
+      [['10.0.0.2:3001'], []],
+      [['10.0.0.2:3001'], []],
+    ]);
+  });
+
+  it('says when a stream that was welcome has ended, and nothing of others', async () => {
+    (await connected()).drop();
+    (await connected('r1', { token: 'r2' })).drop();
+    expect(lines.filter((line) => line.endsWith('disconnected'))).toEqual(['Sandbox agent-r1-10-0-0-1-3001 disconnected']);
   });
 
   it('a stream of an older start of the agent does not replace a newer one', async () => {

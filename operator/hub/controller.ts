@@ -1,6 +1,6 @@
 import type { TaskEvent, TaskReply, TaskRequest } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
 import type { Hello, OperatorMessage, Order, Preparation, Refusal, Report, Unclaimed } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { Clock } from '../../process/clock.ts';
+import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics, type Counter, type Gauge, type Metrics } from '../../process/metrics.ts';
 import { copyKey, disconnected, factsOf, type RunnerFacts, type Taken } from './facts.ts';
@@ -48,7 +48,12 @@ export interface HubOptions {
   /** The operator pod's name. */
   readonly operatorName: string;
   readonly operatorVersion: string;
+  /** Of this start of the operator pod: agents know by it that two addresses are of one pod. Default: none. */
+  readonly operatorID?: string;
   readonly authenticator: AgentAuthenticator;
+  /** How often the token of a stream is checked again, in milliseconds; up to a quarter earlier. Default 300,000. */
+  readonly tokenRecheckMs?: number;
+  readonly random?: Random;
 }
 
 /** One connected agent, as the status of this pod tells it. */
@@ -82,6 +87,7 @@ export class Hub {
   readonly #connections: Gauge;
   readonly #relayed: Gauge;
   readonly #ended: Counter;
+  #peers: readonly string[] | undefined;
   #closed = false;
 
   constructor(options: HubOptions) {
@@ -115,6 +121,7 @@ export class Hub {
   #open(stream: AgentStream, via: string | undefined): StreamReceiver {
     const session = new Session(stream, via, this.#options, {
       greeted: (one, hello) => this.#replace(one, hello),
+      welcomed: (one) => this.#tellPeers(one),
       taken: (one, taken, message) => this.#take(one, taken, message),
       refused: (one, facts, refusal) => this.#refused(one, facts, refusal),
       toldOfTasks: (one, message) => this.#toldOfTasks(one, message),
@@ -191,6 +198,12 @@ export class Hub {
     this.#streams.get(runnerName)?.stream.send({ message: { $case: 'unclaimed', value: unclaimed } });
   }
 
+  /** These are the other operator pods (host:port): agents are told, and those that come. */
+  setPeers(addresses: readonly string[]): void {
+    this.#peers = addresses;
+    for (const session of this.#sessions) this.#tellPeers(session);
+  }
+
   /** Tells of tasks from now on. Returns the unsubscriber. */
   subscribeTasks(listener: TaskListener): () => void {
     this.#taskListeners.add(listener);
@@ -203,10 +216,10 @@ export class Hub {
     return session?.speaksTasks === true ? session : undefined;
   }
 
-  /** The connected agents by instance id. */
+  /** The connected agents by instance id: an agent that dialled two addresses of this pod has two. */
   instances(): readonly AgentInstance[] {
     const now = this.#options.clock.monotonic();
-    return [...this.#streams.values()].flatMap(({ hello, via, heardAt }) =>
+    return [...this.#sessions].flatMap(({ hello, via, heardAt }) =>
       hello === undefined || via !== undefined ? [] : [instanceOf(hello, now - heardAt)],
     );
   }
@@ -240,9 +253,23 @@ export class Hub {
     this.#strangers.delete(session);
     this.#streams.set(runnerName, session);
     this.#facts.set(runnerName, factsOf(hello, before));
-    old?.end('Aborted', 'A newer stream of this agent has replaced this one.');
+    // The agent itself leaves one of two streams on two addresses; until then the newest speaks.
+    for (const one of this.#sessionsOf(runnerName)) {
+      const isOtherAddress = one.via === undefined && one.hello?.agentId === hello.agentId && one.hello.instanceId !== hello.instanceId;
+      if (one !== session && !isOtherAddress) one.end('Aborted', 'A newer stream of this agent has replaced this one.');
+    }
     this.#count();
     return true;
+  }
+
+  /** The welcome streams of the runner's agent. */
+  #sessionsOf(runnerName: string): readonly Session[] {
+    return [...this.#sessions].filter(({ hello }) => hello?.runnerName === runnerName);
+  }
+
+  #tellPeers({ hello, via, stream }: Session): void {
+    if (this.#peers === undefined || hello === undefined || via !== undefined) return;
+    stream.send({ message: { $case: 'peers', value: { addresses: [...this.#peers] } } });
   }
 
   #take(session: Session, taken: Taken & { readonly kind: 'Taken' }, message: Told): void {
@@ -294,6 +321,8 @@ export class Hub {
     if (facts !== undefined) this.#facts.set(runnerName, disconnected(facts));
     if (session.via === undefined) for (const tap of this.#taps.get(runnerName) ?? []) tap.gone();
     for (const listener of this.#listeners) listener.runnerChanged(runnerName, 'Disconnected');
+    // What a stream on another address has told meanwhile was not taken: it begins anew.
+    for (const one of this.#sessionsOf(runnerName)) one.end('Aborted', 'The newer stream of this agent has ended: begin again.');
   }
 
   #count(): void {

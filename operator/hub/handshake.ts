@@ -8,6 +8,8 @@ export interface HubOffer {
   readonly capabilities: readonly string[];
   readonly operatorName: string;
   readonly operatorVersion: string;
+  /** Of this start of the operator pod. */
+  readonly operatorID: string;
 }
 
 export const PROTOCOL_VERSION = 1;
@@ -35,8 +37,8 @@ export function shakeHands(hello: Hello, identity: AgentIdentity, offer: HubOffe
     );
   }
   const capabilities = offer.capabilities.filter((capability) => hello.capabilities.includes(capability));
-  const { operatorName, operatorVersion } = offer;
-  return { kind: 'Welcome', welcome: { version, capabilities, operatorName, operatorVersion } };
+  const { operatorName, operatorVersion, operatorID: operatorId } = offer;
+  return { kind: 'Welcome', welcome: { version, capabilities, operatorName, operatorVersion, operatorId } };
 }
 
 function missingField(hello: Hello): string | undefined {

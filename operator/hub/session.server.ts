@@ -11,6 +11,8 @@ import type { AgentIdentity, AgentStream, Authentication, StreamEnd, StreamRecei
 
 /** How long a stream may take from its beginning to the Welcome. */
 const greetingMs = 10_000;
+/** The token of a stream is checked again so often, and up to a quarter earlier: one that was revoked does not live on with its stream. */
+const recheckMs = 300_000;
 /** What changes the facts of a runner. */
 export type Told = Extract<NonNullable<AgentMessage['message']>, { readonly $case: 'inventory' | 'report' }>;
 
@@ -20,6 +22,8 @@ export type ToldOfTasks = Extract<NonNullable<AgentMessage['message']>, { readon
 export interface SessionOwner {
   /** False when the session was ended instead. */
   greeted(session: Session, hello: Hello): boolean;
+  /** The Welcome was sent. */
+  welcomed(session: Session): void;
   taken(session: Session, taken: Taken & { readonly kind: 'Taken' }, message: Told): void;
   refused(session: Session, facts: RunnerFacts, refusal: Refusal): void;
   factsOf(runnerName: string): RunnerFacts | undefined;
@@ -48,6 +52,7 @@ export class Session implements StreamReceiver {
   #nodeName: string | undefined;
   /** Until the Welcome, the end of the wait for it; then that of the token. */
   #expiry: Timer | undefined;
+  #recheck: Timer | undefined;
   #state: 'Opened' | 'Checking' | 'Welcome' | 'Ended' = 'Opened';
 
   constructor(stream: AgentStream, via: string | undefined, options: HubOptions, owner: SessionOwner) {
@@ -135,8 +140,15 @@ export class Session implements StreamReceiver {
       this.end(authentication.code, authentication.message);
       return;
     }
-    const { operatorName, operatorVersion } = this.#options;
-    const offer = { minVersion: PROTOCOL_VERSION, maxVersion: PROTOCOL_VERSION, capabilities: ['tasks'], operatorName, operatorVersion };
+    const { operatorName, operatorVersion, operatorID = '' } = this.#options;
+    const offer = {
+      minVersion: PROTOCOL_VERSION,
+      maxVersion: PROTOCOL_VERSION,
+      capabilities: ['tasks'],
+      operatorName,
+      operatorVersion,
+      operatorID,
+    };
     const handshake = shakeHands(hello, authentication.identity, offer);
     if (handshake.kind === 'Refused') {
       this.#options.log.warn({ runner: hello.runnerName, code: handshake.code, reason: handshake.message }, 'Agent refused');
@@ -149,10 +161,12 @@ export class Session implements StreamReceiver {
     this.#state = 'Welcome';
     this.#nodeName = authentication.identity.nodeName;
     this.#expireWith(authentication.identity);
+    if (this.via === undefined) this.#recheckLater(this.stream.token);
     this.stream.send({ message: { $case: 'welcome', value: handshake.welcome } });
     const { runnerName, storeId: storeID, incarnation } = hello;
     const line = this.via === undefined ? stableLines.agentConnected(hello.instanceId) : 'Runner reached through another operator pod';
     this.#options.log.info({ runner: runnerName, storeID, incarnation, via: this.via }, line);
+    this.#owner.welcomed(this);
   }
 
   #read(message: AgentMessage['message'], { runnerName }: Hello): void {
@@ -213,7 +227,24 @@ export class Session implements StreamReceiver {
       this.end('PermissionDenied', `The renewed token is bound to another node than "${this.#nodeName ?? ''}".`);
     } else {
       this.#expireWith(authentication.identity);
+      this.#recheckLater(token);
     }
+  }
+
+  #recheckLater(token: string | undefined): void {
+    const { clock, tokenRecheckMs = recheckMs, random = () => 0 } = this.#options;
+    this.#recheck?.cancel();
+    this.#recheck = clock.after(tokenRecheckMs * (1 - 0.25 * random()), () => void this.#checkAgain(token));
+  }
+
+  /** Ends the stream when the token is not valid any more. Nobody who can tell proves nothing. */
+  async #checkAgain(token: string | undefined): Promise<void> {
+    const checking = this.#recheck;
+    const authentication = await this.#authenticate(token);
+    // A renewed token came meanwhile, or the stream has ended.
+    if (this.#isEnded() || this.#recheck !== checking) return;
+    if (authentication.kind === 'Refused') this.end(authentication.code, `The token is not valid any more: ${authentication.message}`);
+    else this.#recheckLater(token);
   }
 
   async #authenticate(
@@ -241,6 +272,9 @@ export class Session implements StreamReceiver {
     if (this.#state === 'Ended') return;
     this.#state = 'Ended';
     this.#expiry?.cancel();
+    this.#recheck?.cancel();
+    if (this.hello !== undefined && this.via === undefined)
+      this.#options.log.info({ runner: this.hello.runnerName, reason }, stableLines.agentDisconnected(this.hello.instanceId));
     this.#owner.ended(this, reason);
   }
 

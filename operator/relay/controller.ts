@@ -7,11 +7,12 @@ import type { Clock, Random, Timer } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Hub } from '../hub/controller.ts';
 import type { StreamReceiver } from '../hub/stream.ts';
+import type { Peers } from '../peers/controller.ts';
 import { RELAY_VERSION, type PeerDialer, type PeerStream } from './stream.ts';
 
 export interface RelaysOptions {
   /** The other operator pods, as host:port. This pod's own address may be among them. */
-  readonly peers: readonly string[];
+  readonly peers: Pick<Peers, 'subscribe'>;
   readonly dialer: PeerDialer;
   readonly hub: Pick<Hub, 'acceptRelayed' | 'reach' | 'subscribe'>;
   readonly runners: Pick<Cache<Runner>, 'get' | 'list' | 'subscribe'>;
@@ -37,33 +38,48 @@ const settleMs = 20;
  */
 export class Relays {
   readonly #options: RelaysOptions;
-  readonly #peers: readonly Peer[];
+  readonly #peers = new Map<string, Peer>();
   #timer: Timer | undefined;
   #hasEnded = false;
 
   constructor(options: RelaysOptions) {
     this.#options = options;
-    this.#peers = [...new Set(options.peers)].map((address) => new Peer(address, options, () => this.#lookSoon()));
   }
 
   /** Keeps streams to all peers until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    const { hub, runners } = this.#options;
+    const { hub, runners, peers } = this.#options;
     const stops = [
+      peers.subscribe((addresses) => this.#use(addresses)),
       hub.subscribe({ copiesChanged: () => undefined, runnerChanged: (_, what) => what !== 'Amounts' && this.#lookSoon() }),
       runners.subscribe({ added: () => this.#lookSoon(), deleted: () => this.#lookSoon() }),
     ];
-    for (const peer of this.#peers) peer.dial();
     this.#lookSoon();
     if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
     this.#hasEnded = true;
     this.#timer?.cancel();
     for (const stop of stops) stop();
-    for (const peer of this.#peers) peer.stop();
+    for (const peer of this.#peers.values()) peer.stop();
+  }
+
+  /** These are the other pods now: new ones are dialled, those that are gone are left, the others do not notice. */
+  #use(addresses: readonly string[]): void {
+    for (const [address, peer] of this.#peers) {
+      if (addresses.includes(address)) continue;
+      this.#peers.delete(address);
+      peer.stop();
+    }
+    for (const address of addresses) {
+      if (this.#peers.has(address)) continue;
+      const peer = new Peer(address, this.#options, () => this.#lookSoon());
+      this.#peers.set(address, peer);
+      peer.dial();
+    }
+    this.#lookSoon();
   }
 
   #lookSoon(): void {
-    if (this.#hasEnded || this.#peers.length === 0) return;
+    if (this.#hasEnded || this.#peers.size === 0) return;
     this.#timer ??= this.#options.clock.after(settleMs, () => {
       this.#timer = undefined;
       this.#look();
@@ -75,7 +91,7 @@ export class Relays {
     const { hub, runners } = this.#options;
     const names = runners.list().map(({ metadata }) => metadata.name);
     const unreached = names.filter((name) => hub.reach(name) === 'None');
-    for (const peer of this.#peers) peer.want([...peer.relayed.filter((name) => hub.reach(name) === 'Relayed'), ...unreached]);
+    for (const peer of this.#peers.values()) peer.want([...peer.relayed.filter((name) => hub.reach(name) === 'Relayed'), ...unreached]);
   }
 }
 

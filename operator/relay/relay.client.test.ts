@@ -73,7 +73,7 @@ describe('relays over gRPC', () => {
       { value: { runnerName: 'r1', message: { message: { $case: 'inventory', value: { seq: 1, last: true, copies: [{ uid: 'a' }] } } } } },
     ]);
     const unclaimed = { storeId: 'store-r1', copies: [], validSeconds: 5 };
-    const welcome = { version: 9, capabilities: [], operatorName: 'x', operatorVersion: 'x' };
+    const welcome = { version: 9, capabilities: [], operatorName: 'x', operatorVersion: 'x', operatorId: 'x' };
     for (const message of [
       { $case: 'welcome' as const, value: welcome },
       { $case: 'unclaimed' as const, value: unclaimed },
@@ -97,5 +97,7 @@ describe('relays over gRPC', () => {
     requireSecurePeers(['10.0.0.5:3001'], true);
     requireSecurePeers(['127.0.0.1:3001', '[::1]:3001', 'localhost:3001'], false);
     expect(() => requireSecurePeers(['127.0.0.1:3001', '10.0.0.5:3001'], false)).toThrow(/10\.0\.0\.5:3001.*BERTH_PEER_CA/);
+    requireSecurePeers([], true, 'berth-operator');
+    expect(() => requireSecurePeers([], false, 'berth-operator')).toThrow(/Service berth-operator.*BERTH_PEER_CA/);
   });
 });

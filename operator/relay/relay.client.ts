@@ -26,7 +26,9 @@ export function grpcPeerDialer(options: GrpcPeerDialerOptions): PeerDialer {
 }
 
 /** @throws BerthError `InsecureDial` for a peer on another machine without an authority to verify it by. */
-export function requireSecurePeers(peers: readonly string[], isVerified: boolean): void {
+export function requireSecurePeers(peers: readonly string[], isVerified: boolean, service?: string): void {
+  if (service !== undefined && !isVerified)
+    throw new BerthError('InsecureDial', `The pods of the Service ${service} are on other machines: set BERTH_PEER_CA to verify them by.`);
   const insecure = isVerified ? undefined : peers.find((peer) => !isLoopback(parseAddress(peer)?.host ?? ''));
   if (insecure !== undefined)
     throw new BerthError('InsecureDial', `The operator pod ${insecure} is on another machine: set BERTH_PEER_CA to verify it by.`);

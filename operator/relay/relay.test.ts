@@ -41,6 +41,7 @@ class Pods {
       new Hub({ clock: this.clock, log: silentLogger, operatorName, operatorVersion: '1', authenticator: noAuthentication }),
   );
   readonly told: unknown[] = [];
+  changePeers: (addresses: readonly string[]) => void = () => undefined;
   /** What the peers sent, in short. */
   readonly relayed: string[] = [];
   readonly runners = new Map([['r1', runner('r1')]]);
@@ -74,9 +75,16 @@ class Pods {
       runnerChanged: (runnerName, what) => void this.told.push([runnerName, what]),
     });
     const relays = new Relays({
-      ...{ peers, dialer: this.#dialer(), hub: this.leader, clock: this.clock, random: () => 0, log: silentLogger },
+      ...{ dialer: this.#dialer(), hub: this.leader, clock: this.clock, random: () => 0, log: silentLogger },
       operatorName: 'pod-1',
       operatorVersion: '1',
+      peers: {
+        subscribe: (listener) => {
+          this.changePeers = listener;
+          listener(peers);
+          return () => undefined;
+        },
+      },
       runners: {
         get: (key) => this.runners.get(key),
         list: () => [...this.runners.values()],
@@ -190,6 +198,18 @@ describe('an agent that is connected to another pod than the leader', () => {
     expect(pods.leader.reach('r1')).toBe('Relayed');
     pods.leader.send('r1', order, { isAccepted: false });
     expect([agent.orders, direct.orders]).toEqual([[order], []]);
+  });
+
+  it('is reached as soon as the pod that has it is known, and not any more when that is gone', async () => {
+    await agentAt(pods.peer);
+    await pods.lead([]);
+    expect(pods.leader.reach('r1')).toBe('None');
+    pods.changePeers(['pod-3:1', 'pod-2:1']);
+    await pods.clock.run(100);
+    expect(pods.leader.reach('r1')).toBe('Relayed');
+    pods.changePeers(['pod-3:1']);
+    await pods.clock.run(100);
+    expect(pods.leader.reach('r1')).toBe('None');
   });
 
   it('is heard on its own stream again as soon as there is one', async () => {

@@ -7,7 +7,11 @@ import type { EventRecorder } from '../../kube/types.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Counter } from '../../process/metrics.ts';
 import { failpoint } from '../failpoints.ts';
+import type { RegistryCredential } from '../../process/registry-credential.ts';
+import type { RegistryWorker } from '../backups/controller.ts';
+import { credentialsForAgent } from '../backups/credential.ts';
 import type { Hub } from '../hub/controller.ts';
+import type { CopyOrder } from '../lifecycle/orders.ts';
 import type { Decision, SandboxEvent } from '../lifecycle/decision.ts';
 import { outstandingOrders } from '../lifecycle/outstanding.ts';
 import type { SandboxSnapshot } from '../lifecycle/snapshot.ts';
@@ -26,8 +30,18 @@ export interface ActPorts {
   /** Whether this process may still act. */
   readonly isLeader: () => boolean;
   readonly log: Logger;
+  readonly registry: Pick<RegistryWorker, 'begin'>;
+  /** What agents are given for a repository of backups beside what the sandbox's Secrets hold. */
+  readonly credentials: AgentCredentials;
   /** Status writes by state and reason. */
   readonly statusWrites: Counter;
+}
+
+export interface AgentCredentials {
+  /** Reads the Secrets that the sandbox names. */
+  readonly read: (sandbox: Sandbox) => Promise<readonly RegistryCredential[]>;
+  /** The operator's own. */
+  readonly own: () => readonly RegistryCredential[];
 }
 
 /** What a decision was made of, beside the snapshot. */
@@ -54,7 +68,10 @@ export async function act(ports: ActPorts, world: SandboxSnapshot, decision: Dec
     return;
   }
   const acknowledged = decision.patch === undefined ? sandbox : await write(ports, world, decision, means);
-  if (acknowledged !== undefined && ports.isLeader()) sendOrders(ports, world, acknowledged, means);
+  if (acknowledged !== undefined && ports.isLeader()) {
+    ports.registry.begin(acknowledged, decision.registry);
+    await sendOrders(ports, world, acknowledged, means);
+  }
   FAILPOINT: if (!isIdle(decision)) failpoint('orders.sent');
 }
 
@@ -91,27 +108,37 @@ function storedStatus({ status }: Sandbox): object {
   return status.observedGeneration === undefined ? {} : status;
 }
 
-function prepare({ hub }: ActPorts, sandbox: Sandbox, { preparation }: Decision, { config, secrets }: Means): void {
+function prepare({ hub, credentials }: ActPorts, sandbox: Sandbox, { preparation }: Decision, { config, secrets }: Means): void {
   if (preparation === undefined || secrets.credentials.kind !== 'Ready' || secrets.environment.kind !== 'Ready') return;
-  hub.prepare(preparation.runnerName, wirePreparation(sandbox, preparation, config, payloadOf(secrets)));
+  const given = credentialsForAgent(preparation.source.repository, secrets.credentials.credentials, credentials.own());
+  hub.prepare(preparation.runnerName, wirePreparation(sandbox, preparation, config, payloadOf(secrets, given)));
   FAILPOINT: failpoint('preparation.sent');
 }
 
-function sendOrders({ hub }: ActPorts, world: SandboxSnapshot, acknowledged: Sandbox, { config, secrets }: Means): void {
-  const payload = payloadOf(secrets);
+async function sendOrders(ports: ActPorts, world: SandboxSnapshot, acknowledged: Sandbox, { config, secrets }: Means): Promise<void> {
   for (const { order, isAccepted } of outstandingOrders(world, acknowledged.status)) {
     // What lacks its environment is not started without it: the decision to wait for it comes by itself.
     if (order.source !== undefined && secrets.environment.kind !== 'Ready') continue;
-    const message = wireOrder(acknowledged, order, config, payload);
-    if (message !== undefined) hub.send(order.runnerName, message, { isAccepted });
+    const message = wireOrder(acknowledged, order, config, payloadOf(secrets, await credentialsOf(ports, acknowledged, order, secrets)));
+    if (message !== undefined && ports.isLeader()) ports.hub.send(order.runnerName, message, { isAccepted });
   }
 }
 
-function payloadOf({ credentials, environment }: SandboxSecrets): SecretPayload {
-  return {
-    credentials: credentials.kind === 'Ready' ? credentials.credentials : [],
-    secretEnv: environment.kind === 'Ready' ? environment.variables : [],
-  };
+/** For the image, and for the backup that is to be made or restored. Secrets that nobody has read yet are read only for those. */
+async function credentialsOf(
+  { credentials }: ActPorts,
+  sandbox: Sandbox,
+  { source, backup }: CopyOrder,
+  { credentials: read }: SandboxSecrets,
+): Promise<readonly RegistryCredential[]> {
+  const repository = backup?.repository ?? source?.repository;
+  const isNeeded = repository !== undefined || source?.kind === 'Image';
+  const ofSandbox = read.kind === 'Ready' ? read.credentials : read.kind === 'NotRead' && isNeeded ? await credentials.read(sandbox) : [];
+  return credentialsForAgent(repository, ofSandbox, credentials.own());
+}
+
+function payloadOf({ environment }: SandboxSecrets, credentials: readonly RegistryCredential[]): SecretPayload {
+  return { credentials, secretEnv: environment.kind === 'Ready' ? environment.variables : [] };
 }
 
 function learn({ fleet }: ActPorts, { sandbox, now, jitter }: SandboxSnapshot, { lesson }: Decision): void {

@@ -7,8 +7,10 @@ import { createWorkQueue } from '../../kube/queue.ts';
 import type { Cache, EventRecorder, KubeTransport, WorkQueue } from '../../kube/types.ts';
 import type { Clock, Random } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
-import type { Metrics } from '../../process/metrics.ts';
+import type { Counter, Metrics } from '../../process/metrics.ts';
+import type { RegistryCredential } from '../../process/registry-credential.ts';
 import { stableLines } from '../../process/stable-log-lines.ts';
+import { RegistryWorker, type BackupRegistry } from '../backups/controller.ts';
 import type { Hub } from '../hub/controller.ts';
 import { copyKey } from '../hub/facts.ts';
 import { decide } from '../lifecycle/decide.ts';
@@ -16,7 +18,7 @@ import type { Deadlines } from '../lifecycle/deadlines.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { act, type ActPorts } from './act.ts';
 import { copyConfigOf } from './copy-config.ts';
-import { gather, noBackups, type BackupSources, type GatherSources, type SandboxSecrets } from './gather.ts';
+import { gather, type BackupSources, type GatherSources, type SandboxSecrets } from './gather.ts';
 import { secretReferences, type SecretEnvironment } from './secret-environment.ts';
 import { readSecretEnvironment } from './secret-environment.client.ts';
 import { PullSecrets } from './secrets.client.ts';
@@ -39,8 +41,8 @@ export interface SandboxControllerOptions {
   /** Monotonic time before which no deadline is judged. */
   readonly patientUntil: number;
   readonly deadlines: Deadlines;
-  /** Default: nothing can be backed up. */
-  readonly backups?: BackupSources | undefined;
+  /** Absent: nothing can be backed up, and no registry is asked. */
+  readonly backups?: BackupRegistry | undefined;
 }
 
 /** Those that wait for room are looked at again this long after a change of the fleet: many changes come together. */
@@ -56,6 +58,11 @@ export const sandboxIndexes = {
 function namedRunners({ status }: Sandbox): readonly string[] {
   const { runnerName, assignment, releases } = status;
   return [...new Set([runnerName ?? [], assignment?.previous?.runnerName ?? [], ...releases.map((one) => one.runnerName)].flat())];
+}
+
+/** Whether something of the sandbox lies on the runner, or is to be removed there. */
+function mayHaveCopy(sandbox: Sandbox, runnerName: string): boolean {
+  return namedRunners(sandbox).includes(runnerName) || sandbox.status.assignment?.previous?.runnerName === runnerName;
 }
 
 /** Keeps the metric that says how many sandboxes are in each state. */
@@ -89,8 +96,10 @@ export class SandboxController {
   readonly #secrets: PullSecrets;
   readonly #sources: GatherSources;
   readonly #ports: Omit<ActPorts, 'log'>;
+  readonly #registry: RegistryWorker | undefined;
   /** Keys of those that wait for room on some runner. */
   readonly #waiting = new Set<string>();
+  readonly #foreign: Counter;
   readonly #configs = new WeakMap<Sandbox['spec'], CopyConfig>();
 
   constructor(options: SandboxControllerOptions) {
@@ -98,6 +107,7 @@ export class SandboxController {
     this.#options = options;
     this.#secrets = new PullSecrets(transport, clock);
     this.#queue = createWorkQueue({ name: 'sandboxes', clock, random, metrics });
+    this.#registry = options.backups && this.#workerFor(options.backups);
     this.#sources = {
       clock,
       random,
@@ -106,15 +116,23 @@ export class SandboxController {
       sentOrder: (runnerName, uid, epoch) => hub.sentOrder(runnerName, uid, epoch),
       patientUntil: options.patientUntil,
       deadlines: options.deadlines,
-      backups: options.backups ?? noBackups,
+      backups: this.#backupSources(),
     };
     const statusWrites = metrics.counter({
       name: 'berth_sandbox_status_writes_total',
       help: 'Status patches of Sandboxes by the state and reason they wrote.',
       labels: ['state', 'reason'],
     });
+    this.#foreign = metrics.counter({
+      name: 'berth_foreign_reports_total',
+      help: 'Reports about copies that are neither assigned to the runner that reported nor to be released there. They change nothing.',
+    });
     const { sandboxClient, runnerClient, events, isLeader } = options;
-    this.#ports = { sandboxes: sandboxClient, runners: runnerClient, hub, events, fleet, isLeader, statusWrites };
+    this.#ports = {
+      ...{ sandboxes: sandboxClient, runners: runnerClient, hub, events, fleet, isLeader, statusWrites },
+      registry: { begin: (sandbox, works) => this.#registry?.begin(sandbox, works) },
+      credentials: { read: (sandbox) => this.#credentialsIn(sandbox), own: () => options.backups?.credentials() ?? [] },
+    };
     this.#controller = createController({
       name: 'sandboxes',
       queue: this.#queue,
@@ -133,15 +151,15 @@ export class SandboxController {
       sandboxes.subscribe({
         added: (sandbox) => this.#queue.add(keyOf(sandbox)),
         updated: (sandbox) => this.#queue.add(keyOf(sandbox)),
-        deleted: (sandbox) => this.#forget(keyOf(sandbox)),
+        deleted: (sandbox) => this.#forget(sandbox),
       }),
       hub.subscribe({
-        copiesChanged: (_, uids) => this.#copiesChanged(uids),
+        copiesChanged: (runnerName, uids) => this.#copiesChanged(runnerName, uids),
         runnerChanged: (runnerName, what) => this.runnerChanged(runnerName, what),
       }),
     ];
     try {
-      await this.#controller.run(signal);
+      await Promise.all([this.#controller.run(signal), this.#registry?.run(signal)]);
     } finally {
       for (const stop of stops) stop();
     }
@@ -158,15 +176,21 @@ export class SandboxController {
     return this.#controller.stuck(limitMs);
   }
 
-  #copiesChanged(uids: readonly string[]): void {
-    for (const uid of uids) for (const sandbox of this.#options.sandboxes.byIndex('uid', uid)) this.#queue.add(keyOf(sandbox));
+  /** What a runner says of copies that are neither assigned to it nor to be released there changes nothing. */
+  #copiesChanged(runnerName: string, uids: readonly string[]): void {
+    for (const sandbox of uids.flatMap((uid) => this.#options.sandboxes.byIndex('uid', uid))) {
+      if (mayHaveCopy(sandbox, runnerName)) this.#queue.add(keyOf(sandbox));
+      else this.#foreign.inc();
+    }
   }
 
   #wake(): void {
     for (const key of this.#waiting) this.#queue.addAfter(key, wakeMs);
   }
 
-  #forget(key: string): void {
+  #forget(sandbox: Sandbox): void {
+    const key = keyOf(sandbox);
+    this.#registry?.forget(sandbox.metadata.uid);
     this.#waiting.delete(key);
     this.#queue.add(key);
     this.#wake();
@@ -201,11 +225,34 @@ export class SandboxController {
     return config;
   }
 
+  #workerFor(registry: BackupRegistry): RegistryWorker {
+    const { clock, random, log, metrics } = this.#options;
+    return new RegistryWorker({
+      ...{ registry, clock, random, metrics, log: log.child({ part: 'registry' }) },
+      credentialsOf: (sandbox) => this.#credentialsIn(sandbox),
+      done: (key) => this.#queue.add(key),
+    });
+  }
+
+  #backupSources(): BackupSources {
+    const prefix = this.#options.backups?.repository;
+    return {
+      repositoryOf: ({ metadata }) => prefix && `${prefix}/${metadata.namespace}.${metadata.name}`,
+      resultsFor: (uid) => this.#registry?.resultsFor(uid) ?? [],
+    };
+  }
+
+  /** Those of a Secret that is not there are none: what lacks them is told by what they were needed for. */
+  async #credentialsIn(sandbox: Sandbox): Promise<readonly RegistryCredential[]> {
+    const read = await this.#secrets.credentialsOf(sandbox);
+    return read.kind === 'Ready' ? read.credentials : [];
+  }
+
   /** Secrets are read only when something may have to be pulled or started. */
   async #secretsFor(key: string): Promise<SandboxSecrets> {
     const sandbox = this.#options.sandboxes.get(key);
     const [credentials, environment] = await Promise.all([
-      sandbox !== undefined && needsCredentials(sandbox) ? this.#secrets.credentialsOf(sandbox) : noCredentials,
+      sandbox !== undefined && needsCredentials(sandbox) ? this.#secrets.credentialsOf(sandbox) : notRead,
       this.#environmentOf(sandbox),
     ]);
     return { credentials, environment };
@@ -225,12 +272,13 @@ export class SandboxController {
   }
 }
 
-const noCredentials = { kind: 'Ready', credentials: [] } as const;
+const notRead = { kind: 'NotRead' } as const;
+const atRest: ReadonlySet<Sandbox['status']['state']> = new Set(['Pending', 'Stopped', 'Archived', 'Error', 'Creating', 'Restoring']);
 
+/** Something may have to be made ready before a patch is acknowledged: an image, or a backup. Other orders read them when they are sent. */
 function needsCredentials({ metadata, spec, status }: Sandbox): boolean {
-  if ((spec.imagePullSecrets ?? []).length === 0 || metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started')
-    return false;
-  return status.contentVersion === 0 || status.state === 'Creating';
+  if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started') return false;
+  return status.contentVersion === 0 || atRest.has(status.state);
 }
 
 /** It has just given back what it took while it ran. */

@@ -29,12 +29,10 @@ export interface BackupSources {
   readonly resultsFor: (uid: string) => readonly RegistryResult[];
 }
 
-/** Of an operator without a repository for backups. */
-export const noBackups: BackupSources = { repositoryOf: () => undefined, resultsFor: () => [] };
-
 /** What the Secrets that a sandbox names hold. Only ever sent to agents. */
 export interface SandboxSecrets {
-  readonly credentials: PullCredentials;
+  /** NotRead: nothing is pulled as far as can be seen. */
+  readonly credentials: PullCredentials | { readonly kind: 'NotRead' };
   readonly environment: SecretEnvironment;
 }
 
@@ -99,8 +97,8 @@ function refusalOf({ metadata, status }: Sandbox, remains: readonly RemainsView[
 }
 
 /** A decision needs to know only whether they are there. */
-function withoutCredentials(credentials: PullCredentials): CredentialsView {
-  return credentials.kind === 'Ready' ? { kind: 'Ready' } : credentials;
+function withoutCredentials(credentials: SandboxSecrets['credentials']): CredentialsView {
+  return credentials.kind === 'Missing' ? credentials : { kind: 'Ready' };
 }
 
 function withoutValues(environment: SecretEnvironment): EnvironmentView {

@@ -1,9 +1,9 @@
-import type { RegistryCredential } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Sandbox } from '../../crds/index.ts';
 import { isKubeError } from '../../kube/errors.ts';
 import { TtlCache } from '../../kube/ttl-cache.ts';
 import type { KubeTransport, Resource } from '../../kube/types.ts';
 import type { Clock } from '../../process/clock.ts';
+import type { RegistryCredential } from '../../process/registry-credential.ts';
 import type { MissingCredentials } from '../lifecycle/snapshot.ts';
 import { readPullSecret, secretNotFound, type PullSecret } from './pull-secret.ts';
 
@@ -14,7 +14,7 @@ export const secrets: Resource = { group: '', version: 'v1', plural: 'secrets', 
 const rememberedMs = 5_000;
 const rememberedSecrets = 256;
 
-/** Credentials for the image of a sandbox, or why there are none. */
+/** Credentials of a sandbox for its image and its backups, or why there are none. */
 export type PullCredentials = { readonly kind: 'Ready'; readonly credentials: readonly RegistryCredential[] } | MissingCredentials;
 
 /**

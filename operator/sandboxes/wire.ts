@@ -1,13 +1,7 @@
 import type { Sandbox } from '../../crds/index.ts';
 import { BackupPriority, SourceKind, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type {
-  CopyConfig,
-  EnvironmentVariable,
-  Order,
-  Preparation,
-  RegistryCredential,
-  Source,
-} from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { CopyConfig, EnvironmentVariable, Order, Preparation, Source } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { RegistryCredential } from '../../process/registry-credential.ts';
 import type { CopyPreparation } from '../lifecycle/decision.ts';
 import type { CopyOrder } from '../lifecycle/orders.ts';
 

@@ -32,8 +32,12 @@ export interface ClusterOptions {
   readonly failpoints?: boolean;
   /** Give every runner a network namespace of its own, on which packets can be lost. Default false. */
   readonly networks?: boolean;
+  /** Find operators as in a cluster: CoreDNS and EndpointSlices name them, each at an address of its own. Default false: settings name them. */
+  readonly dns?: boolean;
   /** Give every runner a disk of its own of this size, that can be filled. Default: the machine's. */
   readonly diskBytes?: number | undefined;
+  /** Whether sandboxes are backed up, to `backups/` of the cluster's registry or to a repository of another one. Default false. */
+  readonly backups?: boolean | string;
   /** Added to the environment of every operator or agent. */
   readonly operatorEnv?: Readonly<Record<string, string>>;
   readonly agentEnv?: Readonly<Record<string, string>>;
@@ -65,7 +69,9 @@ export function settingsOf(options: ClusterOptions): Settings {
     tokenSeconds: 24 * 3600,
     failpoints: false,
     networks: false,
+    dns: false,
     diskBytes: undefined,
+    backups: false,
     operatorEnv: {},
     agentEnv: {},
     log: () => undefined,

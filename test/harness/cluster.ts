@@ -18,16 +18,19 @@ import { BerthError } from '../../process/errors.ts';
 import { run } from '../../hack/command.ts';
 import { toStderr } from '../../hack/progress.ts';
 import { ensureTools, type Toolchain } from '../../hack/toolchain/toolchain.ts';
+import { toolNames } from '../../hack/toolchain/tools.ts';
 import { type ClusterOptions, settingsOf } from './cluster-options.ts';
+import type { Dns } from './dns.ts';
 import { compactEtcd } from './etcd.ts';
 import { choosePort, type Foundation, layFoundation } from './foundation.ts';
 import { issueToken, systemNamespace, type TokenRequest } from './identity.ts';
 import { type Image, pushImage } from './images.ts';
 import { installProduct } from './install.ts';
 import type { KubeApi } from './kube-api.ts';
-import { makeOperator, makeRunner, renewAgentTokens } from './members.ts';
+import { makeOperator, makeRunner, operatorPort, renewAgentTokens } from './members.ts';
 import type { Operator } from './operator.ts';
 import type { Part } from './part.ts';
+import { publishPods } from './pod-network.ts';
 import type { Authority } from './pki.ts';
 import { Registry, type RegistryOptions } from './registry.ts';
 import type { Runner } from './runner.ts';
@@ -85,7 +88,7 @@ export class Cluster implements AsyncDisposable {
     if (process.getuid?.() !== 0)
       throw new BerthError('NotRoot', 'Root is needed (private containerd, mounts, cgroups): run it as root or with sudo.');
     const settings = settingsOf(options);
-    const tools = await ensureTools(options.log ?? toStderr);
+    const tools = await ensureTools(options.log ?? toStderr, settings.dns ? toolNames : toolNames.filter((name) => name !== 'coredns'));
     try {
       const cluster = new Cluster(await layFoundation(settings, tools));
       await cluster.#startAll();
@@ -104,11 +107,16 @@ export class Cluster implements AsyncDisposable {
     await installProduct(this.api, systemNamespace, tokenSeconds);
 
     for (let number = 1; number <= operators; number += 1) await this.#makeOperator();
+    await this.#endSurplusOperators();
     await Promise.all(runners.map((name) => this.#makeRunner(name)));
     await Promise.all([
       ...this.#operators.map((operator) => operator.ensure()),
       ...this.runners.map((runner) => runner.start({ agent: false })),
     ]);
+    if (this.#foundation.dns !== undefined) {
+      await this.publishOperators();
+      await this.dns.ensure();
+    }
     for (const operator of this.#operators) log(`${operator.name}: ${operator.url}`);
     for (const runner of this.runners) log(`${runner.name}: containerd at ${runner.socket}`);
     if (agents) await this.#startAgents(this.runners);
@@ -143,6 +151,18 @@ export class Cluster implements AsyncDisposable {
     const operator = await this.#makeOperator();
     await operator.ensure();
     return operator;
+  }
+
+  /** The DNS of a cluster that was started with it. @throws BerthError `NoDns`. */
+  get dns(): Dns {
+    const { dns } = this.#foundation;
+    if (dns === undefined) throw new BerthError('NoDns', 'This cluster has no DNS: start it with "dns: true".');
+    return dns;
+  }
+
+  /** From now on the EndpointSlice of the operators' Service, and with it DNS, names these operators and no others. */
+  async publishOperators(operators: readonly Operator[] = this.#operators): Promise<void> {
+    await publishPods(this.api, operators, await operatorPort(this.#foundation));
   }
 
   /** Adds a registry of its own name, port and storage, with TLS or Basic credentials. */
@@ -212,9 +232,17 @@ export class Cluster implements AsyncDisposable {
   }
 
   async #makeOperator(): Promise<Operator> {
-    const operator = await makeOperator(this.#foundation, `operator-${this.#operators.length + 1}`, () => this.#operators);
+    const operator = await makeOperator(this.#foundation, this.#operators.length + 1, () => this.#operators);
     this.#operators.push(operator);
     return operator;
+  }
+
+  /** An instance that stays may have had more operators than it is to have now. */
+  async #endSurplusOperators(): Promise<void> {
+    const numbers = Object.keys(this.#foundation.ledger.content.parts).map((name) => Number(/^operator-(\d+)$/.exec(name)?.[1] ?? 0));
+    for (const number of numbers.filter((one) => one > this.#operators.length)) {
+      await (await makeOperator(this.#foundation, number, () => [])).stop();
+    }
   }
 
   async #makeRunner(name: string): Promise<Runner> {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Toolchain } from '../../hack/toolchain/toolchain.ts';
 import type { Settings } from './cluster-options.ts';
 import { type ControlPlane, controlPlane } from './control-plane.ts';
+import { Dns } from './dns.ts';
 import { bootID, Ledger, readLedger, thisProcess } from './ledger.ts';
 import { Authority } from './pki.ts';
 import { freePort, requireFreePort } from './ports.ts';
@@ -20,6 +21,8 @@ export interface Foundation {
   readonly authority: Authority;
   readonly plane: ControlPlane;
   readonly registry: Registry;
+  /** Undefined where settings name the operators. */
+  readonly dns: Dns | undefined;
   /** Names this installation of Berth; stays with the data directory. */
   readonly installID: string;
 }
@@ -38,7 +41,10 @@ export async function layFoundation(settings: Settings, tools: Toolchain): Promi
   const registryPort = await choosePort({ settings, ledger }, 'registry');
   const plane = await controlPlane({ ledger, authority, programs: tools, ports: { etcd, etcdPeer, apiserver }, etcdFsync });
   const registry = await Registry.create({ ledger, program: tools['docker-registry'], port: registryPort });
-  return { settings, tools, ledger, authority, plane, registry, installID: await installIDIn(dataDir) };
+  const dns = settings.dns
+    ? new Dns({ ledger, program: tools.coredns, port: await choosePort({ settings, ledger }, 'coredns'), kubeconfig: plane.kubeconfig })
+    : undefined;
+  return { settings, tools, ledger, authority, plane, registry, dns, installID: await installIDIn(dataDir) };
 }
 
 /**

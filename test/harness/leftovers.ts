@@ -1,5 +1,6 @@
-import { readdirSync } from 'node:fs';
+import type { Dirent } from 'node:fs';
 import { join } from 'node:path';
+import { entriesBelow } from './below.ts';
 import { cgroupMounts } from './cgroups.ts';
 import { commandLine } from './processes.ts';
 import type { Runner } from './runner.ts';
@@ -67,16 +68,10 @@ function directoriesBelow(directory: string): readonly string[] {
   return everythingBelow(directory, (entry) => entry.isDirectory());
 }
 
-/** A directory that vanishes while it is read has nothing in it. */
-function everythingBelow(directory: string, wanted: (entry: { isDirectory(): boolean }) => boolean = () => true): readonly string[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true, recursive: true })
-      .filter(wanted)
-      .map((entry) => join(entry.parentPath, entry.name));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
+function everythingBelow(directory: string, wanted: (entry: Dirent) => boolean = () => true): readonly string[] {
+  return entriesBelow(directory)
+    .filter(wanted)
+    .map(({ parentPath, name }) => join(parentPath, name));
 }
 
 function linesOf(text: string): readonly string[] {

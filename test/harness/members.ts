@@ -4,13 +4,35 @@ import { ensureNode, issueToken, operatorAudience, systemNamespace, writeSecretF
 import { kubeconfig } from './kubeconfig.ts';
 import { bundlesOf } from './manifests.ts';
 import { Operator } from './operator.ts';
+import { openPodAddress, operatorName, operatorService, podAddress } from './pod-network.ts';
 import { Runner } from './runner.ts';
 
 /** The name that agents verify in an operator's certificate. */
 const operatorServerName = `berth-operator.${systemNamespace}.svc`;
 
+/** Where the operator with that number listens. Settings name all on this machine by their ports; pods in DNS share one port. */
+async function placeOf(foundation: Foundation, name: string, number: number): Promise<{ readonly host: string; readonly port: number }> {
+  const { settings, tools } = foundation;
+  if (!settings.dns) return { host: '127.0.0.1', port: await choosePort(foundation, name) };
+  await openPodAddress(tools.ip, settings.instance, number);
+  return { host: podAddress(settings.instance, number), port: await operatorPort(foundation) };
+}
+
+/** The port that all operators have where DNS names them. */
+export async function operatorPort(foundation: Foundation): Promise<number> {
+  return choosePort(foundation, 'operators');
+}
+
+/** How an operator knows the others. */
+function peersOf({ settings }: Foundation, name: string, operators: readonly Operator[]): Readonly<Record<string, string>> {
+  if (settings.dns) return { BERTH_PEER_SERVICE: operatorService };
+  const others = operators.filter((other) => other.name !== name);
+  return { BERTH_PEERS: others.map(({ address }) => address).join(',') };
+}
+
 /** An operator with its certificate and credentials; not started. The API server must run. `operators` says, at each start of it, who the others are. */
-export async function makeOperator(foundation: Foundation, name: string, operators: () => readonly Operator[]): Promise<Operator> {
+export async function makeOperator(foundation: Foundation, number: number, operators: () => readonly Operator[]): Promise<Operator> {
+  const name = `operator-${number}`;
   const { ledger, authority, settings, plane } = foundation;
   const directory = join(ledger.content.dataDir, 'operators', name);
   const [file, peerToken] = [join(directory, 'kubeconfig'), join(directory, 'peer.token')];
@@ -28,7 +50,7 @@ export async function makeOperator(foundation: Foundation, name: string, operato
     name,
     ledger,
     bundle: bundlesOf(settings).operator,
-    port: await choosePort(foundation, name),
+    ...(await placeOf(foundation, name, number)),
     healthPort: await choosePort(foundation, `${name}.health`, name),
     env: () => ({
       BERTH_KUBECONFIG: file,
@@ -36,16 +58,19 @@ export async function makeOperator(foundation: Foundation, name: string, operato
       BERTH_TLS_CERT: cert,
       BERTH_TLS_KEY: key,
       BERTH_LOG_LEVEL: 'debug',
-      BERTH_PEERS: operators()
-        .filter((other) => other.name !== name)
-        .map(({ address }) => address)
-        .join(','),
+      ...peersOf(foundation, name, operators()),
       BERTH_PEER_CA: authority.caFile,
       BERTH_PEER_SERVER_NAME: operatorServerName,
       BERTH_PEER_TOKEN_FILE: peerToken,
+      ...backupEnv(foundation),
       ...settings.operatorEnv,
     }),
   });
+}
+
+function backupEnv({ settings: { backups }, registry }: Foundation): Readonly<Record<string, string>> {
+  if (backups === false) return {};
+  return { BERTH_BACKUP_REPOSITORY: backups === true ? `${registry.address}/backups` : backups };
 }
 
 /** A runner with its Node object and its agent's credentials; not started. `operators` says, at each start of the agent, whom it dials. */
@@ -73,13 +98,19 @@ export async function renewAgentTokens(foundation: Foundation, name: string): Pr
   await writeSecretFile(join(directory, 'operator.token'), await issueToken(api, { ...request, audience: operatorAudience }));
 }
 
+/** How an agent knows the operators. */
+function operatorsOf({ ledger, dns }: Foundation, operators: readonly Operator[]): Readonly<Record<string, string>> {
+  if (dns === undefined) return { BERTH_OPERATORS: operators.map(({ address }) => address).join(',') };
+  return { BERTH_OPERATORS: `${operatorName}:${ledger.content.ports.operators ?? 0}`, BERTH_OPERATOR_RESOLVERS: dns.address };
+}
+
 function agentEnv(foundation: Foundation, name: string, operators: readonly Operator[]): Readonly<Record<string, string>> {
   const directory = agentDirectory(foundation, name);
   return {
     BERTH_KUBECONFIG: join(directory, 'kubeconfig'),
     BERTH_NODE_NAME: name,
     BERTH_NAMESPACE: systemNamespace,
-    BERTH_OPERATORS: operators.map(({ address }) => address).join(','),
+    ...operatorsOf(foundation, operators),
     BERTH_OPERATOR_CA: foundation.authority.caFile,
     BERTH_OPERATOR_SERVER_NAME: operatorServerName,
     BERTH_OPERATOR_TOKEN_FILE: join(directory, 'operator.token'),

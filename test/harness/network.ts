@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { run, succeeds } from '../../hack/command.ts';
+import { podAddresses } from './pod-network.ts';
 import type { Toolchain } from '../../hack/toolchain/toolchain.ts';
 
 export interface NetworkOptions {
@@ -52,6 +53,7 @@ export class Network {
     await this.#inside(tools.ip, 'link', 'set', 'lo', 'up');
     await this.#inside(tools.ip, 'address', 'add', `${this.address}/30`, 'dev', 'eth0');
     await this.#inside(tools.ip, 'link', 'set', 'eth0', 'up');
+    await this.#inside(tools.ip, 'route', 'add', podAddresses, 'via', this.#gateway);
     await this.#inside('sh', '-c', 'for each in all eth0 lo; do echo 1 >/proc/sys/net/ipv4/conf/$each/route_localnet; done');
     await this.#nft(this.#enter(), 'add table ip berth');
     await this.#nft(this.#enter(), 'add chain ip berth out { type nat hook output priority -100 ; }');
@@ -66,6 +68,11 @@ export class Network {
   async lose(...ports: readonly number[]): Promise<void> {
     const which = ports.length === 0 ? 'oifname eth0' : `oifname eth0 tcp dport { ${ports.join(', ')} }`;
     await this.#nft(this.#enter(), `add rule ip berth lost ${which} drop`);
+  }
+
+  /** As `lose`, for packets to one address. */
+  async loseTo(address: string): Promise<void> {
+    await this.#nft(this.#enter(), `add rule ip berth lost oifname eth0 ip daddr ${address} drop`);
   }
 
   /** Nothing is lost any more. */

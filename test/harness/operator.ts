@@ -11,6 +11,8 @@ export interface OperatorOptions {
   readonly ledger: Ledger;
   /** Path of the program. */
   readonly bundle: string;
+  /** The address that agents and callers use. */
+  readonly host: string;
   readonly port: number;
   readonly healthPort: number;
   /** Environment besides addresses; read at every start. */
@@ -19,6 +21,7 @@ export interface OperatorOptions {
 
 /** One operator pod, as a process. */
 export class Operator extends Part {
+  readonly host: string;
   /** host:port of the port that agents and callers use. */
   readonly address: string;
   readonly url: string;
@@ -27,7 +30,7 @@ export class Operator extends Part {
 
   constructor(options: OperatorOptions) {
     const healthUrl = `http://127.0.0.1:${options.healthPort}`;
-    const address = `127.0.0.1:${options.port}`;
+    const address = `${options.host}:${options.port}`;
     super({
       name: options.name,
       ledger: options.ledger,
@@ -46,6 +49,7 @@ export class Operator extends Part {
       }),
       probe: () => answers(`${healthUrl}/readyz`),
     });
+    this.host = options.host;
     this.address = address;
     this.url = `https://${address}`;
     this.healthUrl = healthUrl;

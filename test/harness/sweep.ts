@@ -7,6 +7,7 @@ import { succeeds } from '../../hack/command.ts';
 import type { Log } from '../../hack/progress.ts';
 import { cgroupExists, cgroupProcesses, removeCgroup } from './cgroups.ts';
 import { networkTable } from './network.ts';
+import { closePodNetwork } from './pod-network.ts';
 import { isAbandoned, knownInstances, readLedger } from './ledger.ts';
 import { commandLine, isAlive, killAll, processesMarked, processesRootedBelow } from './processes.ts';
 
@@ -29,6 +30,7 @@ export async function sweep(place: InstancePlace): Promise<void> {
   await sweepProcesses(place);
   for (const mount of mountsBelow(place)) await succeeds('umount', ['--lazy', mount]);
   for (const table of await tablesOf(place)) await succeeds('nft', ['delete', 'table', 'ip', table]);
+  await closePodNetwork(place.instance);
   await keepLogs(place);
   await rm(place.stateDir, { recursive: true, force: true });
   await rm(place.dataDir, { recursive: true, force: true });

@@ -82,7 +82,13 @@ export class LateHub {
 
   #welcome(call: Stream['call'], hello: Hello): void {
     this.#streams.set(hello.runnerName, { call, hello });
-    const welcome = { version: hello.maxVersion, capabilities: hello.capabilities, operatorName: 'late', operatorVersion: 'late' };
+    const welcome = {
+      version: hello.maxVersion,
+      capabilities: hello.capabilities,
+      operatorName: 'late',
+      operatorVersion: 'late',
+      operatorId: '',
+    };
     call.write({ message: { $case: 'welcome', value: welcome } });
   }
 }

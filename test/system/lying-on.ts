@@ -1,5 +1,6 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { entriesBelow } from '../harness/below.ts';
 import type { Runner } from '../harness/runner.ts';
 import { eventually } from './eventually.ts';
 
@@ -87,10 +88,9 @@ function hierarchies(): readonly string[] {
 }
 
 function under(directory: string, part: string): readonly string[] {
-  if (!existsSync(directory)) return [];
-  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.includes(part))
-    .map((path) => join(directory, path));
+  return entriesBelow(directory)
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .filter((path) => path.slice(directory.length).includes(part));
 }
 
 function lines(text: string): readonly string[] {

@@ -15,7 +15,8 @@ describe('a runner that the leader is cut off from and another operator pod is n
     const ports = { 'operator-1': await freePort(), 'operator-2': await freePort() };
     for (const [name, port] of Object.entries(ports)) networks.set(name, await Cuttable.to(port));
     const addresses = [...networks.values()].map(({ address }) => address).join(',');
-    world = await World.start({ operators: 2, ports, agentEnv: { BERTH_OPERATORS: addresses } });
+    // Operator pods tell agents of each other: of these ways and of no others.
+    world = await World.start({ operators: 2, ports, operatorEnv: { BERTH_PEERS: addresses }, agentEnv: { BERTH_OPERATORS: addresses } });
   }, startTimeoutMs);
   afterAll(async () => {
     for (const network of networks.values()) await network[Symbol.asyncDispose]();

@@ -39,7 +39,7 @@ const progressMs = 500;
 const retryBackoff = { initialMs: 200, maxMs: 10_000, jitter: 0.5 };
 
 type StepOf<Kind extends Step['kind']> = Extract<Step, { readonly kind: Kind }>;
-type CopyStep = Exclude<Step, { readonly kind: 'Rest' | 'AwaitOrder' }>;
+type CopyStep = Exclude<Step, { readonly kind: 'Rest' | 'AwaitOrder' | 'AwaitTurn' }>;
 
 /** Does the steps: an effect on the runtime, then what it changes in the records and in what is known. */
 export class StepActor {
@@ -85,6 +85,13 @@ export class StepActor {
         return this.#carryOut(copy, step, (signal) => this.#stop(copy, step, signal));
       case 'Remove':
         return this.#carryOut(copy, step, () => this.#remove(copy));
+      case 'Resume':
+        return this.#carryOut(copy, step, () => this.#resume(copy));
+      case 'ReadBackup':
+        return this.#carryOut(copy, step, (signal) => this.#readBackup(copy, signal));
+      case 'FailBackup':
+        copy.backup?.fail(step.reason, step.message);
+        return;
     }
   }
 
@@ -95,12 +102,14 @@ export class StepActor {
     this.#recordStartAhead(copy);
     const { memory } = this.#host;
     const now = copyStep(memory.view(), memory.viewOf(copy));
-    if (isOutdated(step, now)) abort.abort(new Error('a newer order came'));
+    const isGivenUp = step.kind === 'ReadBackup' && copy.backup?.isReading !== true;
+    if (isGivenUp || isOutdated(step, now)) abort.abort(new Error('a newer order came'));
   }
 
   /** Ends what may be interrupted. */
   end(): void {
-    if (this.#effect?.step.kind === 'Prepare' || this.#effect?.step.kind === 'Stop') this.#effect.abort.abort(new Error('the agent ends'));
+    const { kind } = this.#effect?.step ?? {};
+    if (kind === 'Prepare' || kind === 'Stop' || kind === 'ReadBackup') this.#effect?.abort.abort(new Error('the agent ends'));
   }
 
   #key(copy: Copy): CopyKey {
@@ -243,6 +252,17 @@ export class StepActor {
     copy.observed = undefined;
     copy.isRemoved = true;
     this.#host.imagesChanged();
+  }
+
+  async #resume(copy: Copy): Promise<void> {
+    await this.#host.runtime.resume(this.#key(copy));
+    this.#host.listFirst();
+  }
+
+  /** An end that was told while nobody could look is looked into now. */
+  async #readBackup(copy: Copy, signal: AbortSignal): Promise<void> {
+    await copy.backup?.read(signal);
+    if (copy.sawExit) this.#host.listFirst();
   }
 
   #failed(copy: Copy, step: CopyStep, error: unknown): void {

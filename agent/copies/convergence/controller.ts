@@ -2,6 +2,8 @@ import { backoffDelay } from '../../../process/backoff.ts';
 import type { Clock, Random, Timer } from '../../../process/clock.ts';
 import { messageOf } from '../../../process/errors.ts';
 import type { Logger } from '../../../process/log.ts';
+import { OngoingBackup } from '../../backup/controller.ts';
+import type { BackupTurns } from '../../backup/turns.client.ts';
 import { failpoint } from '../../failpoints.ts';
 import type { Journal } from '../../journal/journal.ts';
 import type { SandboxRecord } from '../../journal/record.ts';
@@ -10,8 +12,9 @@ import { admitOrder, diskFull } from '../admit-order.ts';
 import { refusePreparation } from '../admit-preparation.ts';
 import type { Share } from '../capacity.ts';
 import { copyStep, nextStep } from '../next-step.ts';
+import type { Step } from '../next-step.ts';
 import { noteFor, noteText } from '../note.ts';
-import type { CopyOrder, CopyPreparation } from '../order.ts';
+import type { BackupWish, CopyOrder, CopyPreparation } from '../order.ts';
 import { acceptedRecord, preparingRecord, refusalOf, rejectedRecord } from '../records.ts';
 import { isInInventory, reportOf } from '../report.ts';
 import type { ResourceAmounts } from '../../../crds/index.ts';
@@ -31,6 +34,8 @@ export interface ConvergenceHost {
   readonly log: Logger;
   readonly storeID: string;
   readonly bootID: string;
+  /** Of the backups of the runner. */
+  readonly turns: BackupTurns;
   /** Rises with every effect and every list: what began before an effect ended knows nothing of it. */
   tick(): number;
   /** Lists the runtime anew; `observe` is called before it resolves. */
@@ -105,6 +110,7 @@ export class Convergence {
     if (admission.kind === 'Reject') this.#append([rejectedRecord(order, admission, clock.now())]);
     if (admission.kind === 'Accept') this.#append([acceptedRecord(order, clock.now())]);
     FAILPOINT: failpoint('order.accepted');
+    if (admission.kind !== 'Repeat') this.#orderBackup(copy, admission.kind === 'Reject' ? undefined : order.backup);
     if (admission.kind === 'Accept' || admission.kind === 'Resume') {
       copy.wish = 'attempt' in order.wish ? order.wish.attempt : undefined;
       if (admission.kind === 'Accept') copy.dropAhead();
@@ -115,6 +121,26 @@ export class Convergence {
     if (this.#actor.busyWith === copy) this.#tellSoon(copy, passingMs);
     else this.#tell(copy);
     return undefined;
+  }
+
+  /** The newest order names a backup of this copy, or none: any other one is given up. */
+  #orderBackup(copy: Copy, wish: BackupWish | undefined): void {
+    for (const one of this.#memory.copies) {
+      if (one === copy && wish !== undefined && one.backup?.renew(wish) === true) continue;
+      one.backup?.cancel();
+      one.backup = undefined;
+      if (one === copy && wish !== undefined) copy.backup = this.#backup(copy, wish);
+    }
+  }
+
+  #backup(copy: Copy, wish: BackupWish): OngoingBackup {
+    return new OngoingBackup({
+      ...this.#host,
+      ...{ key: { uid: this.#memory.uid, epoch: copy.epoch }, wish },
+      tell: () => this.#tell(copy),
+      tellSoon: (ms) => this.#tellSoon(copy, ms),
+      wake: () => this.wake(),
+    });
   }
 
   /** Makes an attempt ahead of its order, or says why not. */
@@ -195,7 +221,7 @@ export class Convergence {
   get isIdle(): boolean {
     if (this.#isRunning || this.#pending > 0 || this.#needsList) return false;
     const isQuiet = [...this.#memory.copies].every(
-      ({ observed, wish, ahead, soon, retry }) => !(observed ?? wish ?? ahead ?? soon ?? retry),
+      ({ observed, wish, ahead, soon, retry, backup }) => !(observed ?? wish ?? ahead ?? soon ?? retry ?? backup),
     );
     return isQuiet && nextStep(this.#memory.view()).kind === 'Rest';
   }
@@ -222,7 +248,10 @@ export class Convergence {
     this.#hasEnded = true;
     this.#listRetry?.cancel();
     this.#noteTimer?.cancel();
-    for (const copy of this.#memory.copies) copy.cancelTimers();
+    for (const copy of this.#memory.copies) {
+      copy.cancelTimers();
+      copy.backup?.end();
+    }
     this.#actor.end();
   }
 
@@ -288,13 +317,23 @@ export class Convergence {
         continue;
       }
       const step = nextStep(this.#memory.view());
-      if (step.kind === 'Rest' || step.kind === 'AwaitOrder') {
+      this.#keepTurns(step);
+      if (step.kind === 'Rest' || step.kind === 'AwaitOrder' || step.kind === 'AwaitTurn') {
         this.#settle();
         if (!this.#isNoteDue || !(await this.#annotate())) {
           this.#annotateLater();
           return;
         }
       } else await this.#actor.take(step);
+    }
+  }
+
+  /** A place among the backups of the runner is asked for when one could be read, and not kept while something else is done. */
+  #keepTurns(step: Step): void {
+    for (const { backup, epoch } of this.#memory.copies) {
+      const isNext = (step.kind === 'AwaitTurn' || step.kind === 'ReadBackup') && step.epoch === epoch;
+      if (isNext) backup?.awaitTurn();
+      else backup?.leaveTurn();
     }
   }
 

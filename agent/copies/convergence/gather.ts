@@ -1,6 +1,7 @@
 import type { Timer } from '../../../process/clock.ts';
 import type { SandboxEntry } from '../../journal/record.ts';
 import { copyEntry } from '../../journal/reduce.ts';
+import type { OngoingBackup } from '../../backup/controller.ts';
 import type { AttemptWish } from '../order.ts';
 import type { Activity, Trouble } from '../report.ts';
 import type { ExitStatus, RuntimeCopy, RuntimeTask } from '../runtime.ts';
@@ -32,6 +33,8 @@ export class Copy {
   soon: Timer | undefined;
   /** An operator waits for an answer, even if it is not new. */
   isAsked = false;
+  /** The backup that the newest order asks for. */
+  backup: OngoingBackup | undefined;
   /** The note that the container has, or was tried to get, as one text. */
   noted = '';
 
@@ -135,5 +138,6 @@ function viewOf(copy: Copy, sandbox: SandboxEntry | undefined): CopyView {
     isWaiting: copy.retry !== undefined,
     isAbandoned: copy.isAbandoned,
     hasOverrun: copy.hasOverrun,
+    backup: copy.backup?.view(),
   };
 }

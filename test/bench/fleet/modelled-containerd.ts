@@ -2,10 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { AttemptError } from '../../../agent/copies/attempt-error.ts';
 import type {
   Attempt,
+  BackupRequest,
   CopyKey,
   CopyNote,
   CopyRuntime,
   ExitStatus,
+  LocalBackup,
   PreparedCopy,
   PrepareProgress,
   RuntimeCopy,
@@ -77,6 +79,26 @@ export class ModelledContainerd implements CopyRuntime {
   async remove(key: CopyKey): Promise<void> {
     await delay(callMs);
     this.#copies.delete(idOf(key));
+  }
+
+  async readBackup(request: BackupRequest): Promise<LocalBackup> {
+    await delay(callMs);
+    const { key, id } = request;
+    const name = `${idOf(key)}/${id}`;
+    const takenWhileStopped = this.#copies.get(idOf(key))?.task.state !== 'Running';
+    return { name, request, digest: `sha256:${sha256Hex(name)}`, sizeBytes: 1, takenWhileStopped };
+  }
+
+  async pushBackup(): Promise<void> {
+    await delay(callMs);
+  }
+
+  async dropBackup(): Promise<void> {
+    await delay(callMs);
+  }
+
+  async resume(): Promise<void> {
+    await delay(callMs);
   }
 
   async annotate(key: CopyKey, note: CopyNote): Promise<void> {

@@ -1,9 +1,12 @@
+import { BackupError } from '../../../agent/backup/backup-error.ts';
 import type {
   Attempt,
+  BackupRequest,
   CopyKey,
   CopyNote,
   CopyRuntime,
   ExitStatus,
+  LocalBackup,
   PreparedCopy,
   PrepareProgress,
   RuntimeCopy,
@@ -157,6 +160,26 @@ export class RuntimeModel implements CopyRuntime {
       if (copy?.content !== undefined) throw new BerthError('Busy', `${idOfKey(key)}: a snapshot was made meanwhile`);
       if (this.#machine.copies.delete(idOfKey(key))) this.#machine.emit({ kind: 'Removed', key });
     });
+  }
+
+  /** There is no registry in this world: whoever asks for a backup is told so. */
+  readBackup({ key, repository }: BackupRequest): Promise<LocalBackup> {
+    return this.#call('diff', [50, 3000], () => {
+      this.#expect(key);
+      throw new BackupError('BackupFailed', `${repository} is not modelled`);
+    });
+  }
+
+  pushBackup(backup: LocalBackup): Promise<void> {
+    return Promise.reject(new BerthError('NotFound', `${backup.name} was never read`));
+  }
+
+  dropBackup(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  resume(): Promise<void> {
+    return Promise.resolve();
   }
 
   annotate(key: CopyKey, note: CopyNote): Promise<void> {

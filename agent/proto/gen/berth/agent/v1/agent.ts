@@ -226,9 +226,11 @@ export interface Welcome {
   /** The operator pod's name. */
   operatorName: string;
   operatorVersion: string;
+  /** Of this start of the operator pod: two addresses that answer with one id are of one pod. */
+  operatorId: string;
 }
 
-/** The other operator pods' addresses (host:port), as this pod sees them. */
+/** The other operator pods' addresses (host:port), as this pod sees them. It replaces what it said before. */
 export interface Peers {
   addresses: string[];
 }
@@ -990,7 +992,7 @@ export const Hello: MessageFns<Hello> = {
 };
 
 function createBaseWelcome(): Welcome {
-  return { version: 0, capabilities: [], operatorName: "", operatorVersion: "" };
+  return { version: 0, capabilities: [], operatorName: "", operatorVersion: "", operatorId: "" };
 }
 
 export const Welcome: MessageFns<Welcome> = {
@@ -1006,6 +1008,9 @@ export const Welcome: MessageFns<Welcome> = {
     }
     if (message.operatorVersion !== "") {
       writer.uint32(34).string(message.operatorVersion);
+    }
+    if (message.operatorId !== "") {
+      writer.uint32(42).string(message.operatorId);
     }
     return writer;
   },
@@ -1055,6 +1060,14 @@ export const Welcome: MessageFns<Welcome> = {
             message.operatorVersion = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.operatorId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1076,6 +1089,7 @@ export const Welcome: MessageFns<Welcome> = {
     message.capabilities = object.capabilities?.map((e) => e) || [];
     message.operatorName = object.operatorName ?? "";
     message.operatorVersion = object.operatorVersion ?? "";
+    message.operatorId = object.operatorId ?? "";
     return message;
   },
 };

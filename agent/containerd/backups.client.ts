@@ -1,0 +1,354 @@
+import { randomUUID } from 'node:crypto';
+import { type Clock, sleep } from '../../process/clock.ts';
+import { sha256Hex } from '../../process/digest.ts';
+import { BerthError, messageOf } from '../../process/errors.ts';
+import type { Logger } from '../../process/log.ts';
+import { BackupError } from '../backup/backup-error.ts';
+import { pushError, readError } from '../backup/errors.ts';
+import { type BackupBase, backupBase, backupConfig, backupManifest, backupTag, manifestType } from '../backup/manifest.ts';
+import { failpoint } from '../failpoints.ts';
+import { AttemptError } from '../copies/attempt-error.ts';
+import type { BackupProgress, BackupRequest, CopyKey, ImageCredential, LocalBackup } from '../copies/runtime.ts';
+import { type BlobDescriptor, chainID } from '../images/image-content.ts';
+import type { Images, LocalImage } from '../images/images.client.ts';
+import { type BlobProgress, sentOf, withEvent } from '../images/pull-progress.ts';
+import { parseReference, storeName } from '../images/reference.ts';
+import { pushImage, type TransferSettings } from '../images/transfer.client.ts';
+import type { Cgroups } from './cgroups.client.ts';
+import type { ContainerdConnection } from './connection.client.ts';
+import { ContainerdError, isAmbiguous, isNotFound } from './containerd-error.ts';
+import { endWrite, writeBlob } from './content.client.ts';
+import { Differ } from './diff.client.ts';
+import { ContentService } from './gen/services/content/v1/content.ts';
+import { ContainersService } from './gen/services/containers/v1/containers.ts';
+import { Image, ImagesService } from './gen/services/images/v1/images.ts';
+import { LeasesService } from './gen/services/leases/v1/leases.ts';
+import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
+import { TasksService } from './gen/services/tasks/v1/tasks.ts';
+import type { Mount } from './gen/types/mount.ts';
+import { Status } from './gen/types/task/task.ts';
+import { backupLabel, copyID, parseCopyLabels } from './labels.ts';
+import type { Tasks } from './tasks.client.ts';
+
+export interface BackupsOptions {
+  readonly connection: ContainerdConnection;
+  readonly images: Images;
+  readonly tasks: Tasks;
+  readonly cgroups: Cgroups;
+  readonly transfer: TransferSettings;
+  readonly installID: string;
+  readonly snapshotter: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** A push that moves no byte for so long is given up. Default 300 s. */
+  readonly stallMs?: number;
+}
+
+/** What is made for one backup while it is read, by name. */
+const prefix = 'berth-backup-';
+const retryMs = 200;
+const awayMs = 30_000;
+const pushDeadlineMs = 3_600_000;
+/** Only for what nobody removes: whoever made it is gone, and no agent ever starts here again. */
+const leaseMs = 24 * 3_600_000;
+
+/** Backups of copies: read with containerd's Diff service, sent away with its Transfer service. */
+export class Backups {
+  readonly #options: Required<BackupsOptions>;
+  readonly #differ: Differ;
+
+  constructor(options: BackupsOptions) {
+    this.#options = { stallMs: 300_000, ...options };
+    this.#differ = new Differ(options.connection, options.clock);
+  }
+
+  /** `readBackup` of CopyRuntime. */
+  async read(request: BackupRequest, onProgress: (progress: BackupProgress) => void, signal: AbortSignal): Promise<LocalBackup> {
+    const attempt = `${prefix}${copyID(request.key)}-${request.id}-${randomUUID().slice(0, 8)}`;
+    try {
+      return await this.#read(attempt, request, onProgress, signal);
+    } catch (error) {
+      await this.#forget(attempt);
+      if (signal.aborted) throw signal.reason as Error;
+      if (!(error instanceof ContainerdError) || isAmbiguous(error)) throw error;
+      throw readError(error.said, error);
+    }
+  }
+
+  /** `pushBackup` of CopyRuntime. */
+  async push(
+    { name, request }: LocalBackup,
+    credentials: readonly ImageCredential[],
+    onProgress: (progress: BackupProgress) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { connection, transfer, clock, stallMs } = this.#options;
+    const reference = referenceOf(request);
+    const stalled = new AbortController();
+    const late = () => stalled.abort(pushError(storeName(reference), reference.host, 'context deadline exceeded'));
+    let timer = clock.after(stallMs, late);
+    let [blobs, told]: [BlobProgress, number] = [new Map(), -1];
+    try {
+      FAILPOINT: failpoint('backup.pushing');
+      await pushImage(connection, transfer, name, {
+        ...{ reference, credentials, deadlineMs: pushDeadlineMs },
+        signal: AbortSignal.any([signal, stalled.signal]),
+        onProgress: (event) => {
+          blobs = withEvent(blobs, event);
+          const progress = sentOf(blobs);
+          if (progress.bytes === told) return;
+          told = progress.bytes;
+          timer.cancel();
+          timer = clock.after(stallMs, late);
+          onProgress(progress);
+        },
+      });
+      FAILPOINT: failpoint('backup.pushed');
+    } catch (error) {
+      if (!(error instanceof ContainerdError) || isAmbiguous(error)) throw error;
+      throw pushError(storeName(reference), reference.host, error.said, error);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** `dropBackup` of CopyRuntime. */
+  async drop({ name }: LocalBackup): Promise<void> {
+    await this.#options.connection.call(ImagesService.delete, { name, sync: true, target: undefined }).catch(unlessNotFound);
+  }
+
+  /** `resume` of CopyRuntime. */
+  async resume(key: CopyKey): Promise<void> {
+    const { connection, tasks } = this.#options;
+    const id = copyID(key);
+    for (;;) {
+      const status = (await tasks.get(id))?.status;
+      if (status === Status.PAUSING) await sleep(this.#options.clock, retryMs / 10);
+      else if (status === Status.PAUSED) await connection.call(TasksService.resume, { containerId: id }).catch(unlessNotFound);
+      else return;
+    }
+  }
+
+  /** Removes what agents before this one have left: only what this installation made. A paused task is left to whoever looks at the copies. */
+  async sweep(): Promise<void> {
+    const { connection, installID, snapshotter } = this.#options;
+    const filters = [`labels."${backupLabel}"=="${installID}"`];
+    const { images } = await connection.call(ImagesService.list, { filters });
+    for (const { name } of images)
+      await connection.call(ImagesService.delete, { name, sync: true, target: undefined }).catch(unlessNotFound);
+    const views = (await connection.collect(SnapshotsService.list, { snapshotter, filters })).flatMap(({ info }) => info);
+    for (const { name } of views) await connection.call(SnapshotsService.remove, { snapshotter, key: name }).catch(unlessNotFound);
+    const { leases } = await connection.call(LeasesService.list, { filters });
+    for (const { id } of leases) await connection.call(LeasesService.delete, { id, sync: true }).catch(unlessNotFound);
+    const { statuses } = await connection.call(ContentService.listStatuses, { filters: [] });
+    // containerd reads on for a while for whoever is gone. Nobody has to wait for that.
+    for (const { ref } of statuses.filter((one) => one.ref.startsWith(prefix))) void this.#endWriteLater(ref);
+  }
+
+  async #endWriteLater(ref: string): Promise<void> {
+    const { connection, clock, logger } = this.#options;
+    await endWrite(connection, clock, ref).catch((error: unknown) => {
+      logger.warn({ ref, said: messageOf(error) }, 'What is left of a backup on the runner could not be removed');
+    });
+  }
+
+  async #read(
+    attempt: string,
+    request: BackupRequest,
+    onProgress: (progress: BackupProgress) => void,
+    signal: AbortSignal,
+  ): Promise<LocalBackup> {
+    const { connection, snapshotter, installID, clock } = this.#options;
+    const id = copyID(request.key);
+    const base = await this.#baseOf(request, signal);
+    const labels = { [backupLabel]: installID };
+    const expiry = new Date(clock.now() + leaseMs).toISOString();
+    await connection.call(LeasesService.create, { id: attempt, labels: { ...labels, 'containerd.io/gc.expire': expiry } });
+    const parent = chainID(base.diffIDs, sha256);
+    // Before anything is paused: this takes its time.
+    const view = { snapshotter, key: attempt, parent, labels };
+    const { mounts: left } = await connection.call(SnapshotsService.view, view, { lease: attempt });
+    const { mounts: right } = await connection.call(SnapshotsService.mounts, { snapshotter, key: id });
+    FAILPOINT: failpoint('backup.begun');
+    signal.throwIfAborted();
+    const { layer, takenWhileStopped } = await this.#whileStill(request.key, { attempt, left, right }, onProgress, signal);
+    await connection.call(SnapshotsService.remove, { snapshotter, key: attempt }).catch(unlessNotFound);
+    const image = await this.#assemble(attempt, base, request, layer);
+    FAILPOINT: failpoint('backup.read');
+    signal.throwIfAborted();
+    return { ...image, request, takenWhileStopped };
+  }
+
+  /** Compares while nothing changes the files: what runs is paused, and goes on in any case, at once when this is given up. */
+  async #whileStill(
+    key: CopyKey,
+    { attempt, left, right }: { readonly attempt: string; readonly left: readonly Mount[]; readonly right: readonly Mount[] },
+    onProgress: (progress: BackupProgress) => void,
+    signal: AbortSignal,
+  ): Promise<{ readonly layer: BlobDescriptor; readonly takenWhileStopped: boolean }> {
+    const compare = () =>
+      this.#differ.compare({ left, right, ref: attempt, lease: attempt }, (bytes) => onProgress({ bytes, totalBytes: 0 }), signal);
+    if (!(await this.#runs(key))) {
+      const layer = await compare();
+      return { layer, takenWhileStopped: !(await this.#runs(key)) };
+    }
+    const goOn = () => {
+      this.#untilAnswered(() => this.resume(key)).catch(() => undefined);
+    };
+    signal.addEventListener('abort', goOn, { once: true });
+    try {
+      await this.#pause(key);
+      FAILPOINT: failpoint('backup.paused');
+      signal.throwIfAborted();
+      return { layer: await compare(), takenWhileStopped: false };
+    } finally {
+      signal.removeEventListener('abort', goOn);
+      await this.#untilAnswered(() => this.resume(key));
+    }
+  }
+
+  async #pause(key: CopyKey): Promise<void> {
+    try {
+      await this.#options.connection.call(TasksService.pause, { containerId: copyID(key) });
+    } catch (error) {
+      // It has ended in this moment, or was paused before.
+      const status = (await this.#options.tasks.get(copyID(key)))?.status;
+      if (status === Status.RUNNING || status === Status.PAUSING) throw error;
+    }
+  }
+
+  /** A process of the copy exists. A task that was created and not started is none; one that containerd has lost may leave some. */
+  async #runs(key: CopyKey): Promise<boolean> {
+    const { tasks, cgroups } = this.#options;
+    const task = await tasks.get(copyID(key));
+    if (task?.status === Status.CREATED) return false;
+    if (task !== undefined && task.status !== Status.STOPPED) return true;
+    if ((await cgroups.processes(copyID(key))).length > 0)
+      throw new BerthError('CopyRunning', `Processes of ${copyID(key)} are left and containerd has lost its task.`);
+    return false;
+  }
+
+  /** Configuration, manifest and a record that keeps them, so that the lease may go. */
+  async #assemble(attempt: string, base: BackupBase, request: BackupRequest, layer: BlobDescriptor) {
+    const { connection, installID } = this.#options;
+    const { info } = await connection.call(ContentService.info, { digest: layer.digest });
+    const diffID = info?.labels['containerd.io/uncompressed'] ?? layer.digest;
+    const config = await writeBlob(connection, backupConfig(base, diffID), { ref: `${attempt}-config`, lease: attempt, labels: {} });
+    const layers = [...base.layers, layer];
+    const text = backupManifest(base, request, { config, layer });
+    const labels = {
+      'containerd.io/gc.ref.content.config': config.digest,
+      ...Object.fromEntries(layers.map(({ digest }, index) => [`containerd.io/gc.ref.content.l.${index}`, digest])),
+    };
+    const manifest = await writeBlob(connection, text, { ref: `${attempt}-manifest`, lease: attempt, labels });
+    const name = `backup.berth.dev/${attempt}`;
+    const image = Image.fromPartial({ name, labels: { [backupLabel]: installID }, target: { mediaType: manifestType, ...manifest } });
+    await connection.call(ImagesService.create, { image, sourceDateEpoch: undefined });
+    await connection.call(LeasesService.delete, { id: attempt, sync: false });
+    const sizeBytes = layers.reduce((sum, { size }) => sum + size, config.size);
+    return { name, digest: manifest.digest, sizeBytes };
+  }
+
+  /** What the copy's snapshot stands on, with all layers of the base image: they go with the backup. */
+  async #baseOf({ key, credentials }: BackupRequest, signal: AbortSignal): Promise<BackupBase> {
+    const { connection, snapshotter, installID } = this.#options;
+    const found = await connection.call(SnapshotsService.stat, { snapshotter, key: copyID(key) }).catch(unlessNotFound);
+    const info = found?.info;
+    const labels = parseCopyLabels(installID, info?.labels ?? {});
+    if (info === undefined || labels === undefined) throw new BackupError('ContentMissing', 'The files are not on the runner any more.');
+    const { baseDigest, namespace } = labels;
+    const known = await this.#standingOn(info.parent, baseDigest);
+    if (known !== undefined && (await this.#hasLayers(known))) return known;
+    const image = await this.#imageOf(key);
+    if (image === undefined)
+      throw new BackupError(
+        'BackupFailed',
+        'The image that the sandbox stands on is not on the runner any more, nor known where it came from.',
+      );
+    const reference = parseReference(image);
+    // A restored copy stands on a backup, which is named by its digest.
+    const digest = reference.digest === '' ? baseDigest : reference.digest;
+    const request = { image, digest, policy: 'Always', namespace, credentials } as const;
+    await this.#options.images.ensure(request, () => undefined, signal).catch(refuse);
+    const again = await this.#standingOn(info.parent, baseDigest);
+    if (again === undefined) throw new BackupError('BackupFailed', `The sandbox does not stand on the image ${image}.`);
+    return again;
+  }
+
+  async #standingOn(chain: string, baseDigest: string): Promise<BackupBase | undefined> {
+    const { images } = this.#options;
+    const candidates = await images.onChain(chain);
+    const read = async (local: LocalImage) => backupBase(await images.contents(local), local.digest, baseDigest);
+    // One whose manifest is missing is none.
+    const bases = await Promise.all(candidates.map((local) => read(local).catch(unlessUnsuitable)));
+    return bases.find((base) => base !== undefined);
+  }
+
+  async #hasLayers({ layers }: BackupBase): Promise<boolean> {
+    const { connection } = this.#options;
+    const found = await Promise.all(layers.map(({ digest }) => connection.call(ContentService.info, { digest }).catch(unlessNotFound)));
+    return found.every((answer) => answer !== undefined);
+  }
+
+  async #imageOf(key: CopyKey): Promise<string | undefined> {
+    const found = await this.#options.connection.call(ContainersService.get, { id: copyID(key) }).catch(unlessNotFound);
+    const image = found?.container?.image ?? '';
+    return image === '' ? undefined : image;
+  }
+
+  /** Nothing of an attempt that was given up stays. What can not be removed now is when the agent starts next. */
+  async #forget(attempt: string): Promise<void> {
+    const { connection, snapshotter, clock, logger } = this.#options;
+    try {
+      await this.#untilAnswered(async () => {
+        const name = `backup.berth.dev/${attempt}`;
+        await connection.call(ImagesService.delete, { name, sync: true, target: undefined }).catch(unlessNotFound);
+        await connection.call(SnapshotsService.remove, { snapshotter, key: attempt }).catch(unlessNotFound);
+        await connection.call(LeasesService.delete, { id: attempt, sync: true }).catch(unlessNotFound);
+        for (const ref of [`${attempt}-config`, `${attempt}-manifest`]) await endWrite(connection, clock, ref);
+      });
+    } catch (error) {
+      logger.warn({ attempt, said: messageOf(error) }, 'What is left of a backup on the runner could not be removed');
+    }
+  }
+
+  /** Repeats work, which may be repeated, while containerd is away. */
+  async #untilAnswered<T>(work: () => Promise<T>): Promise<T> {
+    const { clock } = this.#options;
+    const giveUpAt = clock.monotonic() + awayMs;
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isAmbiguous(error) || clock.monotonic() >= giveUpAt) throw error;
+        await sleep(clock, retryMs);
+      }
+    }
+  }
+}
+
+function referenceOf(request: BackupRequest) {
+  return parseReference(`${request.repository}:${backupTag(request)}`);
+}
+
+/** Why the base image can not be had again, as the reason of a backup. */
+function refuse(error: unknown): never {
+  if (!(error instanceof AttemptError)) throw error;
+  const code =
+    error.code === 'RegistryUnavailable' || error.code === 'ImageUnauthorized' || error.code === 'OutOfDisk' ? error.code : 'BackupFailed';
+  throw new BackupError(code, `Layers of the base image are missing: ${error.message}`, { cause: error });
+}
+
+function unlessUnsuitable(error: unknown): undefined {
+  if (!(error instanceof AttemptError)) throw error;
+  return undefined;
+}
+
+function sha256(text: string): string {
+  return `sha256:${sha256Hex(text)}`;
+}
+
+function unlessNotFound(error: unknown): undefined {
+  if (!isNotFound(error)) throw error;
+  return undefined;
+}

@@ -1,0 +1,206 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { FakeClock } from '../../process/fake-clock.ts';
+import { silentLogger } from '../../process/log.ts';
+import { noMetrics } from '../../process/metrics.ts';
+import type { RegistryCredential, RepositoryName } from '../../process/registry-credential.ts';
+import { RegistryError } from '../../registry/errors.ts';
+import type { Access } from '../../registry/registry.client.ts';
+import { aSandbox } from '../../test/builders/a-sandbox.ts';
+import type { RegistryWork } from '../lifecycle/snapshot.ts';
+import { RegistryWorker } from './controller.ts';
+
+const digest = (n: number) => `sha256:${String(n).padStart(64, '0')}`;
+const verify = (n = 1, depth: 'Meta' | 'Full' = 'Meta', host = 'r.test'): RegistryWork => ({
+  kind: 'Verify',
+  depth,
+  repository: `${host}/berth/default.web`,
+  digest: digest(n),
+});
+const remove = (n = 1): RegistryWork => ({ kind: 'Delete', repository: 'r.test/berth/default.web', digest: digest(n) });
+const down = () => new RegistryError('Unavailable', 'it gives no answer', { mayPass: true });
+
+/** A registry that answers when the test says so. */
+class HeldRegistry {
+  readonly asked: { readonly what: string; readonly credential: string | undefined; end(error?: Error): void }[] = [];
+  most = 0;
+  #open = 0;
+
+  readonly verify = ({ host }: RepositoryName, of: string, depth: string, access?: Access) =>
+    this.#hold(`${depth} ${host} ${of.slice(-2)}`, access);
+  readonly delete = ({ host }: RepositoryName, of: string, access?: Access) => this.#hold(`Delete ${host} ${of.slice(-2)}`, access);
+
+  get whats(): readonly string[] {
+    return this.asked.map(({ what }) => what);
+  }
+
+  #hold(what: string, { credential, signal }: Access = {}): Promise<never> {
+    this.#open += 1;
+    this.most = Math.max(this.most, this.#open);
+    return new Promise<never>((resolve, reject) => {
+      const end = (error?: Error) => {
+        this.#open -= 1;
+        if (error === undefined) (resolve as () => void)();
+        else reject(error);
+      };
+      signal?.addEventListener('abort', () => end(signal.reason as Error), { once: true });
+      this.asked.push({ what, credential: credential?.username, end });
+    });
+  }
+}
+
+let clock: FakeClock;
+let registry: HeldRegistry;
+let worker: RegistryWorker;
+let woken: string[];
+let ofSandbox: () => Promise<readonly RegistryCredential[]>;
+let stop: AbortController;
+let running: Promise<void>;
+
+beforeEach(() => {
+  clock = new FakeClock();
+  registry = new HeldRegistry();
+  woken = [];
+  ofSandbox = () => Promise.resolve([]);
+  worker = new RegistryWorker({
+    registry: {
+      repository: 'r.test/berth',
+      client: registry,
+      credentials: () => [{ host: 'r.test', username: 'operator', password: 'x' }],
+    },
+    ...{ clock, random: () => 0, log: silentLogger, metrics: noMetrics },
+    credentialsOf: () => ofSandbox(),
+    done: (key) => void woken.push(key),
+  });
+  stop = new AbortController();
+  running = worker.run(stop.signal);
+});
+
+const sandbox = () => aSandbox().obj();
+const begin = async (works: readonly RegistryWork[], of = sandbox()) => {
+  worker.begin(of, works);
+  await clock.run(0);
+};
+const end = async (index: number, error?: Error) => {
+  registry.asked[index]?.end(error);
+  await clock.run(0);
+};
+const results = (of = sandbox()) =>
+  worker.resultsFor(of.metadata.uid).map(({ work, outcome, at }) => `${work.kind} ${work.digest.slice(-2)} ${outcome} at ${at}`);
+
+describe('the same work', () => {
+  it('is done once at a time, its result is kept and wakes the sandbox', async () => {
+    await begin([verify(1), verify(1), verify(2)]);
+    await begin([verify(1)]);
+    expect(registry.whats).toEqual(['Meta r.test 01', 'Meta r.test 02']);
+    expect(woken).toEqual([]);
+    clock.advance(70);
+    await end(1, new RegistryError('Corrupt', 'bad bytes'));
+    await end(0);
+    expect(results()).toEqual(['Verify 02 Corrupt at 70', 'Verify 01 Whole at 70']);
+    expect(woken).toEqual(['default/box', 'default/box']);
+    expect(worker.resultsFor(sandbox().metadata.uid)[0]?.message).toBe(`r.test/berth/default.web@${digest(2)}: bad bytes`);
+  });
+
+  it('is done again when it is asked for again, though not at once; the newest result counts', async () => {
+    await begin([verify()]);
+    await end(0);
+    await begin([verify()]);
+    expect(registry.asked).toHaveLength(1);
+    await clock.run(1_000);
+    await end(1, new RegistryError('NotFound', 'gone'));
+    expect(results()).toEqual(['Verify 01 Missing at 1000']);
+  });
+
+  it('Meta and Full, and removing, are different works', async () => {
+    await begin([verify(1, 'Meta'), verify(1, 'Full'), remove(1)]);
+    expect(registry.whats).toEqual(['Meta r.test 01', 'Full r.test 01', 'Delete r.test 01']);
+    await end(2);
+    expect(results()).toEqual(['Delete 01 Deleted at 0']);
+  });
+});
+
+it('eight quick works and two long ones are done together, and each that ends lets another begin', async () => {
+  await begin(Array.from({ length: 12 }, (_, n) => verify(n)));
+  await begin(Array.from({ length: 4 }, (_, n) => verify(n, 'Full')));
+  expect(registry.asked).toHaveLength(10);
+  for (let at = 0; at < registry.asked.length; at++) await end(at);
+  expect([registry.asked.length, registry.most]).toEqual([16, 10]);
+});
+
+describe('while a registry does not answer', () => {
+  it('one question at a time is asked there, after waits that grow, and who asks is told', async () => {
+    await begin([verify(1)]);
+    await end(0, down());
+    await begin([verify(1), verify(2), verify(3)]);
+    expect(results()).toEqual(['Verify 01 Unavailable at 0', 'Verify 02 Unavailable at 0', 'Verify 03 Unavailable at 0']);
+    expect(registry.asked).toHaveLength(1);
+    await clock.run(1_000);
+    expect(registry.asked).toHaveLength(2);
+    await end(1, down());
+    await clock.run(1_999);
+    expect(registry.asked).toHaveLength(2);
+    await clock.run(1);
+    expect(registry.asked).toHaveLength(3);
+  });
+
+  it('all that waits is done when it answers again', async () => {
+    await begin([verify(1)]);
+    await end(0, down());
+    await begin([verify(1), verify(2), verify(3)]);
+    await clock.run(1_000);
+    await end(1);
+    expect(registry.asked).toHaveLength(4);
+    await end(2);
+    await end(3);
+    expect(results()).toEqual(['Verify 01 Whole at 1000', 'Verify 02 Whole at 1000', 'Verify 03 Whole at 1000']);
+  });
+
+  it('other registries are asked as ever', async () => {
+    await begin([verify(1)]);
+    await end(0, down());
+    await begin([verify(1, 'Meta', 'other.test')]);
+    expect(registry.whats.at(-1)).toBe('Meta other.test 01');
+  });
+
+  it('an answer that refuses is an answer', async () => {
+    await begin([verify(1)]);
+    await end(0, new RegistryError('Unauthorized', 'no'));
+    await begin([verify(2)]);
+    expect(registry.asked).toHaveLength(2);
+    expect(results()).toEqual(['Verify 01 Unauthorized at 0']);
+  });
+});
+
+describe('credentials', () => {
+  it('are those of the sandbox, else those of the operator', async () => {
+    await begin([verify(1)]);
+    ofSandbox = () => Promise.resolve([{ host: 'r.test', username: 'team', password: 'y' }]);
+    await begin([verify(2)]);
+    expect(registry.asked.map(({ credential }) => credential)).toEqual(['operator', 'team']);
+  });
+
+  it('that can not be read make nobody think that the registry is down', async () => {
+    ofSandbox = () => Promise.reject(new Error('the API server gives no answer'));
+    await begin([verify(1)]);
+    expect(results()).toEqual(['Verify 01 Unavailable at 0']);
+    ofSandbox = () => Promise.resolve([]);
+    await begin([verify(2)]);
+    expect(registry.whats).toEqual(['Meta r.test 02']);
+  });
+});
+
+it('of a deleted sandbox nothing is kept, whenever its work ends', async () => {
+  await begin([verify(1), verify(2)]);
+  await end(0);
+  worker.forget(sandbox().metadata.uid);
+  await end(1);
+  expect([results(), woken]).toEqual([[], ['default/box']]);
+});
+
+it('a term that ends breaks off what is under way and begins nothing', async () => {
+  await begin([verify(1)]);
+  stop.abort();
+  await running;
+  await begin([verify(2)]);
+  expect([registry.whats, results(), clock.timers]).toEqual([['Meta r.test 01'], [], 0]);
+});

@@ -1,0 +1,49 @@
+import type { RegistryResult, RegistryWork } from '../lifecycle/snapshot.ts';
+import { messageOf } from '../../process/errors.ts';
+import { RegistryError } from '../../registry/errors.ts';
+
+/** What becomes of a work is told as this. */
+export type WorkOutcome = Pick<RegistryResult, 'outcome' | 'message'>;
+
+/** Equal for the same work. */
+export function workKey(work: RegistryWork): string {
+  return [work.kind, work.kind === 'Verify' ? work.depth : '', work.repository, work.digest].join(' ');
+}
+
+/** Reading every byte takes long: such work has a lane of its own. */
+export function laneOf(work: RegistryWork): 'Quick' | 'Long' {
+  return work.kind === 'Verify' && work.depth === 'Full' ? 'Long' : 'Quick';
+}
+
+export function doneOutcome(work: RegistryWork): WorkOutcome {
+  const name = `${work.repository}@${work.digest}`;
+  if (work.kind === 'Delete') return { outcome: 'Deleted', message: `The backup ${name} is not in the registry any more.` };
+  const looked = work.depth === 'Full' ? 'every byte of it was read back' : 'its manifest and the sizes of its blobs are right';
+  return { outcome: 'Whole', message: `The backup ${name} is whole: ${looked}.` };
+}
+
+export function failedOutcome({ repository, digest }: RegistryWork, error: unknown): WorkOutcome {
+  const told = messageOf(error);
+  const message = told.includes(digest) ? told : `${repository}@${digest}: ${told}`;
+  return { outcome: outcomeOf(error), message };
+}
+
+/** Nobody answered, so that nothing else should be asked there for a while. */
+export function isRegistryDown(error: unknown): boolean {
+  return error instanceof RegistryError && error.code === 'Unavailable';
+}
+
+function outcomeOf(error: unknown): RegistryResult['outcome'] {
+  if (!(error instanceof RegistryError)) return 'Unavailable';
+  switch (error.code) {
+    case 'NotFound':
+      return 'Missing';
+    case 'Corrupt':
+      return 'Corrupt';
+    case 'Unauthorized':
+      return 'Unauthorized';
+    case 'Unsupported':
+    case 'Unavailable':
+      return 'Unavailable';
+  }
+}
