@@ -53,7 +53,7 @@ export const ASSIGNMENT_REASON_TEXTS = {
   },
   ContentMissing: {
     means: 'The copy that should lie on the runner is not there, and there is no current backup. It is never replaced by the image.',
-    todo: 'Bring back the disk of the runner, or delete the Sandbox and create it again.',
+    todo: 'Bring back the disk of the runner, or start from an older backup with spec.restore.',
   },
   BackupUnverified: { means: 'The backup could not be verified in the registry, so that it is not relied on.' },
   RegistryUnavailable: { means: 'The registry does not answer.', todo: 'It is tried again by itself.' },

@@ -3,7 +3,6 @@ import { blameOf, reasonOf } from '../lifecycle/blame.ts';
 import { firstOf, type Outcome, type Situation } from '../lifecycle/outcome.ts';
 import { EXIT_REASON_NAMES } from '../lifecycle/settle.ts';
 import { awaitingProof, contentMissing, underWay } from '../lifecycle/shared-rules.ts';
-import { timeOf } from '../lifecycle/time.ts';
 import { currentBackup } from '../backups/current.ts';
 import { isDiffing } from '../backups/operation.ts';
 import { backingOff } from '../lifecycle/decide-stop.ts';

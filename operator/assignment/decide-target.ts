@@ -1,4 +1,4 @@
-import { ASSIGNMENT_REASONS, type AssignmentReason, type SandboxReason } from '../../crds/index.ts';
+import { ASSIGNMENT_REASONS, type AssignmentReason, type BackupRecord, type SandboxReason, type SandboxStatus } from '../../crds/index.ts';
 import { currentBackup, recordOf } from '../backups/current.ts';
 import { blameOf } from '../lifecycle/blame.ts';
 import { timeLeft } from '../lifecycle/deadlines.ts';
@@ -55,18 +55,24 @@ function failureOf(situation: Situation): Failure | undefined {
 function nextTarget(situation: Situation, failure: Failure): Outcome | undefined {
   const { world, settled } = situation;
   const { status } = settled;
-  const { assignment } = status;
   const isTriedEverywhere = (status.transition?.attempts ?? 0) + 1 >= world.fleet.length;
-  const record = recordOf(status, assignment?.source.digest ?? '');
-  if (assignment === undefined || record === undefined || record.deletionTime !== undefined || isTriedEverywhere) return undefined;
-  const isAsked = assignment.reason === 'RestoreRequested';
-  if (!isAsked && currentBackup(status)?.digest !== record.digest) return undefined;
-  const original = isAsked ? undefined : previousOf(status)?.runnerName;
+  const record = isTriedEverywhere ? undefined : sameBackup(status);
+  if (record === undefined) return undefined;
+  const reason = knownReason(status.assignment?.reason ?? '');
+  const original = reason === 'RestoreRequested' ? undefined : previousOf(status)?.runnerName;
   const candidates = world.fleet.filter(({ name }) => name !== original);
   const excluded = { runnerName: status.runnerName ?? '', why: 'in back-off after failures' } as const;
-  const tried = restoring(situation, record, knownReason(assignment.reason), candidates, { excluded });
+  const tried = restoring(situation, record, reason, candidates, { excluded });
   if (tried.kind === 'Ask') return tried.outcome;
   return tried.kind === 'Go' ? { ...tried.outcome, lesson: failure.lesson } : undefined;
+}
+
+/** The backup that is being restored, if it still may be. */
+function sameBackup(status: SandboxStatus): BackupRecord | undefined {
+  const { reason = '', source } = status.assignment ?? {};
+  const record = recordOf(status, source?.digest ?? '');
+  const isAllowed = reason === 'RestoreRequested' || currentBackup(status)?.digest === record?.digest;
+  return isAllowed && record?.deletionTime === undefined ? record : undefined;
 }
 
 function knownReason(reason: string): AssignmentReason {

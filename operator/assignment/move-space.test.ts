@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
+import type { SandboxStatus } from '../../crds/index.ts';
 import { mergeRows, rotations } from '../../test/builders/merge-rows.ts';
 import {
   allMovePoints,
@@ -29,16 +30,22 @@ function outcomeOf({ world, decision }: Decided): string {
   const { status, finalizer, registry } = decision;
   const before = world.sandbox.status;
   if (finalizer === 'Remove') return 'the object goes';
-  const where = { r1: 'R0', r2: 'another', r3: 'the next' }[status.runnerName ?? ''] ?? 'no runner';
-  const parts = [
-    status.state === before.state
-      ? 'as it is'
-      : `${status.state}${status.state === 'Error' || status.state === 'Pending' ? ` ${status.reason ?? ''}` : ''}`,
-    ...(status.runnerName === before.runnerName && status.assignment?.epoch === before.assignment?.epoch ? [] : [`on ${where}`]),
-    ...(status.assignment?.phase === 'Prepared' && before.assignment?.epoch !== status.assignment.epoch ? [status.assignment.reason] : []),
-    ...(registry.length > 0 && finalizer === 'Keep' && status.state !== 'Deleting' ? ['asks the registry'] : []),
-  ];
-  return parts.join(', ');
+  return [
+    stateOf(before, status),
+    ...placeOf(before, status),
+    ...(registry.length > 0 && status.state !== 'Deleting' ? ['asks the registry'] : []),
+  ].join(', ');
+}
+
+function stateOf(before: SandboxStatus, { state, reason = '' }: SandboxStatus): string {
+  if (state === before.state) return 'as it is';
+  return state === 'Error' || state === 'Pending' ? `${state} ${reason}` : state;
+}
+
+function placeOf(before: SandboxStatus, { runnerName = '', assignment }: SandboxStatus): readonly string[] {
+  if (runnerName === (before.runnerName ?? '') && assignment?.epoch === before.assignment?.epoch) return [];
+  const where = { r1: 'R0', r2: 'another', r3: 'the next' }[runnerName] ?? 'no runner';
+  return [`on ${where}`, ...(assignment?.phase === 'Prepared' ? [assignment.reason] : [])];
 }
 
 function table(): string {
@@ -219,7 +226,7 @@ describe('the decision space of moves', () => {
           holds(status.transition?.deadlineTime !== undefined, 'has no deadline');
       }
       if (status.state === 'Pending' || status.state === 'Error')
-        holds(/\.$/.test(status.message ?? ''), `message ${status.message ?? ''}`);
+        holds(status.message?.endsWith('.') === true, `message ${status.message ?? ''}`);
       if (registry.length > 0) holds(lookAgainMs !== undefined, 'the answer may never come');
     });
   });

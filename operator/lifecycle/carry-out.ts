@@ -73,7 +73,7 @@ function asAssigned(situation: Situation, { runner, agent, reason }: OutcomeOf<'
   const { world, settled } = situation;
   const { status } = settled;
   const isSameCopy = status.runnerName === runner.name && status.assignment?.storeID === agent.storeID && !isBurnt(world);
-  const epoch = isSameCopy ? (status.assignment?.epoch ?? 0) : highestEpochOf(status) + 1;
+  const epoch = isSameCopy ? status.assignment.epoch : highestEpochOf(status) + 1;
   const digest = status.baseImage?.digest;
   const assignment: Assignment = {
     epoch,
