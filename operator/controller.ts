@@ -19,12 +19,14 @@ import { defaultDeadlines, type Deadlines } from './lifecycle/deadlines.ts';
 import { Peers } from './peers/controller.ts';
 import { Relays } from './relay/controller.ts';
 import { RelayServing } from './relay/serving.server.ts';
+import { countStarted } from './observability/act.ts';
 import type { PeerDialer } from './relay/stream.ts';
 import { nodeResource, readNode, readRunner, readSandbox, runnerResource, sandboxResource, type NodeTaints } from './resources.ts';
 import { RunnerController, RunnerLeases } from './runners/controller.ts';
 import { Claims, Fleet } from './runners/gather.ts';
 import { claimOf } from './sandboxes/claims.ts';
 import { SandboxController, countByState, sandboxIndexes } from './sandboxes/controller.ts';
+import type { TaskWorld } from './tasks/gather.ts';
 import { UnclaimedController } from './unclaimed/controller.ts';
 
 export interface OperatorOptions {
@@ -94,6 +96,7 @@ export class Operator {
     this.#nodes = options.watchesNodes === true ? createCache({ ...shared, resource: nodeResource, parse: readNode }) : undefined;
     this.#liveness = new RunnerLeases(this.#leases, clock, (runnerName) => this.#term?.runners.leaseChanged(runnerName));
     countByState(this.#sandboxes, metrics);
+    countStarted(this.#sandboxes, this.#runners, metrics);
     this.hub = new Hub({
       clock,
       log: log.child({ part: 'hub' }),
@@ -160,6 +163,11 @@ export class Operator {
     const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
     const synced = caches.every((cache) => cache.hasSynced());
     return synced ? undefined : 'the caches have not synced yet';
+  }
+
+  /** What every pod knows of the world, for whoever serves callers. */
+  get world(): TaskWorld {
+    return { hub: this.hub, sandboxes: this.#sandboxes, runners: this.#runners };
   }
 
   /** Why it is not alive, in a sentence: a reconcile that takes longer than `limitMs`. */

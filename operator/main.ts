@@ -27,6 +27,7 @@ import { createHubServer } from './hub/hub.server.ts';
 import { noAuthentication, peerAuthenticator, tokenAuthenticator } from './hub/token-review.client.ts';
 import type { Deadlines } from './lifecycle/deadlines.ts';
 import { grpcPeerDialer, requireSecurePeers } from './relay/relay.client.ts';
+import { createTaskService } from './tasks/main.ts';
 import { operatorSettings } from './settings.ts';
 
 /** A reconcile that takes longer means that the process hangs. */
@@ -108,9 +109,12 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     stop.abort(new Error('shutting down'));
     await running;
   });
-  const hub = createHubServer({ hub: operator.hub, ...(operator.relay !== undefined && { relay: operator.relay }), log });
+  const taskService = createTaskService({ world: operator.world, transport, namespace, podName, version: VERSION, clock, log, metrics });
+  void taskService.run(stop.signal);
+  const { transfers } = taskService;
+  const hub = createHubServer({ hub: operator.hub, ...(operator.relay !== undefined && { relay: operator.relay }), transfers, log });
   const api = createApiServer({
-    operations: apiOperations({}),
+    operations: apiOperations(taskService.serving),
     callers: isUnasked ? trustedCallers : reviewedCallers(review),
     ...{ clock, metrics, log: log.child({ part: 'http' }) },
   });

@@ -25,6 +25,7 @@ import type {
 import { Images } from '../images/images.client.ts';
 import { failpoint } from '../failpoints.ts';
 import { seccompProfile } from '../security/seccomp.ts';
+import type { TaskRuntime } from '../tasks/runtime.ts';
 import { Backups } from './backups.client.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
 import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
@@ -41,7 +42,11 @@ import { copyID, noteLabels, parseCopyID, parseCopyLabels } from './labels.ts';
 import { chooseRuntime } from './probe.client.ts';
 import { attemptedOf, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, ociRuntimes } from './runtime-options.ts';
+import { Semaphore } from './limits.client.ts';
+import { shimGroupLabel } from './one-shot.ts';
+import { OneShots } from './one-shots.client.ts';
 import { ShimGroups } from './shim-groups.client.ts';
+import { ContainerdTasks } from './task-runtime.client.ts';
 import { Tasks } from './tasks.client.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
@@ -79,6 +84,8 @@ export interface ContainerdRuntimeOptions extends HousekeepingSettings {
 /** The runtime over containerd, with what others in the agent need of it. */
 export interface ContainerdRuntime extends CopyRuntime {
   readonly connection: ContainerdConnection;
+  /** What tasks run on. */
+  readonly tasks: TaskRuntime;
   readonly ociRuntime: OciRuntime;
   readonly containerdVersion: string;
   /** Removes images that nothing stands on if the disk is that full; returns their names. Happens by itself every minute. */
@@ -143,8 +150,13 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       bootID: options.bootID,
       concurrentCreates: options.concurrentCreates ?? 2 * availableParallelism(),
     });
+    const oneShots = new OneShots({
+      ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile },
+      creating: new Semaphore(options.concurrentCreates ?? 2 * availableParallelism()),
+    });
     housekeeping.start();
     return new Runtime({
+      taskRuntime: new ContainerdTasks({ connection, cgroups, oneShots, clock }),
       ...{
         connection,
         images,
@@ -172,13 +184,16 @@ async function restoreGroups(connection: ContainerdConnection, groups: ShimGroup
   const [containers, { tasks }] = await Promise.all([listContainers(connection, []), connection.call(TasksService.list, { filter: '' })]);
   const running = new Set(tasks.map((task) => task.id));
   const members = containers.filter(({ id }) => running.has(id));
-  await groups.restore(members.map(({ id, labels }) => ({ id, group: parseCopyLabels(installID, labels)?.shimGroup ?? '' })));
+  await groups.restore(
+    members.map(({ id, labels }) => ({ id, group: parseCopyLabels(installID, labels)?.shimGroup ?? labels[shimGroupLabel] ?? '' })),
+  );
 }
 
 interface RuntimeParts {
   readonly connection: ContainerdConnection;
   readonly images: Images;
   readonly tasks: Tasks;
+  readonly taskRuntime: TaskRuntime;
   readonly groups: ShimGroups;
   readonly cgroups: Cgroups;
   readonly creator: CopyCreator;
@@ -194,6 +209,7 @@ interface RuntimeParts {
 
 class Runtime implements ContainerdRuntime {
   readonly connection: ContainerdConnection;
+  readonly tasks: TaskRuntime;
   readonly ociRuntime: OciRuntime;
   readonly containerdVersion: string;
   readonly #parts: RuntimeParts;
@@ -203,6 +219,7 @@ class Runtime implements ContainerdRuntime {
   constructor(parts: RuntimeParts) {
     this.#parts = parts;
     this.connection = parts.connection;
+    this.tasks = parts.taskRuntime;
     this.ociRuntime = parts.ociRuntime;
     this.containerdVersion = parts.containerdVersion;
   }

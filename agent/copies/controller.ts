@@ -6,6 +6,7 @@ import type { Metrics } from '../../process/metrics.ts';
 import { BackupTurns } from '../backup/turns.client.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { CopyReport, Order, Preparation, Refusal, RunnerReport, Unclaimed } from '../proto/gen/berth/agent/v1/agent.ts';
+import type { TaskCapacity } from '../proto/gen/berth/agent/v1/tasks.ts';
 import { allocated, misfit } from './capacity.ts';
 import type { Share } from './capacity.ts';
 import { Convergence } from './convergence/controller.ts';
@@ -77,6 +78,7 @@ export class CopyController {
   readonly #ended = new AbortController();
   readonly #metrics: CopyMetrics;
   #reserved: ResourceAmounts;
+  #tasks: TaskCapacity | undefined;
   #runner: RunnerReport;
   #images: readonly string[] = [];
   #imagesTimer: Timer | undefined;
@@ -197,6 +199,12 @@ export class CopyController {
     this.#reserved = reserved;
   }
 
+  /** What there is of task slots from now on: told to all sinks. */
+  setTasks(capacity: TaskCapacity): void {
+    this.#tasks = capacity;
+    this.#tellRunner();
+  }
+
   #convergence(uid: string): Convergence {
     const known = this.#convergences.get(uid);
     if (known !== undefined) return known;
@@ -262,7 +270,7 @@ export class CopyController {
       allocated: amountsMessage(allocated(convergences.flatMap((convergence) => convergence.shares()))),
       startedSandboxes: convergences.reduce((sum, { running }) => sum + running, 0),
       images: [...this.#images],
-      tasks: undefined,
+      tasks: this.#tasks,
     };
   }
 

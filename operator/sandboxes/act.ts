@@ -15,6 +15,7 @@ import type { CopyOrder } from '../lifecycle/orders.ts';
 import type { Decision, SandboxEvent } from '../lifecycle/decision.ts';
 import { outstandingOrders } from '../lifecycle/outstanding.ts';
 import type { SandboxSnapshot } from '../lifecycle/snapshot.ts';
+import type { SandboxMetrics } from '../observability/act.ts';
 import { noteRemoval } from '../runners/removals.client.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { claimOf } from './claims.ts';
@@ -35,6 +36,7 @@ export interface ActPorts {
   readonly credentials: AgentCredentials;
   /** Status writes by state and reason. */
   readonly statusWrites: Counter;
+  readonly metrics: Pick<SandboxMetrics, 'acknowledged'>;
 }
 
 export interface AgentCredentials {
@@ -85,6 +87,7 @@ async function write(ports: ActPorts, world: SandboxSnapshot, decision: Decision
     const acknowledged = await ports.sandboxes.patchStatus(sandbox, decision.status, { stored: storedStatus(sandbox) });
     FAILPOINT: failpoint('status.acknowledged');
     ports.statusWrites.inc({ state, reason });
+    ports.metrics.acknowledged(sandbox.status, acknowledged.status, world.now.wall);
     ports.log.info({ state, reason, order: acknowledged.status.order, runner: acknowledged.status.runnerName }, 'Sandbox status written');
     learn(ports, world, decision);
     tell(ports, acknowledged, decision.events);

@@ -15,6 +15,7 @@ import type { Hub } from '../hub/controller.ts';
 import { copyKey } from '../hub/facts.ts';
 import { decide } from '../lifecycle/decide.ts';
 import type { Deadlines } from '../lifecycle/deadlines.ts';
+import { SandboxMetrics } from '../observability/act.ts';
 import type { Fleet } from '../runners/gather.ts';
 import { act, type ActPorts } from './act.ts';
 import { copyConfigOf } from './copy-config.ts';
@@ -130,6 +131,7 @@ export class SandboxController {
     const { sandboxClient, runnerClient, events, isLeader } = options;
     this.#ports = {
       ...{ sandboxes: sandboxClient, runners: runnerClient, hub, events, fleet, isLeader, statusWrites },
+      metrics: new SandboxMetrics(metrics),
       registry: { begin: (sandbox, works) => this.#registry?.begin(sandbox, works) },
       credentials: { read: (sandbox) => this.#credentialsIn(sandbox), own: () => options.backups?.credentials() ?? [] },
     };

@@ -165,8 +165,8 @@ export class Cluster implements AsyncDisposable {
     await publishPods(this.api, operators, await operatorPort(this.#foundation));
   }
 
-  /** Adds a registry of its own name, port and storage, with TLS or Basic credentials. */
-  async addRegistry(name: string, options: Pick<RegistryOptions, 'tls' | 'credentials'> = {}): Promise<Registry> {
+  /** Adds a registry of its own name, port and storage, with TLS, and with Basic credentials or tokens. */
+  async addRegistry(name: string, options: Pick<RegistryOptions, 'tls' | 'credentials' | 'tokens'> = {}): Promise<Registry> {
     const port = await choosePort(this.#foundation, name);
     const registry = await Registry.create({
       ...options,

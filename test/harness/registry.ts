@@ -8,6 +8,7 @@ import { run } from '../../hack/command.ts';
 import type { Ledger } from './ledger.ts';
 import { Part } from './part.ts';
 import type { Authority } from './pki.ts';
+import type { TokenServer } from './token-server.ts';
 
 export interface RegistryOptions {
   readonly ledger: Ledger;
@@ -19,6 +20,8 @@ export interface RegistryOptions {
   readonly tls?: Authority;
   /** Ask for a name and password (Basic). Default: open. */
   readonly credentials?: { readonly username: string; readonly password: string };
+  /** Ask for tokens of this server (Bearer). Default: do not. */
+  readonly tokens?: Pick<TokenServer, 'realm' | 'service' | 'issuer' | 'caFile'>;
 }
 
 /** A docker-registry process. Deletion is on; every request is a line of the access log. */
@@ -87,7 +90,7 @@ export class Registry extends Part {
 }
 
 async function configuration(
-  { tls, credentials, name = 'registry' }: RegistryOptions,
+  { tls, credentials, tokens, name = 'registry' }: RegistryOptions,
   directory: string,
   address: string,
 ): Promise<object> {
@@ -105,6 +108,9 @@ async function configuration(
     },
     http: { addr: address, secret: 'harness', ...(served === undefined ? {} : { tls: { certificate: served.cert, key: served.key } }) },
     ...(credentials === undefined ? {} : { auth: { htpasswd: { realm: name, path: passwords } } }),
+    ...(tokens === undefined
+      ? {}
+      : { auth: { token: { realm: tokens.realm, service: tokens.service, issuer: tokens.issuer, rootcertbundle: tokens.caFile } } }),
   };
 }
 

@@ -8,7 +8,7 @@ import type { StoredCopy } from './models/machine.ts';
 import { JournalDisk } from './models/journal.ts';
 import { Network } from './models/network.ts';
 import type { Connection } from './models/network.ts';
-import { copyEntry } from '../../agent/journal/reduce.ts';
+import { copyEntry, rejectionOf } from '../../agent/journal/reduce.ts';
 import type { Sabotage } from './defects.ts';
 import { Process, epoch } from './engine/process.ts';
 import { Random } from './engine/random.ts';
@@ -138,6 +138,7 @@ export class World {
     }
     if (message?.$case !== 'report' && message?.$case !== 'inventory') return;
     for (const { uid, epoch, order, state, contentVersion, reason } of message.value.copies) {
+      if (state === CopyState.COPY_STATE_REJECTED) this.#judgeRejection(runner, { uid, epoch, order });
       this.trace.add(runner, `reports ${uid}/${epoch} #${order} ${stateNames[state] ?? state} ${contentVersion} ${reason} → ${pod}`);
     }
   }
@@ -226,6 +227,14 @@ export class World {
   #startedVersion(machine: Machine, copy: StoredCopy): number {
     const node = this.nodes.find((one) => one.machine === machine);
     return copyEntry(node?.journal.durable.sandboxes.get(copy.key.uid), copy.key.epoch)?.started ?? 0;
+  }
+
+  /** An agent that starts again must know it. Of a disk that was replaced nobody knows any more what was on it. */
+  #judgeRejection(runner: string, { uid, epoch, order }: { readonly uid: string; readonly epoch: number; readonly order: number }): void {
+    const durable = this.nodes.find(({ machine }) => machine.name === runner)?.journal.durable;
+    if (durable === undefined || durable.storeID === '') return;
+    if (rejectionOf(copyEntry(durable.sandboxes.get(uid), epoch), order) !== undefined) return;
+    this.violations.add('RejectionKept', `${runner} tells that #${order} of ${uid}/${epoch} is rejected, and its journal does not`, uid);
   }
 
   #judge(resource: Resource, { type, object }: Change, old: StoredObject | undefined, by: string): void {

@@ -16,6 +16,7 @@ export const rules = {
   CapacityKept: 'what is running and prepared fits the runner',
   OneNumberOneContent: 'orders of one number have one content',
   OrderAcknowledged: 'an order follows the acknowledged status that decided it',
+  RejectionKept: 'that an order is rejected is told only when that is durable',
   OrderRises: 'status.order never goes down',
   VersionTakenBackOnProof: 'contentVersion is taken back only when nothing ran under it',
   HonestStarted: 'Started is said only of a process that was started under this contentVersion',
