@@ -170,7 +170,9 @@ export class BackupChecks implements RegistryObserver {
     }
   }
 
+  /** What was never started has no bytes that could be anywhere. */
   #checkArchived({ metadata: { uid }, status }: Sandbox): void {
+    if (status.contentVersion === 0) return;
     const current = status.backup?.history.find((record) => isCurrent(record, status));
     if (current === undefined) this.#violations.add('ArchivedIsWhole', 'Archived, and no backup is current', uid);
     else if (!this.wasReadBack(current.digest)) {
