@@ -96,7 +96,11 @@ describe('a sandbox whose runner is cordoned', () => {
     const { digest } = newest(await stopped(name));
     const file = blobFile(digest);
     const bytes = readFileSync(file, 'utf8');
-    if (spoil === 'Corrupt') writeFileSync(file, bytes.replace('schemaVersion', 'schemaVersiom'));
+    if (spoil === 'Corrupt')
+      writeFileSync(
+        file,
+        bytes.replace(/("digest":\s*"sha256:)(.)/, (_, before: string, digit: string) => before + (digit === '0' ? '1' : '0')),
+      );
     else await fetch(`${world.cluster.registry.url}/v2/backups/default.${name}/manifests/${digest}`, { method: 'DELETE' });
     await cordon(status.runnerName);
     const again = await started(name);
