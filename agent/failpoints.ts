@@ -1,6 +1,9 @@
 import { failpoints } from '../process/failpoints.ts';
 
-/** The places between two effects of the agent at which the crash tests end it, in the sequence of its own start, and of a start, a stop and a removal. */
+/**
+ * The places between two effects of the agent at which the crash tests end it, in the sequence of its own start, of a start, a stop and a removal,
+ * and of a task.
+ */
 export const agentFailpoints = [
   /** A container that shows whether an OCI runtime can be used is made. */
   'probe.created',
@@ -47,6 +50,17 @@ export const agentFailpoints = [
   'copy.log-removed',
   /** All of a copy is gone, and not recorded. */
   'copy.removed',
+  /** A task is accepted, durably, and containerd knows nothing of it. */
+  'command.recorded',
+  /** Its process is made, its start is durable and not done. */
+  'command.created',
+  'command.started',
+  /** It has ended, and only containerd knows how. */
+  'command.exited',
+  /** How it ended is noted, its process is gone and its result is not durable. */
+  'command.removed',
+  /** Its result is durable and nobody has been told. */
+  'command.ended',
   /** A lease and a view are there, and nothing is read yet. */
   'backup.begun',
   /** The main program is paused. */

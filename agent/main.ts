@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { v4 as uuid } from 'uuid';
-import { bytes } from '../crds/index.ts';
+import { amountsOf, bytes, type Runner } from '../crds/index.ts';
 import { setAsideForTasks } from '../crds/resources.ts';
 import { loadConnection } from '../kube/config.ts';
 import { createLeaseKeeper } from '../kube/lease-keeper.ts';
@@ -35,11 +35,17 @@ import type { ContainerdRuntime } from './containerd/runtime.client.ts';
 import { ContainerdError, isAmbiguous } from './containerd/containerd-error.ts';
 import { CopyController } from './copies/controller.ts';
 import { FileJournal } from './journal/file.client.ts';
+import { RecordFile } from './journal/record-file.client.ts';
 import { lockDirectory } from './journal/lock.client.ts';
 import { bootID, limitProcesses, machineCapacity } from './runner/machine.client.ts';
 import { MachineWatch } from './runner/machine-watch.client.ts';
 import { RunnerPublisher } from './runner/controller.ts';
 import { defaultRunnerSpec, publishedState } from './runner/own-runner.ts';
+import { TaskController } from './tasks/controller.ts';
+import { TaskFiles } from './tasks/files.client.ts';
+import type { TaskJournalState, TaskRecord } from './tasks/record.ts';
+import { applyTaskRecords, compactTasks, emptyTasks } from './tasks/reduce.ts';
+import type { TaskRuntime } from './tasks/runtime.ts';
 import { agentSettings } from './settings.ts';
 import type { AgentSettings } from './settings.ts';
 
@@ -51,6 +57,8 @@ interface Ground {
   readonly log: Logger;
   readonly shutdown: Shutdown;
 }
+
+const taskFormat = { empty: emptyTasks, apply: applyTaskRecords, compact: compactTasks } as const;
 
 const containerdBackoff = { initialMs: 200, maxMs: 5_000, jitter: 0.5 };
 
@@ -74,7 +82,7 @@ async function main(): Promise<void> {
 async function start(ground: Ground): Promise<void> {
   const { settings, clock, random, log, shutdown } = ground;
   const metrics = createMetrics();
-  requireSecure(settings.operators, settings.operatorCa !== undefined);
+  requireSecure(settings.operators, settings.operatorCa !== undefined || settings.unsafeOperators);
   const { identity, journal } = await openStore(ground);
   const connection = await loadConnection({ kubeconfig: settings.kubeconfig, clock });
   const transport = createTransport({ connection, clock, random, log, metrics, userAgent: `berth-agent/${VERSION}` });
@@ -96,9 +104,10 @@ async function start(ground: Ground): Promise<void> {
   });
   await copies.start();
   shutdown.add('copies', () => copies.stop());
-  const connections = await openConnections(ground, identity, copies, metrics);
+  const tasks = await startTasks(ground, { identity, runtime: runtime.tasks, copies });
+  const connections = await openConnections(ground, identity, { copies, tasks }, metrics);
   const lease = keepLease(ground, transport);
-  const running = publishRunner(ground, { identity, transport, copies, connections });
+  const running = publishRunner(ground, { identity, transport, copies, tasks, connections });
   connections.start();
   shutdown.add('connections', () => connections.stop());
   const health = await startHealthServer({
@@ -114,6 +123,34 @@ async function start(ground: Ground): Promise<void> {
   });
   const { containerdVersion, ociRuntime } = runtime;
   log.info({ ...identity, containerdVersion, ociRuntime, health: `${health.host}:${health.port}` }, 'Agent started');
+}
+
+/** Goes on with the tasks of the agent before this one. What runs goes on when this one ends. */
+async function startTasks(
+  { settings, clock, log, shutdown }: Ground,
+  { identity, runtime, copies }: { readonly identity: AgentIdentity; readonly runtime: TaskRuntime; readonly copies: CopyController },
+): Promise<TaskController> {
+  const directory = join(settings.stateDir, 'tasks');
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const journal = await RecordFile.open<TaskJournalState, TaskRecord>({ path: join(directory, 'journal'), clock, log }, taskFormat);
+  shutdown.add('task journal', () => journal.close());
+  const tasks = new TaskController({
+    ...{ journal, runtime, copies, clock, log, identity },
+    files: new TaskFiles(directory),
+    onCapacity: (capacity) => copies.setTasks(capacity),
+    onFailed: (err) => {
+      log.error({ err }, 'The tasks can not go on');
+      void shutdown.begin('the tasks can not go on', 1);
+    },
+  });
+  tasks.setSlots(defaultRunnerSpec.taskSlots, slotCpuMillis(defaultRunnerSpec));
+  await tasks.start();
+  shutdown.add('tasks', () => tasks.stop());
+  return tasks;
+}
+
+function slotCpuMillis({ taskSlotResources }: Runner['spec']): number {
+  return amountsOf({ ...taskSlotResources, disk: 0 }).cpuMillis;
 }
 
 /** Says in a Lease that the agent lives. */
@@ -139,12 +176,13 @@ interface Published {
   readonly identity: AgentIdentity;
   readonly transport: KubeTransport;
   readonly copies: CopyController;
+  readonly tasks: TaskController;
   readonly connections: Connections;
 }
 
 /** Keeps the Runner object, and follows the administrator's settings in it. */
 async function publishRunner({ settings, clock, random, log, shutdown }: Ground, published: Published): Promise<void> {
-  const { identity, transport, copies, connections } = published;
+  const { identity, transport, copies, tasks, connections } = published;
   const { storeID, incarnation, agentID, bootID, version } = identity;
   let { taskSlots } = defaultRunnerSpec;
   const machine = new MachineWatch({ directory: settings.stateDir, onChange: () => publisher.conditionsChanged(), clock, log });
@@ -161,6 +199,7 @@ async function publishRunner({ settings, clock, random, log, shutdown }: Ground,
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
       copies.setReserved(setAsideForTasks(spec));
+      tasks.setSlots(spec.taskSlots, slotCpuMillis(spec));
       publisher.numbersChanged();
     },
   });
@@ -232,7 +271,7 @@ async function connectToContainerd(
 async function openConnections(
   { settings, clock, random, log, shutdown }: Ground,
   identity: AgentIdentity,
-  copies: CopyController,
+  { copies, tasks }: { readonly copies: CopyController; readonly tasks: TaskController },
   metrics: ReturnType<typeof createMetrics>,
 ): Promise<Connections> {
   const { operators, operatorCa, operatorServerName, operatorTokenFile, namespace } = settings;
@@ -247,9 +286,9 @@ async function openConnections(
       resolver: operatorResolvers.length === 0 ? systemResolver : dnsResolver(operatorResolvers),
       lookupMs: operatorLookupSeconds * 1000,
       forgetMs: operatorForgetSeconds * 1000,
-      mayLeaveMachine: operatorCa !== undefined,
+      mayLeaveMachine: operatorCa !== undefined || settings.unsafeOperators,
     },
-    ...{ addresses: operators, identity, copies, clock, random, log, metrics },
+    ...{ addresses: operators, identity, copies, tasks, clock, random, log, metrics },
     unclaimed: (said) => copies.unclaimed(said),
     dialer: grpcDialer({ ca: () => tls?.current().ca, serverName }),
     token: tokenFile ?? noToken,

@@ -40,9 +40,7 @@ export const runnerSpecSchema = z
       ),
     taskSlots: wholeNumber(0, 1000)
       .default(4)
-      .describe(
-        'Task slots for which taskSlotResources are set aside. That is all: tasks cannot be run yet. 0 gives everything to sandboxes.',
-      ),
+      .describe('How many tasks may run at once. taskSlotResources are set aside for each of them. 0 gives everything to sandboxes.'),
     taskSlotResources: z
       .object({
         cpu: quantity('spec.taskSlotResources.cpu', '0', '1024', '500m').default('100m').describe('Processor time of one slot.'),
@@ -103,7 +101,7 @@ export const runnerStatusSchema = z
     tasks: z
       .object({
         slots: counter().describe('Task slots.'),
-        used: counter().describe('Slots in use.'),
+        used: counter().describe('Slots in use by tasks, or reserved for one.'),
         queued: counter().describe('Tasks that wait for a slot.'),
         summary: text(32).describe('Used and all slots: 1/4.'),
       })

@@ -26,6 +26,7 @@ import { RunnerController, RunnerLeases } from './runners/controller.ts';
 import { Claims, Fleet } from './runners/gather.ts';
 import { claimOf } from './sandboxes/claims.ts';
 import { SandboxController, countByState, sandboxIndexes } from './sandboxes/controller.ts';
+import type { TaskWorld } from './tasks/gather.ts';
 import { UnclaimedController } from './unclaimed/controller.ts';
 
 export interface OperatorOptions {
@@ -162,6 +163,11 @@ export class Operator {
     const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
     const synced = caches.every((cache) => cache.hasSynced());
     return synced ? undefined : 'the caches have not synced yet';
+  }
+
+  /** What every pod knows of the world, for whoever serves callers. */
+  get world(): TaskWorld {
+    return { hub: this.hub, sandboxes: this.#sandboxes, runners: this.#runners };
   }
 
   /** Why it is not alive, in a sentence: a reconcile that takes longer than `limitMs`. */

@@ -27,6 +27,7 @@ import { createHubServer } from './hub/hub.server.ts';
 import { noAuthentication, peerAuthenticator, tokenAuthenticator } from './hub/token-review.client.ts';
 import type { Deadlines } from './lifecycle/deadlines.ts';
 import { grpcPeerDialer, requireSecurePeers } from './relay/relay.client.ts';
+import { createTaskService } from './tasks/main.ts';
 import { operatorSettings } from './settings.ts';
 
 /** A reconcile that takes longer means that the process hangs. */
@@ -63,7 +64,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   const isUnasked = decideTrust({ auth: config.auth, usesTls, isLoopback: isLocal, isUnsafeAllowed: config.unsafeListen });
   if (isUnasked) log.warn({ listen: config.listen }, 'Nobody who connects is asked who they are');
   const { namespace, audience, peers, peerService: service, peerCa, peerTokenFile: tokenFile } = config;
-  requireSecurePeers(peers, peerCa !== undefined, service);
+  requireSecurePeers(peers, mayDialAnywhere(config), service);
   const peerTls = peerCa === undefined ? undefined : await loadTls({ files: { caFile: peerCa }, clock, log });
   const serverName = config.peerServerName ?? (peerTls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   const review = { reviews: createReviews({ transport, clock }), audience, namespace };
@@ -108,9 +109,12 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     stop.abort(new Error('shutting down'));
     await running;
   });
-  const hub = createHubServer({ hub: operator.hub, ...(operator.relay !== undefined && { relay: operator.relay }), log });
+  const taskService = createTaskService({ world: operator.world, transport, namespace, podName, version: VERSION, clock, log, metrics });
+  void taskService.run(stop.signal);
+  const { transfers } = taskService;
+  const hub = createHubServer({ hub: operator.hub, ...(operator.relay !== undefined && { relay: operator.relay }), transfers, log });
   const api = createApiServer({
-    operations: apiOperations({}),
+    operations: apiOperations(taskService.serving),
     callers: isUnasked ? trustedCallers : reviewedCallers(review),
     ...{ clock, metrics, log: log.child({ part: 'http' }) },
   });
@@ -124,6 +128,11 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     { version: VERSION, pod: podName, listen: textOf(serving.hub), http: textOf(serving.api), health: textOf(health) },
     'Operator started',
   );
+}
+
+/** Whether operator pods on other machines may be dialled: they can be verified, or nobody cares. */
+function mayDialAnywhere({ peerCa, unsafeListen }: Settings): boolean {
+  return peerCa !== undefined || unsafeListen;
 }
 
 interface Backups extends BackupRegistry {

@@ -23,7 +23,11 @@ export interface OngoingBackupOptions {
   tellSoon(ms: number): void;
   /** Something else may be the next step now. */
   wake(): void;
+  /** It is over, so many milliseconds after the reading began. */
+  readonly ended: (result: BackupResult, ms: number, bytes: number) => void;
 }
+
+export type BackupResult = 'Done' | 'Failed' | 'GivenUp';
 
 const progressMs = 500;
 const backoff = { initialMs: 500, maxMs: 30_000, jitter: 0.5 };
@@ -41,6 +45,8 @@ export class OngoingBackup {
   #turn: Turn | undefined;
   #retry: Timer | undefined;
   #failures = 0;
+  /** When the reading began. */
+  #begin: number | undefined;
   /** The process ends: what is left here is removed when the next one starts. */
   #hasEnded = false;
 
@@ -77,6 +83,7 @@ export class OngoingBackup {
   async read(signal: AbortSignal): Promise<void> {
     const { runtime, key, log } = this.#options;
     const { id, repository, contentVersion, credentials } = this.#wish;
+    this.#begin ??= this.#options.clock.monotonic();
     this.#enter({ kind: 'Reading', progress: nothingYet });
     const request = { key, id, repository, contentVersion, credentials };
     const aborted = AbortSignal.any([signal, this.#abort.signal]);
@@ -94,12 +101,14 @@ export class OngoingBackup {
   fail(reason: BackupErrorCode, message: string): void {
     this.#options.log.info({ ...this.#options.key, backup: this.#wish.id, reason, because: message }, 'A backup failed');
     this.#giveTurnBack();
+    this.#ended('Failed', 0);
     this.#enter({ kind: 'Failed', reason, message });
   }
 
   /** The newest order does not name it any more: nothing of it stays on this runner. */
   cancel(): void {
     this.#retry?.cancel();
+    if (this.#stage.kind !== 'Done' && this.#stage.kind !== 'Failed' && !this.#hasEnded) this.#ended('GivenUp', 0);
     this.#abort.abort(new Error('the order does not ask for the backup any more'));
     this.#stage = { kind: 'Waiting' };
     this.#giveTurnBack();
@@ -120,6 +129,11 @@ export class OngoingBackup {
     if (this.#abort.signal.aborted) return;
     this.#stage = stage;
     this.#options.tellSoon(progressMs);
+  }
+
+  #ended(result: BackupResult, bytes: number): void {
+    const { clock, ended } = this.#options;
+    ended(result, this.#begin === undefined ? 0 : clock.monotonic() - this.#begin, bytes);
   }
 
   #giveTurnBack(): void {
@@ -151,6 +165,7 @@ export class OngoingBackup {
       const { digest, sizeBytes, takenWhileStopped } = local;
       log.info({ ...key, backup: this.#wish.id, digest }, 'Sent a backup away');
       this.#giveTurnBack();
+      this.#ended('Done', sizeBytes);
       this.#enter({ kind: 'Done', made: { digest, sizeBytes, takenWhileStopped } });
     }
   }

@@ -79,6 +79,9 @@ async function setUp({ addresses = ['10.0.0.1:3001'], agent, mayLeaveMachine = t
         close: () => {
           stream.isClosed = true;
         },
+        transfer: () => {
+          throw new Error('nothing is transferred here');
+        },
       };
     },
   };

@@ -5,6 +5,7 @@ import { noMetrics } from '../../process/metrics.ts';
 import type { Counter, Gauge, Metrics } from '../../process/metrics.ts';
 import { stableLines } from '../../process/stable-log-lines.ts';
 import type { CopyController } from '../copies/controller.ts';
+import type { TaskService } from '../tasks/peer.ts';
 import type { Unclaimed, Welcome } from '../proto/gen/berth/agent/v1/agent.ts';
 import { instanceIDOf } from './address-id.ts';
 import type { AgentIdentity } from './handshake.ts';
@@ -23,6 +24,8 @@ export interface ConnectionsOptions {
   readonly dialer: Dialer;
   readonly token: TokenSource;
   readonly copies: Pick<CopyController, 'attach' | 'deliver' | 'inventory' | 'prepareAhead'>;
+  /** What runs tasks. Default: nothing. */
+  readonly tasks?: TaskService;
   /** Told of what the leader says about copies that nobody claims. */
   readonly unclaimed?: (said: Unclaimed) => void;
   readonly clock: Clock;
@@ -202,14 +205,14 @@ class Connection {
   }
 
   #dial(): void {
-    const { identity, dialer, copies, clock, token, log } = this.#options;
+    const { identity, dialer, copies, tasks, clock, token, log } = this.#options;
     const address = this.#address;
     if (this.#isNew) log.info({}, stableLines.connecting(address));
     this.#isNew = false;
     this.#retry = undefined;
     this.#connectedAt = undefined;
     this.#session = new Session({
-      ...{ address, identity, dialer, copies, clock },
+      ...{ address, identity, dialer, copies, tasks, clock },
       token: token.current(),
       owner: {
         welcomed: (welcome) => this.#welcomed(welcome),

@@ -2,6 +2,8 @@ import { credentials, Metadata, status } from '@grpc/grpc-js';
 import type { ChannelCredentials, ClientOptions, ServiceError } from '@grpc/grpc-js';
 import { AgentHubClient } from '../proto/gen/berth/agent/v1/agent.ts';
 import type { AgentMessage, OperatorMessage } from '../proto/gen/berth/agent/v1/agent.ts';
+import type { TransferHello, TransferToAgent } from '../proto/gen/berth/agent/v1/tasks.ts';
+import type { TransferEvents, TransferStream } from '../tasks/peer.ts';
 import type { Dialer, OperatorStream, StreamEnd, StreamEvents } from './stream.ts';
 
 export interface GrpcDialerOptions {
@@ -30,13 +32,19 @@ class GrpcStream implements OperatorStream {
   readonly #client: AgentHubClient;
   readonly #call: ReturnType<AgentHubClient['connect']>;
   readonly #events: StreamEvents;
+  /** For transfers, and made with the first of them. */
+  readonly #bulk: () => AgentHubClient;
+  #bulkClient: AgentHubClient | undefined;
+  readonly #metadata: Metadata;
   #hasEnded = false;
 
   constructor(address: string, token: string | undefined, events: StreamEvents, options: GrpcDialerOptions) {
     this.#events = events;
+    this.#bulk = () => new AgentHubClient(address, channelCredentials(options.ca()), channelOptions(options.serverName));
     this.#client = new AgentHubClient(address, channelCredentials(options.ca()), channelOptions(options.serverName));
     const metadata = new Metadata();
     if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
+    this.#metadata = metadata;
     this.#call = this.#client.connect(metadata);
     this.#call.on('data', (message: OperatorMessage) => {
       if (!this.#hasEnded) events.received(message);
@@ -52,20 +60,59 @@ class GrpcStream implements OperatorStream {
     return this.#hasEnded || this.#call.write(message);
   }
 
+  transfer(hello: TransferHello, events: TransferEvents): TransferStream {
+    this.#bulkClient ??= this.#bulk();
+    return openTransfer(this.#bulkClient, this.#metadata, hello, events);
+  }
+
   close(): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.#call.end();
     this.#call.cancel();
+    this.#closeClients();
+  }
+
+  #closeClients(): void {
     this.#client.close();
+    this.#bulkClient?.close();
   }
 
   #ended(end: StreamEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    this.#client.close();
+    this.#closeClients();
     this.#events.closed(end);
   }
+}
+
+function openTransfer(client: AgentHubClient, metadata: Metadata, hello: TransferHello, events: TransferEvents): TransferStream {
+  const call = client.transfer(metadata);
+  let hasEnded = false;
+  let wake: () => void = () => undefined;
+  const closed = (problem: string | undefined) => {
+    if (hasEnded) return;
+    hasEnded = true;
+    wake();
+    events.closed(problem);
+  };
+  call.on('data', (message: TransferToAgent) => events.received(message));
+  call.on('drain', () => wake());
+  call.on('error', (error: ServiceError) => closed(error.details));
+  call.on('end', () => closed(undefined));
+  call.write({ message: { $case: 'hello', value: hello } });
+  return {
+    send: async (message) => {
+      if (hasEnded) throw new Error('the transfer has ended');
+      if (call.write(message)) return;
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    },
+    end: () => call.end(),
+    pause: () => call.pause(),
+    resume: () => call.resume(),
+  };
 }
 
 function channelCredentials(ca: Buffer | undefined): ChannelCredentials {

@@ -1,8 +1,16 @@
 import type { Hello, Welcome } from '../proto/gen/berth/agent/v1/agent.ts';
 import { instanceIDOf } from './address-id.ts';
 
-/** Protocol versions that this agent speaks, and its optional abilities. */
-export const spoken = { minVersion: 1, maxVersion: 1, capabilities: [] as readonly string[] };
+/** Protocol versions that this agent speaks. */
+export const spoken = { minVersion: 1, maxVersion: 1 };
+
+/** The ability to run tasks and to give slots (docs/adr/0010-tasks.md). */
+export const tasksCapability = 'tasks';
+
+/** The optional abilities of an agent with such tasks. */
+export function capabilitiesOf(tasks: object | undefined): readonly string[] {
+  return tasks === undefined ? [] : [tasksCapability];
+}
 
 /** Who this agent is, for one start of it. */
 export interface AgentIdentity {
@@ -16,12 +24,12 @@ export interface AgentIdentity {
 }
 
 /** The first message of a stream to `address`. */
-export function helloOf(identity: AgentIdentity, address: string): Hello {
+export function helloOf(identity: AgentIdentity, address: string, capabilities: readonly string[]): Hello {
   const { runnerName, storeID, incarnation, agentID, bootID, installID, version } = identity;
   return {
     minVersion: spoken.minVersion,
     maxVersion: spoken.maxVersion,
-    capabilities: [...spoken.capabilities],
+    capabilities: [...capabilities],
     runnerName,
     storeId: storeID,
     incarnation,

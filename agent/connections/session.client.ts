@@ -10,9 +10,10 @@ import type {
   Unclaimed,
   Welcome,
 } from '../proto/gen/berth/agent/v1/agent.ts';
-import { helloOf, refuseWelcome } from './handshake.ts';
+import { capabilitiesOf, helloOf, refuseWelcome, tasksCapability } from './handshake.ts';
 import type { AgentIdentity } from './handshake.ts';
 import { copiesPerMessage, inventoryParts } from './inventory-parts.ts';
+import type { TaskLink, TaskService } from '../tasks/peer.ts';
 import type { Dialer, OperatorStream, StreamEnd } from './stream.ts';
 
 export interface SessionOptions {
@@ -20,6 +21,8 @@ export interface SessionOptions {
   readonly identity: AgentIdentity;
   readonly dialer: Dialer;
   readonly copies: Pick<CopyController, 'attach' | 'deliver' | 'inventory' | 'prepareAhead'>;
+  /** Undefined: this agent runs no tasks, and does not say that it does. */
+  readonly tasks: TaskService | undefined;
   readonly clock: Clock;
   readonly token: string | undefined;
   readonly owner: SessionOwner;
@@ -52,6 +55,8 @@ export class Session implements ReportSink {
   #renewed: string | undefined;
   #parts: readonly Inventory[] = [];
   readonly #refusals = new Map<string, Refusal>();
+  #link: TaskLink | undefined;
+  #aboutTasks: NonNullable<AgentMessage['message']>[] = [];
   readonly #copies = new Map<string, CopyReport>();
   #runner: RunnerReport | undefined;
   /** Of the last change that is sent or waits to be. */
@@ -71,7 +76,7 @@ export class Session implements ReportSink {
       },
       closed: (end) => this.#finish(end),
     });
-    this.#send({ message: { $case: 'hello', value: helloOf(identity, address) } });
+    this.#send({ message: { $case: 'hello', value: helloOf(identity, address, capabilitiesOf(options.tasks)) } });
   }
 
   /** Shows a newer token, before the one of this stream expires. */
@@ -128,6 +133,9 @@ export class Session implements ReportSink {
         return;
       case 'unclaimed':
         owner.unclaimed(message.value);
+        return;
+      case 'taskRequest':
+        this.#link?.request(message.value);
     }
   }
 
@@ -142,7 +150,21 @@ export class Session implements ReportSink {
     this.#state = 'Connected';
     this.#detach = this.#options.copies.attach(this);
     this.#takeInventory();
+    if (welcome.capabilities.includes(tasksCapability)) this.#openTasks();
     this.#options.owner.welcomed(welcome);
+  }
+
+  #openTasks(): void {
+    const say = (message: NonNullable<AgentMessage['message']>) => {
+      if (this.#state === 'Ended') return;
+      this.#aboutTasks.push(message);
+      this.#flushSoon();
+    };
+    this.#link = this.#options.tasks?.connect({
+      reply: (value) => say({ $case: 'taskReply', value }),
+      event: (value) => say({ $case: 'taskEvent', value }),
+      dial: (hello, events) => this.#stream.transfer(hello, events),
+    });
   }
 
   /** What changes from here on is told after it. Parts of an inventory that was under way are sent to their end first. */
@@ -184,6 +206,8 @@ export class Session implements ReportSink {
       this.#parts = parts;
       return { $case: 'inventory', value: part };
     }
+    const aboutTask = this.#aboutTasks.shift();
+    if (aboutTask !== undefined) return aboutTask;
     for (const [key, refusal] of this.#refusals) {
       this.#refusals.delete(key);
       return { $case: 'refusal', value: refusal };
@@ -221,6 +245,9 @@ export class Session implements ReportSink {
     this.#handshake?.cancel();
     this.#handshake = undefined;
     this.#detach?.();
+    this.#link?.close();
+    this.#link = undefined;
+    this.#aboutTasks = [];
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Any } from './gen/google/protobuf/any.ts';
-import type { RuntimeSpec } from '../security/oci.ts';
+import type { RuntimeSpec, SpecProcess } from '../security/oci.ts';
 
 /** What ts-proto generates for a message. */
 interface Message<T> {
@@ -24,4 +24,9 @@ function bareName(any: Any): string {
 /** The OCI spec travels as JSON. */
 export function packSpec(spec: RuntimeSpec): Any {
   return { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: Buffer.from(JSON.stringify(spec)) };
+}
+
+/** So does that of a process in a container. */
+export function packProcess(process: SpecProcess): Any {
+  return { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Process', value: Buffer.from(JSON.stringify(process)) };
 }

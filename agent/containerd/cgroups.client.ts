@@ -1,7 +1,16 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { cgroupDirectory, type CgroupLayout, oomFile, parseOomKills, parsePids } from './cgroups.ts';
+import {
+  cgroupDirectory,
+  type CgroupLayout,
+  controllerDirectory,
+  oomFile,
+  parseCpuTime,
+  parseOomKills,
+  parsePids,
+  parsePidsRefused,
+} from './cgroups.ts';
 
 export interface CgroupOptions {
   /** Where the hierarchies are mounted. Default /sys/fs/cgroup. */
@@ -31,6 +40,24 @@ export class Cgroups {
 
   async oomKills(id: string): Promise<number> {
     return parseOomKills(await readOrEmpty(join(cgroupDirectory(this.layout, id), oomFile(this.layout))));
+  }
+
+  /** Processor time in microseconds of all processes that ever were in it. */
+  async cpuTimeUs(id: string): Promise<number> {
+    const { version } = this.layout;
+    const file = version === 1 ? 'cpuacct.usage' : 'cpu.stat';
+    return parseCpuTime(version, await readOrEmpty(join(controllerDirectory(this.layout, 'cpuacct', id), file)));
+  }
+
+  /** 0 where the kernel does not know. */
+  async memoryPeakBytes(id: string): Promise<number> {
+    const file = this.layout.version === 1 ? 'memory.max_usage_in_bytes' : 'memory.peak';
+    return Number((await readOrEmpty(join(cgroupDirectory(this.layout, id), file))).trim() || 0);
+  }
+
+  /** How often a process was refused for the limit of their number. */
+  async pidsRefused(id: string): Promise<number> {
+    return parsePidsRefused(await readOrEmpty(join(controllerDirectory(this.layout, 'pids', id), 'pids.events')));
   }
 
   /** SIGKILL for every process of a container whose task containerd has lost. */

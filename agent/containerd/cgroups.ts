@@ -15,8 +15,13 @@ export function specCgroup({ driver, parent }: CgroupLayout, id: string): string
 
 /** The directory with the container's processes and memory counters. In version 1 every process is in each hierarchy, so that one says all. */
 export function cgroupDirectory(layout: CgroupLayout, id: string): string {
+  return controllerDirectory(layout, 'memory', id);
+}
+
+/** The directory with the container's files of a controller. */
+export function controllerDirectory(layout: CgroupLayout, controller: 'memory' | 'cpuacct' | 'pids', id: string): string {
   const path = layout.driver === 'systemd' ? `${slicePath(sliceName(layout.parent))}/berth-${id}.scope` : `${layout.parent}/${id}`;
-  return `${layout.mountPoint}${layout.version === 1 ? '/memory' : ''}${path}`;
+  return `${layout.mountPoint}${layout.version === 1 ? `/${controller}` : ''}${path}`;
 }
 
 /** The file that counts how often the kernel killed for want of memory. */
@@ -47,4 +52,15 @@ function sliceName(parent: string): string {
 function slicePath(slice: string): string {
   const parts = slice.slice(0, -'.slice'.length).split('-');
   return parts.map((_, index) => `/${parts.slice(0, index + 1).join('-')}.slice`).join('');
+}
+
+/** Processor time in microseconds, from `cpuacct.usage` (version 1) or `cpu.stat`. */
+export function parseCpuTime(version: CgroupLayout['version'], content: string): number {
+  if (version === 1) return Math.floor(Number(content.trim() || 0) / 1000);
+  return Number(/^usage_usec (\d+)$/m.exec(content)?.[1] ?? 0);
+}
+
+/** How often a process was refused, from `pids.events`. */
+export function parsePidsRefused(content: string): number {
+  return Number(/^max (\d+)$/m.exec(content)?.[1] ?? 0);
 }

@@ -7,7 +7,7 @@ import { failpoint } from '../failpoints.ts';
 import type { SeccompProfile } from '../security/oci.ts';
 import { resolveProcess } from '../security/process.ts';
 import { buildSpec } from '../security/spec.ts';
-import { type ResolvedUser, resolveUser } from '../security/users.ts';
+import type { ResolvedUser } from '../security/users.ts';
 import { packSpec } from './any.ts';
 import type { Cgroups } from './cgroups.client.ts';
 import { specCgroup } from './cgroups.ts';
@@ -19,7 +19,6 @@ import type { Mount } from './gen/types/mount.ts';
 import { Status } from './gen/types/task/task.ts';
 import { type KeptImage, keepImage, keptImage } from './kept-image.ts';
 import { copyID, type CopyLabels, copyLabels, parseCopyLabels, snapshotLabels } from './labels.ts';
-import { readInRoot } from './layers.client.ts';
 import { Semaphore } from './limits.client.ts';
 import { isShimGone, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
@@ -28,6 +27,7 @@ import type { Tasks } from './tasks.client.ts';
 import type { DiskWatch } from '../disk/watch.client.ts';
 import type { LogFiles } from '../logs/files.client.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
+import { userIn } from './user.client.ts';
 
 /** Paths are absolute. */
 export interface CreatorOptions {
@@ -317,15 +317,9 @@ export class CopyCreator {
     }
   }
 
-  async #lookUpUser(config: ContainerConfig, base: Base, mounts: readonly Mount[]): Promise<ResolvedUser> {
-    const [passwd, group] = await Promise.all([readInRoot(mounts, '/etc/passwd'), readInRoot(mounts, '/etc/group')]);
+  #lookUpUser(config: ContainerConfig, base: Base, mounts: readonly Mount[]): Promise<ResolvedUser> {
     const { runAsUser, runAsGroup } = config;
-    const request = {
-      imageUser: base.defaults.user,
-      ...(runAsUser === undefined ? {} : { runAsUser }),
-      ...(runAsGroup === undefined ? {} : { runAsGroup }),
-    };
-    return resolveUser(request, { passwd: passwd ?? '', group: group ?? '' });
+    return userIn(mounts, { imageUser: base.defaults.user, runAsUser, runAsGroup });
   }
 
   #runtimeOptions() {

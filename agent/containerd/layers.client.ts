@@ -14,28 +14,37 @@ const mostSymlinks = 40;
  * cannot be read.
  */
 export async function readInRoot(mounts: readonly Mount[], path: string): Promise<string | undefined> {
+  const found = await findInRoot(mounts, path);
+  return found.kind === 'File' ? read(found.path) : undefined;
+}
+
+/** A file as a container would see it: where it lies on the machine. */
+export type InRoot = { readonly kind: 'File'; readonly path: string } | { readonly kind: 'Missing' | 'NotRegular' };
+
+/** As `readInRoot`, for files of any size. Nothing must run on these mounts while the file is read. */
+export function findInRoot(mounts: readonly Mount[], path: string): Promise<InRoot> {
   return find(layersOf(mounts), segments(path), mostSymlinks);
 }
 
 /** Overlay semantics, one directory at a time: `layers` are the directories, uppermost first, that together are the current one. */
-async function find(root: readonly string[], wanted: readonly string[], symlinks: number): Promise<string | undefined> {
+async function find(root: readonly string[], wanted: readonly string[], symlinks: number): Promise<InRoot> {
   const walked: string[] = [];
   let layers = root;
   for (const [index, name] of wanted.entries()) {
     const rest = wanted.slice(index + 1);
     const found = await lookUp(layers, name);
-    if (found === undefined) return undefined;
+    if (found === undefined) return { kind: 'Missing' };
     if (found.kind === 'directory') {
       layers = found.layers;
       walked.push(name);
     } else if (found.kind === 'link') {
       const target = resolveInside(walked, await readlink(found.path));
-      return symlinks === 0 ? undefined : find(root, [...target, ...rest], symlinks - 1);
+      return symlinks === 0 ? { kind: 'Missing' } : find(root, [...target, ...rest], symlinks - 1);
     } else {
-      return rest.length === 0 ? read(found.path) : undefined;
+      return rest.length === 0 ? { kind: 'File', path: found.path } : { kind: 'Missing' };
     }
   }
-  return undefined;
+  return { kind: 'NotRegular' };
 }
 
 type Found = { readonly kind: 'directory'; readonly layers: readonly string[] } | { readonly kind: 'link' | 'file'; readonly path: string };

@@ -25,6 +25,7 @@ import type {
 import { Images } from '../images/images.client.ts';
 import { failpoint } from '../failpoints.ts';
 import { seccompProfile } from '../security/seccomp.ts';
+import type { TaskRuntime } from '../tasks/runtime.ts';
 import { Backups } from './backups.client.ts';
 import { Cgroups, type CgroupOptions } from './cgroups.client.ts';
 import { ContainerdConnection, openNamespace, requirePlugins } from './connection.client.ts';
@@ -34,6 +35,7 @@ import { CopyCreator } from './create.client.ts';
 import { type ContainerdEvent, followEvents } from './events.client.ts';
 import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
 import { Status } from './gen/types/task/task.ts';
+import { Freezes } from './freezes.client.ts';
 import { Housekeeping, type HousekeepingSettings, logDirectoryIn } from './housekeeping.client.ts';
 import { copiesOf } from './inventory.ts';
 import { keepFile } from './keep-file.client.ts';
@@ -41,7 +43,11 @@ import { copyID, noteLabels, parseCopyID, parseCopyLabels } from './labels.ts';
 import { chooseRuntime } from './probe.client.ts';
 import { attemptedOf, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, ociRuntimes } from './runtime-options.ts';
+import { Semaphore } from './limits.client.ts';
+import { shimGroupLabel } from './one-shot.ts';
+import { OneShots } from './one-shots.client.ts';
 import { ShimGroups } from './shim-groups.client.ts';
+import { ContainerdTasks } from './task-runtime.client.ts';
 import { Tasks } from './tasks.client.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
@@ -79,8 +85,12 @@ export interface ContainerdRuntimeOptions extends HousekeepingSettings {
 /** The runtime over containerd, with what others in the agent need of it. */
 export interface ContainerdRuntime extends CopyRuntime {
   readonly connection: ContainerdConnection;
+  /** What tasks run on. */
+  readonly tasks: TaskRuntime;
   readonly ociRuntime: OciRuntime;
   readonly containerdVersion: string;
+  /** Who begins processes in containers beside their main programs goes through it: never while one is paused for a backup. */
+  readonly freezes: Freezes;
   /** Removes images that nothing stands on if the disk is that full; returns their names. Happens by itself every minute. */
   collectImages(): Promise<readonly string[]>;
   /** Ends the connection; what runs goes on. */
@@ -131,7 +141,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       logger,
     };
     await requirePlugins(connection, snapshotter);
-    const backups = new Backups({ connection, images, tasks, cgroups, transfer, installID, snapshotter, clock, logger });
+    const freezes = new Freezes();
+    const backups = new Backups({ connection, images, tasks, cgroups, freezes, transfer, installID, snapshotter, clock, logger });
     await backups.sweep();
     const [runtime] = await Promise.all([
       chooseRuntime(probe, wanted === 'auto' ? ociRuntimes : [wanted]),
@@ -143,8 +154,13 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       bootID: options.bootID,
       concurrentCreates: options.concurrentCreates ?? 2 * availableParallelism(),
     });
+    const oneShots = new OneShots({
+      ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile },
+      creating: new Semaphore(options.concurrentCreates ?? 2 * availableParallelism()),
+    });
     housekeeping.start();
     return new Runtime({
+      taskRuntime: new ContainerdTasks({ connection, cgroups, oneShots, clock }),
       ...{
         connection,
         images,
@@ -153,6 +169,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
         cgroups,
         creator,
         backups,
+        freezes,
         installID,
         snapshotter,
         housekeeping,
@@ -172,17 +189,21 @@ async function restoreGroups(connection: ContainerdConnection, groups: ShimGroup
   const [containers, { tasks }] = await Promise.all([listContainers(connection, []), connection.call(TasksService.list, { filter: '' })]);
   const running = new Set(tasks.map((task) => task.id));
   const members = containers.filter(({ id }) => running.has(id));
-  await groups.restore(members.map(({ id, labels }) => ({ id, group: parseCopyLabels(installID, labels)?.shimGroup ?? '' })));
+  await groups.restore(
+    members.map(({ id, labels }) => ({ id, group: parseCopyLabels(installID, labels)?.shimGroup ?? labels[shimGroupLabel] ?? '' })),
+  );
 }
 
 interface RuntimeParts {
   readonly connection: ContainerdConnection;
   readonly images: Images;
   readonly tasks: Tasks;
+  readonly taskRuntime: TaskRuntime;
   readonly groups: ShimGroups;
   readonly cgroups: Cgroups;
   readonly creator: CopyCreator;
   readonly backups: Backups;
+  readonly freezes: Freezes;
   readonly installID: string;
   readonly snapshotter: string;
   readonly housekeeping: Housekeeping;
@@ -194,8 +215,10 @@ interface RuntimeParts {
 
 class Runtime implements ContainerdRuntime {
   readonly connection: ContainerdConnection;
+  readonly tasks: TaskRuntime;
   readonly ociRuntime: OciRuntime;
   readonly containerdVersion: string;
+  readonly freezes: Freezes;
   readonly #parts: RuntimeParts;
   /** When the processes that are known to have been started were: whose exit is news. */
   readonly #started = new Map<string, number>();
@@ -203,8 +226,10 @@ class Runtime implements ContainerdRuntime {
   constructor(parts: RuntimeParts) {
     this.#parts = parts;
     this.connection = parts.connection;
+    this.tasks = parts.taskRuntime;
     this.ociRuntime = parts.ociRuntime;
     this.containerdVersion = parts.containerdVersion;
+    this.freezes = parts.freezes;
   }
 
   async list(): Promise<readonly RuntimeCopy[]> {

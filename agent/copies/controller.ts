@@ -6,6 +6,7 @@ import type { Metrics } from '../../process/metrics.ts';
 import { BackupTurns } from '../backup/turns.client.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { CopyReport, Order, Preparation, Refusal, RunnerReport, Unclaimed } from '../proto/gen/berth/agent/v1/agent.ts';
+import type { TaskCapacity } from '../proto/gen/berth/agent/v1/tasks.ts';
 import { allocated, misfit } from './capacity.ts';
 import type { Share } from './capacity.ts';
 import { Convergence } from './convergence/controller.ts';
@@ -77,6 +78,7 @@ export class CopyController {
   readonly #ended = new AbortController();
   readonly #metrics: CopyMetrics;
   #reserved: ResourceAmounts;
+  #tasks: TaskCapacity | undefined;
   #runner: RunnerReport;
   #images: readonly string[] = [];
   #imagesTimer: Timer | undefined;
@@ -104,6 +106,12 @@ export class CopyController {
       misfit: (key, requests) => misfit(subtract(options.capacity, this.#reserved), this.#sharesExcept(key), requests),
       publish: (report, again) => this.#publish(report, again),
       imagesChanged: () => this.#refreshImagesSoon(),
+      backupEnded: (result, ms, bytes) => {
+        this.#metrics.backups.inc({ result });
+        if (result !== 'Done') return;
+        this.#metrics.backupSeconds.observe(ms / 1000);
+        this.#metrics.backupBytes.inc({}, bytes);
+      },
       failed: (error) => this.#fail(error),
     };
   }
@@ -197,6 +205,12 @@ export class CopyController {
     this.#reserved = reserved;
   }
 
+  /** What there is of task slots from now on: told to all sinks. */
+  setTasks(capacity: TaskCapacity): void {
+    this.#tasks = capacity;
+    this.#tellRunner();
+  }
+
   #convergence(uid: string): Convergence {
     const known = this.#convergences.get(uid);
     if (known !== undefined) return known;
@@ -262,7 +276,7 @@ export class CopyController {
       allocated: amountsMessage(allocated(convergences.flatMap((convergence) => convergence.shares()))),
       startedSandboxes: convergences.reduce((sum, { running }) => sum + running, 0),
       images: [...this.#images],
-      tasks: undefined,
+      tasks: this.#tasks,
     };
   }
 
@@ -375,6 +389,17 @@ function copyMetrics(metrics: Metrics) {
       help: 'Orders that will never be carried out here, by reason.',
       labels: ['reason'],
     }),
+    backups: metrics.counter({
+      name: 'berth_agent_backups_total',
+      help: 'Backups that are over: done, failed, or given up because no order asked for them any more.',
+      labels: ['result'],
+    }),
+    backupSeconds: metrics.histogram({
+      name: 'berth_agent_backup_duration_seconds',
+      help: 'From the begin of reading the files until the registry has the backup.',
+      buckets: [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000],
+    }),
+    backupBytes: metrics.counter({ name: 'berth_agent_backup_bytes_total', help: 'Size of the backups that the registry has taken.' }),
     running: metrics.gauge({ name: 'berth_agent_started_sandboxes', help: 'Sandboxes that run on this runner.' }),
   };
 }

@@ -15,6 +15,7 @@ export function isSameRunner(a: RunnerReport, b: RunnerReport): boolean {
     isSameAmounts(a.capacity, b.capacity) &&
     isSameAmounts(a.allocated, b.allocated) &&
     a.startedSandboxes === b.startedSandboxes &&
+    a.tasks?.seq === b.tasks?.seq &&
     a.images.length === b.images.length &&
     a.images.every((image, index) => image === b.images[index])
   );

@@ -1,6 +1,5 @@
 import { crc32Hex } from '../../process/digest.ts';
 import { BerthError, messageOf } from '../../process/errors.ts';
-import type { JournalRecord } from './record.ts';
 
 /** The first line of the file: which format follows. */
 export const journalHeader = 'berth-journal 1';
@@ -9,14 +8,14 @@ export const journalHeader = 'berth-journal 1';
  * One line for all records that are made durable at once: `<crc32> <json>`, ended by a newline. The next line is written only when this one is
  * on the disk, so that whatever a power loss leaves of a write is the last line.
  */
-export function encodeLine(records: readonly JournalRecord[]): string {
+export function encodeLine(records: readonly unknown[]): string {
   const text = JSON.stringify(records);
   return `${crc32Hex(text)} ${text}\n`;
 }
 
 /** What was read from a journal's file. */
-export interface DecodedJournal {
-  readonly records: readonly JournalRecord[];
+export interface DecodedJournal<Record> {
+  readonly records: readonly Record[];
   /** Bytes that are sound. What comes after them was being written when the agent died, and is cut. */
   readonly soundBytes: number;
 }
@@ -26,7 +25,7 @@ export interface DecodedJournal {
  * somebody changed the file.
  * @throws BerthError `JournalCorrupt`
  */
-export function decodeJournal(text: string, path: string): DecodedJournal {
+export function decodeJournal<Record>(text: string, path: string): DecodedJournal<Record> {
   if (text.length === 0) return { records: [], soundBytes: 0 };
   const lines = text.split('\n');
   const whole = lines.slice(0, -1);
@@ -36,19 +35,19 @@ export function decodeJournal(text: string, path: string): DecodedJournal {
   if (wrong >= 0 && !isTorn) throw corrupt(path, wrong + 1);
   const sound = wrong < 0 ? whole : whole.slice(0, wrong);
   return {
-    records: decoded.slice(0, sound.length).flatMap((records) => records ?? []),
+    records: decoded.slice(0, sound.length).flatMap((records) => records ?? []) as readonly Record[],
     soundBytes: sound.reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0),
   };
 }
 
-function decodeHeader(line: string): readonly JournalRecord[] | undefined {
+function decodeHeader(line: string): readonly unknown[] | undefined {
   return line === journalHeader ? [] : undefined;
 }
 
-function decodeLine(line: string): readonly JournalRecord[] | undefined {
+function decodeLine(line: string): readonly unknown[] | undefined {
   const text = line.slice(9);
   if (line[8] !== ' ' || line.slice(0, 8) !== crc32Hex(text)) return undefined;
-  return JSON.parse(text) as readonly JournalRecord[];
+  return JSON.parse(text) as readonly unknown[];
 }
 
 function corrupt(path: string, line: number): BerthError {

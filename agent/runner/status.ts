@@ -13,6 +13,7 @@ import { timestamp } from '../../kube/time.ts';
 import type { Condition } from '../../kube/types.ts';
 import type { MachineReport } from './machine-report.ts';
 import type { CopyKey } from '../copies/runtime.ts';
+import type { TaskCapacity } from '../proto/gen/berth/agent/v1/tasks.ts';
 import { CopyState, type Amounts, type CopyReport, type RunnerReport } from '../proto/gen/berth/agent/v1/agent.ts';
 
 /** Who the agent is, for as long as it runs. */
@@ -81,10 +82,16 @@ export function ownStatus(
       usage: { memory: formatBytes(machine.memoryBytes), disk: formatBytes(machine.diskBytes), pids: machine.pids },
     }),
     startedSandboxes: report.startedSandboxes,
-    tasks: { slots: taskSlots, used: 0, queued: 0, summary: `0/${taskSlots}` },
+    tasks: tasksOf(report.tasks, taskSlots),
     connections: { connected, known, summary: `${connected}/${known}` },
     unclaimed: unclaimedCopies(copies, unclaimed ?? before, before, nowMs),
   };
+}
+
+/** A slot that somebody has reserved is in use. */
+function tasksOf(capacity: TaskCapacity | undefined, taskSlots: number): NonNullable<RunnerStatus['tasks']> {
+  const { slots, used, reserved, queued } = capacity ?? { slots: taskSlots, used: 0, reserved: 0, queued: 0 };
+  return { slots, used: used + reserved, queued, summary: `${used + reserved}/${slots}` };
 }
 
 const mostUnclaimed = 1024;

@@ -17,6 +17,7 @@ export interface SpecProcess {
   readonly capabilities: Readonly<Record<'bounding' | 'effective' | 'permitted', readonly string[]>>;
   readonly noNewPrivileges: true;
   readonly oomScoreAdj: number;
+  readonly rlimits?: readonly { readonly type: string; readonly soft: number; readonly hard: number }[];
 }
 
 export interface ContainerUser {

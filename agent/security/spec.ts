@@ -20,6 +20,10 @@ export interface SpecInput {
   /** A file of the host shown as /etc/hosts. */
   readonly hostsFile: string;
   readonly seccomp: SeccompProfile;
+  /** Files of the host that it sees besides. Default: none. */
+  readonly files?: readonly { readonly path: string; readonly source: string }[];
+  /** Each of its processes is ended by the kernel after so many seconds of processor time. Default: never. */
+  readonly cpuSeconds?: number;
 }
 
 /** CFS period in microseconds: the kernel's default. */
@@ -77,10 +81,20 @@ export function buildSpec(input: SpecInput): RuntimeSpec {
       capabilities: { bounding: CAPABILITIES, effective: CAPABILITIES, permitted: CAPABILITIES },
       noNewPrivileges: true,
       oomScoreAdj,
+      ...(input.cpuSeconds === undefined ? {} : { rlimits: [{ type: 'RLIMIT_CPU', soft: input.cpuSeconds, hard: input.cpuSeconds + 1 }] }),
     },
     root: { path: 'rootfs', readonly: false },
     hostname: input.hostname,
-    mounts: [...mounts, { destination: '/etc/hosts', type: 'bind', source: input.hostsFile, options: ['bind', 'ro', ...hidden] }],
+    mounts: [
+      ...mounts,
+      { destination: '/etc/hosts', type: 'bind', source: input.hostsFile, options: ['bind', 'ro', ...hidden] },
+      ...(input.files ?? []).map(({ path, source }) => ({
+        destination: path,
+        type: 'bind',
+        source,
+        options: ['bind', 'rw', 'nosuid', 'nodev'],
+      })),
+    ],
     linux: {
       cgroupsPath: input.cgroupsPath,
       namespaces: ['pid', 'ipc', 'uts', 'mount', 'network', 'cgroup'].map((type) => ({ type })),

@@ -5,7 +5,7 @@ import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import { noMetrics, type Counter, type Histogram, type Metrics } from '../../process/metrics.ts';
 import { check, readJson, type Checked } from './body.ts';
-import type { Caller, Callers } from './callers.client.ts';
+import type { Caller, Callers, Subject } from './callers.client.ts';
 import type { HttpErrorCode } from './error-table.ts';
 import { ApiError } from './errors.ts';
 import { Exchange } from './exchange.server.ts';
@@ -161,14 +161,15 @@ class HttpApi implements ApiServer {
     const query = querySchema === undefined ? nothingUnknown : check(querySchema, exchange.query, 'query');
     const body = await bodyOf(route.route, exchange);
     const idempotencyKey = keyOf(exchange.header('idempotency-key'));
-    if (permission !== undefined) {
+    const authorize = (subject: Subject) => (permission === undefined ? Promise.resolve() : callers.authorize(caller, permission, subject));
+    if (operation.authorizesItself !== true) {
       const subject = operation.subjectOf?.({ params, query: query.value, body: body.value }) ?? {};
-      await callers.authorize(caller, permission, subject);
+      await authorize(subject);
     }
     exchange.warn([...query.unknown, ...body.unknown]);
     const { id, signal } = exchange;
     const answer = await operation.serve({
-      ...{ id, caller, params, query: query.value, body: body.value, idempotencyKey, signal },
+      ...{ id, caller, params, query: query.value, body: body.value, idempotencyKey, signal, authorize },
       bytes: () => exchange.bytes(this.#limits.streamBytes),
     });
     await exchange.send(answer);

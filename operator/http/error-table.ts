@@ -32,6 +32,45 @@ export const httpErrors = {
   // Who asks.
   Unauthenticated: { status: 401, message: 'A bearer token is needed: send Authorization: Bearer <token>.' },
   Forbidden: { status: 403, message: 'The caller is not permitted to do this.' },
+  // Room, and waiting for it.
+  TooManyWaiting: { status: 429, message: 'Too many callers wait for a slot already.', retryAfter: 2 },
+  QueueFull: { status: 429, message: 'Too many wait for a slot of this runner already.', retryAfter: 2 },
+  NoSlot: { status: 503, message: 'No slot became free in the time that the request could wait.', retryAfter: 2 },
+  NoRunner: { status: 503, message: 'No runner with slots for tasks is connected to this operator pod.', retryAfter: 2 },
+  OfferExpired: { status: 503, message: 'The slot that was offered was not taken in time.', retryAfter: 1 },
+  // Runners.
+  RunnerUnreachable: {
+    status: 503,
+    message: 'The runner is not connected to this operator pod: ask another one, or later.',
+    retryAfter: 1,
+  },
+  RunnerRefused: { status: 503, message: 'The runner refused it.', retryAfter: 5 },
+  AgentEnding: { status: 503, message: 'The agent of the runner is being stopped.', retryAfter: 2 },
+  DiskFull: { status: 503, message: 'There is no room on the disk of the runner.', retryAfter: 10 },
+  TransferUnavailable: { status: 503, message: 'The data can not be transferred now.', retryAfter: 1 },
+  OutcomeUnknown: {
+    status: 503,
+    message:
+      'Nobody can say yet whether it was done. Sent again with the same Idempotency-Key, or under the same reservation, it is not done twice.',
+    retryAfter: 1,
+  },
+  // Reservations and tasks.
+  ReservationGone: { status: 404, message: 'There is no such reservation: it expired, was released, or never was.' },
+  ReservationUsed: { status: 409, message: 'Another task was run under the reservation.' },
+  IdempotencyConflict: { status: 409, message: 'The Idempotency-Key was used for another request.' },
+  ClaimUnavailable: { status: 503, message: 'The Idempotency-Key can not be claimed now: the API server does not answer.', retryAfter: 2 },
+  StoreMismatch: { status: 409, message: 'The runner has another disk now: what lay on the old one is not there.' },
+  SandboxNotFound: { status: 404, message: 'There is no such sandbox.' },
+  SandboxNotRunning: { status: 409, message: 'The sandbox does not run.' },
+  SandboxChanged: { status: 409, message: 'The sandbox was started anew meanwhile.' },
+  SandboxPaused: { status: 503, message: 'The sandbox is paused for a backup.', retryAfter: 5 },
+  LimitUnsupported: { status: 400, message: 'The limit can not be kept where the task runs.' },
+  FilesUnsupported: { status: 400, message: 'Files go in and out of one-shots only.' },
+  InvalidTask: { status: 400, message: 'The task is not as it should be.' },
+  UploadGone: { status: 409, message: 'An input was not uploaded, or too long ago.' },
+  TaskGone: { status: 404, message: 'There is no such task, or its result was kept long enough.' },
+  TaskEnded: { status: 409, message: 'The task has ended.' },
+  TaskNotStarted: { status: 409, message: 'The task has not started yet.' },
   // This pod.
   Internal: { status: 500, message: 'Something went wrong here that should not; the log has it under the request id.' },
   AuthUnavailable: { status: 503, message: 'Who asks can not be checked now: the API server does not answer.', retryAfter: 2 },

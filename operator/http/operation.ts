@@ -9,6 +9,8 @@ export interface ApiRequest {
   readonly params: unknown;
   readonly query: unknown;
   readonly body: unknown;
+  /** Asks for the permission of the route: for an operation that authorizes by itself. @throws ApiError `Forbidden` */
+  authorize(subject: Subject): Promise<void>;
   /** The header Idempotency-Key. */
   readonly idempotencyKey: string | undefined;
   /** For a route whose body is `Bytes`: what comes, as it comes. */
@@ -43,6 +45,8 @@ export interface Outlet {
 /** What a route does. */
 export interface Operation {
   readonly route: Route;
+  /** It asks for the permission itself, when it knows whose what is. */
+  readonly authorizesItself?: boolean;
   /** What its permission is asked for; absent: all sandboxes. */
   subjectOf?(request: Pick<ApiRequest, 'params' | 'query' | 'body'>): Subject;
   serve(request: ApiRequest): Promise<ApiAnswer>;

@@ -19,6 +19,8 @@ export interface FleetListener {
 export interface TaskListener {
   reply(runnerName: string, reply: TaskReply): void;
   event(runnerName: string, event: TaskEvent): void;
+  /** Its slots are others than before, or known for the first time. */
+  slotsChanged(runnerName: string): void;
   /** A stream has ended: what was asked on it is not answered any more. */
   ended(runnerName: string, stream: TaskStream): void;
 }
@@ -275,13 +277,19 @@ export class Hub {
   #take(session: Session, taken: Taken & { readonly kind: 'Taken' }, message: Told): void {
     const { runnerName, isComplete } = taken.facts;
     if (this.#streams.get(runnerName) !== session) return;
-    const wasComplete = this.#facts.get(runnerName)?.isComplete === true;
+    const before = this.#facts.get(runnerName);
     this.#facts.set(runnerName, taken.facts);
-    const isNew = isComplete && !wasComplete;
+    const isNew = isComplete && before?.isComplete !== true;
     if (isComplete && session.via === undefined) this.#tellTaps(session, taken.facts, message, isNew);
+    if (isNew || taken.facts.tasks?.seq !== before?.tasks?.seq)
+      for (const listener of this.#taskListeners) listener.slotsChanged(runnerName);
+    this.#tellListeners(runnerName, taken, isNew);
+  }
+
+  #tellListeners(runnerName: string, { uids, runnerChanged }: Taken & { readonly kind: 'Taken' }, isNew: boolean): void {
     for (const listener of this.#listeners) {
-      if (taken.uids.length > 0) listener.copiesChanged(runnerName, taken.uids);
-      if (isNew || taken.runnerChanged) listener.runnerChanged(runnerName, isNew ? 'Connected' : 'Amounts');
+      if (uids.length > 0) listener.copiesChanged(runnerName, uids);
+      if (isNew || runnerChanged) listener.runnerChanged(runnerName, isNew ? 'Connected' : 'Amounts');
     }
   }
 

@@ -2,9 +2,11 @@ import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { Server, ServerCredentials, status, type ServerDuplexStream } from '@grpc/grpc-js';
 import { AgentHubService, type AgentMessage, type OperatorMessage } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { TransferFromAgent, TransferToAgent } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
 import { OperatorRelayService, type LeaderMessage, type RelayMessage } from '../../agent/proto/gen/berth/agent/v1/relay.ts';
 import type { Logger } from '../../process/log.ts';
 import { ApiError, errorBodyOf } from '../http/errors.ts';
+import type { Transfers } from '../tasks/transfers.server.ts';
 import type { RelayServing } from '../relay/serving.server.ts';
 import type { Hub } from './controller.ts';
 import type { StreamEnd } from './stream.ts';
@@ -13,6 +15,8 @@ export interface HubServerOptions {
   readonly hub: Pick<Hub, 'accept' | 'close'>;
   /** What other operator pods dial; absent: nothing is relayed for them. */
   readonly relay?: Pick<RelayServing, 'accept' | 'close'>;
+  /** What agents dial for bulk data; absent: none is asked for. */
+  readonly transfers?: Pick<Transfers, 'accept'>;
   readonly log: Logger;
 }
 
@@ -24,6 +28,7 @@ export interface HubServer {
 }
 
 type Call = ServerDuplexStream<AgentMessage, OperatorMessage>;
+type TransferCall = ServerDuplexStream<TransferFromAgent, TransferToAgent>;
 type RelayCall = ServerDuplexStream<LeaderMessage, RelayMessage>;
 
 const statusOf: Readonly<Record<StreamEnd, status>> = {
@@ -38,12 +43,12 @@ const statusOf: Readonly<Record<StreamEnd, status>> = {
 
 /** An inventory part of a few thousand copies fits; more is not sent in one message. */
 const longestMessage = 16 * 1024 * 1024;
-/** An agent has one stream on a connection of its own; the others are room for a stream that replaces it. */
-const streamsPerConnection = 8;
+/** An agent has one stream on a connection of its own, and its transfers of bulk data together on another. */
+const streamsPerConnection = 256;
 
 /** Serves AgentHub, and OperatorRelay for other pods, over gRPC on the connections that it is given. */
 export function createHubServer(options: HubServerOptions): HubServer {
-  const { hub, relay, log } = options;
+  const { hub, relay, transfers, log } = options;
   const grpc = new Server({
     'grpc.max_receive_message_length': longestMessage,
     'grpc.max_concurrent_streams': streamsPerConnection,
@@ -51,7 +56,10 @@ export function createHubServer(options: HubServerOptions): HubServer {
     'grpc.keepalive_timeout_ms': 10_000,
     'grpc.http2.min_ping_interval_without_data_ms': 5_000,
   });
-  grpc.addService(AgentHubService, { connect: (call: Call) => serve(hub, call, log) });
+  grpc.addService(AgentHubService, {
+    connect: (call: Call) => serve(hub, call, log),
+    ...(transfers !== undefined && { transfer: (call: TransferCall) => transfers.accept(call) }),
+  });
   if (relay !== undefined) grpc.addService(OperatorRelayService, { relay: (call: RelayCall) => serveRelay(relay, call, log) });
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
   answerOthers(grpc);

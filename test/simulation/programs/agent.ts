@@ -11,7 +11,7 @@ import { BerthError } from '../../../process/errors.ts';
 import { silentLogger } from '../../../process/log.ts';
 import type { Process } from '../engine/process.ts';
 import { RuntimeModel } from '../models/runtime.ts';
-import type { Sabotage } from '../defects.ts';
+import type { Sabotage } from '../sabotage.ts';
 import type { Node, World } from '../world.ts';
 import { operatorNamespace } from './operator.ts';
 
@@ -22,7 +22,7 @@ const restartMs = 1_000;
 export function startAgent(world: World, node: Node, process: Process, sabotage: Sabotage): void {
   const { machine } = node;
   const { pace } = world.plan.scale;
-  const runtime = new RuntimeModel(machine, process);
+  const runtime = new RuntimeModel(machine, world.registry, process);
   const journal = journalOf(node, process);
   if (journal === undefined) {
     world.restartAgent(node, restartMs);
@@ -125,6 +125,11 @@ function journalOf({ journal, machine }: Node, process: Process): Journal | unde
   }
 }
 
+/** Agents of the simulation run no tasks. */
+const noTransfers = () => {
+  throw new Error('nothing is transferred here');
+};
+
 function dialerOf(world: World, { machine }: Node, process: Process, sabotage: Sabotage): Dialer {
   return {
     dial: (address, _token, events) => {
@@ -135,7 +140,7 @@ function dialerOf(world: World, { machine }: Node, process: Process, sabotage: S
         process.arrive(process.random.latency(2, 500), () => {
           if (!isClosed) events.closed({ kind: 'Lost', message: 'connection refused' });
         });
-        return { send: () => true, close: () => (isClosed = true) };
+        return { send: () => true, close: () => (isClosed = true), transfer: noTransfers };
       }
       connection.attachAgent({
         message: ({ message }) => {
@@ -154,6 +159,7 @@ function dialerOf(world: World, { machine }: Node, process: Process, sabotage: S
           return true;
         },
         close: () => connection.close('agent', 'the agent closed it'),
+        transfer: noTransfers,
       };
     },
   };

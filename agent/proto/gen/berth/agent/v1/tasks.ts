@@ -207,7 +207,7 @@ export interface Ticket {
   ageMs: number;
   /** How long the ticket may still wait. 0: not at all, answer NoSlot when no slot is free. */
   waitMs: number;
-  /** The only one for this waiter: a slot becomes a reservation at once, without an offer. */
+  /** The only one for this waiter: a slot that is free becomes a reservation at once, in the reply. One that it waits for is offered. */
   sole: boolean;
   /** How long the reservation lasts, unless it is extended or used. */
   ttlMs: number;
@@ -290,7 +290,7 @@ export interface TaskSpec {
   stdin:
     | Input
     | undefined;
-  /** Stdin stays open and is fed by transfers (TRANSFER_KIND_STDIN) after what `stdin` has. */
+  /** Stdin stays open and is fed by transfers (TRANSFER_KIND_STDIN) after what `stdin` has, also by those of a later start of the agent. */
   streamStdin: boolean;
   limits:
     | TaskLimits
@@ -352,7 +352,8 @@ export interface InputFile {
 }
 
 /**
- * 0: the agent's default for one-shots, none in a sandbox. One that can not be kept where the task runs is refused with LimitUnsupported: in a
+ * 0: the agent's default. One-shots: 600 s of wall time, 512 MiB, 128 processes, 16 MiB of output and as much of output files, one processor.
+ * In a sandbox: 16 MiB of output, no other. One that can not be kept where the task runs is refused with LimitUnsupported: in a
  * sandbox memory, pids and cpu share.
  */
 export interface TaskLimits {
@@ -453,7 +454,7 @@ export interface OpenTransfer {
 
 export interface TransferFromAgent {
   message: { $case: "hello"; value: TransferHello } | { $case: "frame"; value: Frame } | //
-  /** Of stdin and uploads: so many bytes are taken and will not be lost, as long as the agent's disk is not. */
+  /** Of stdin and uploads: so many bytes of this transfer are taken. An upload ends with its last byte, and is gone when the agent is. */
   { $case: "taken"; value: number } | undefined;
 }
 

@@ -1,0 +1,50 @@
+import type { Runner, Sandbox } from '../../crds/index.ts';
+import type { Cache } from '../../kube/types.ts';
+import type { Hub } from '../hub/controller.ts';
+import { ApiError } from '../http/errors.ts';
+import type { OpenRunner } from '../reservations/controller.ts';
+import type { RunningSandbox } from './controller.ts';
+import type { AgentView, StatusInput } from './status.ts';
+
+export interface TaskWorld {
+  readonly hub: Pick<Hub, 'facts' | 'instances' | 'taskStream' | 'subscribeTasks'>;
+  readonly sandboxes: Pick<Cache<Sandbox>, 'get' | 'hasSynced'>;
+  readonly runners: Pick<Cache<Runner>, 'get' | 'list'>;
+}
+
+/** The runners that may be given tasks: connected to this pod, with slots, not cordoned and not said to be off. */
+export function openRunners({ hub, runners }: TaskWorld): readonly OpenRunner[] {
+  return hub.instances().flatMap(({ runnerName }) => {
+    const slots = hub.facts(runnerName)?.tasks;
+    const spec = runners.get(runnerName)?.spec;
+    if (slots === undefined || spec === undefined || spec.unschedulable || spec.fenced) return [];
+    return hub.taskStream(runnerName) === undefined || slots.slots === 0 ? [] : [{ runnerName, slots }];
+  });
+}
+
+export function storeOf({ hub }: TaskWorld, runnerName: string): string | undefined {
+  const facts = hub.facts(runnerName);
+  return facts?.isConnected === true ? facts.storeID : undefined;
+}
+
+/** @throws ApiError `SandboxNotFound`, `SandboxNotRunning` */
+export function runningSandbox({ sandboxes }: TaskWorld, namespace: string, name: string): RunningSandbox {
+  const sandbox = sandboxes.get(`${namespace}/${name}`);
+  if (sandbox === undefined) throw new ApiError('SandboxNotFound', `There is no sandbox ${namespace}/${name}.`);
+  const { state, runnerName = '', contentVersion } = sandbox.status;
+  if (state !== 'Started' || runnerName === '' || sandbox.metadata.deletionTimestamp !== undefined)
+    throw new ApiError('SandboxNotRunning', `The sandbox ${namespace}/${name} is ${state}: tasks run in Started ones.`);
+  return { uid: sandbox.metadata.uid, contentVersion, runnerName };
+}
+
+/** What this pod can say of the fleet. */
+export function fleetOf({ hub, runners }: TaskWorld): Pick<StatusInput, 'agents' | 'ready'> {
+  const agents = hub.instances().map((instance): AgentView => {
+    const facts = hub.facts(instance.runnerName);
+    const copies = facts === undefined ? [] : [...facts.copies.values()];
+    const running = copies.filter(({ state }) => state === 'Running').length;
+    return { ...instance, slots: facts?.isComplete === true ? facts.tasks : undefined, startedSandboxes: running };
+  });
+  const ready = runners.list().filter(({ status }) => status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True'));
+  return { agents, ready: ready.map(({ metadata }) => metadata.name) };
+}
