@@ -6,7 +6,7 @@ export NODE_NO_WARNINGS := 1
 SEEDS ?= 100
 WORKERS ?= 2
 .DEFAULT_GOAL := help
-.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system walk simulate bench-start bench-failover bench-scale clean
+.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system walk simulate bench-start bench-failover bench-scale bench-placement bench-backup clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ bench-failover: build ## Time until the next operator reconciles when the leadin
 
 bench-scale: build ## Memory, idle writes and start-up of an operator with 10,000 sandboxes on 200 modelled runners (root)
 	$(NODE) test/bench/scale.ts
+
+bench-placement: node_modules/.installed ## How evenly 1,000 sandboxes that are created at once are spread over 50 modelled runners
+	$(NODE) test/bench/placement.ts
+
+bench-backup: build ## Time of a backup through the agent beside the same diff and upload by hand, time paused, memory of the agent (root)
+	$(NODE) test/bench/backup.ts
 
 clean: ## Remove what was built (not the cache of downloaded and compiled tools)
 	rm -rf dist node_modules

@@ -82,7 +82,7 @@ async function main(): Promise<void> {
 async function start(ground: Ground): Promise<void> {
   const { settings, clock, random, log, shutdown } = ground;
   const metrics = createMetrics();
-  requireSecure(settings.operators, settings.operatorCa !== undefined);
+  requireSecure(settings.operators, settings.operatorCa !== undefined || settings.unsafeOperators);
   const { identity, journal } = await openStore(ground);
   const connection = await loadConnection({ kubeconfig: settings.kubeconfig, clock });
   const transport = createTransport({ connection, clock, random, log, metrics, userAgent: `berth-agent/${VERSION}` });
@@ -286,7 +286,7 @@ async function openConnections(
       resolver: operatorResolvers.length === 0 ? systemResolver : dnsResolver(operatorResolvers),
       lookupMs: operatorLookupSeconds * 1000,
       forgetMs: operatorForgetSeconds * 1000,
-      mayLeaveMachine: operatorCa !== undefined,
+      mayLeaveMachine: operatorCa !== undefined || settings.unsafeOperators,
     },
     ...{ addresses: operators, identity, copies, tasks, clock, random, log, metrics },
     unclaimed: (said) => copies.unclaimed(said),

@@ -47,6 +47,12 @@ export const agentSettings = z.object({
     .describe(
       'PEM file of the authority of the operators. Read again when it changes. Without it only operators on this machine are dialled.',
     ),
+  unsafeOperators: z
+    .stringbool()
+    .default(false)
+    .describe(
+      'UNSAFE. Dials operators on other machines without a CA: whoever is on the way can read and change everything. For a private network in which everybody is trusted.',
+    ),
   operatorServerName: z
     .string()
     .optional()

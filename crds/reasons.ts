@@ -12,8 +12,8 @@ export interface ReasonText {
 /** Why a runner was chosen, kept or left: the outcomes of docs/assignment.md. */
 export const ASSIGNMENT_REASON_TEXTS = {
   FirstPlacement: { means: 'The sandbox has no content yet and was placed on a runner that fits best.' },
-  RestoreRequested: { means: 'A restore was requested by spec.restore.', later: true },
-  RunnerUnschedulable: { means: 'The runner is cordoned, and a current backup allowed to move.', later: true },
+  RestoreRequested: { means: 'A restore was requested by spec.restore.' },
+  RunnerUnschedulable: { means: 'The runner is cordoned, and a current backup allowed to move.' },
   RunnerDraining: { means: 'The runner is being drained, and a current backup allowed to move.', later: true },
   RunnerLost: {
     means: 'The Lease of the runner has expired and its agent is not connected. Whether the sandbox runs there is not known.',
@@ -21,9 +21,9 @@ export const ASSIGNMENT_REASON_TEXTS = {
   },
   RunnerUnfit: {
     means: 'The runner has no room, keeps failing or no longer matches the placement, and a current backup allowed to move.',
-    later: true,
   },
-  LoadBalanced: { means: 'The runner had more started sandboxes than its maxStarted, and another had fewer.', later: true },
+  BackupRestored: { means: 'No runner had the files of the sandbox, and they were restored from its current backup.' },
+  LoadBalanced: { means: 'The runner had more started sandboxes than its maxStarted, and another had fewer.' },
   NoRunnerAvailable: {
     means: 'No runner can take the sandbox now. The message counts why not.',
     todo: 'Add or uncordon a runner, lower the requests, or widen spec.placement. It is tried again by itself.',
@@ -44,27 +44,28 @@ export const ASSIGNMENT_REASON_TEXTS = {
   PlacementNotMet: {
     means: 'The sandbox was started in place on a runner that spec.placement no longer matches.',
     todo: 'Nothing, or change spec.placement.',
-    later: true,
   },
   DrainNoTarget: { means: 'The runner is being drained and no other can take the sandbox.', todo: 'Add a runner.', later: true },
   DrainBlocked: { means: 'The runner is being drained, but the sandbox has no current backup and may not be backed up.', later: true },
   NoCurrentBackup: {
     means: 'The sandbox has no runner and no current backup.',
     todo: 'Start from an older backup with spec.restore.',
-    later: true,
   },
   ContentMissing: {
     means: 'The copy that should lie on the runner is not there, and there is no current backup. It is never replaced by the image.',
-    todo: 'Bring back the disk of the runner, or delete the Sandbox and create it again.',
+    todo: 'Bring back the disk of the runner, or start from an older backup with spec.restore.',
   },
-  BackupUnverified: { means: 'The backup could not be verified in the registry, so that the sandbox was not moved.', later: true },
+  BackupUnverified: { means: 'The backup could not be verified in the registry, so that it is not relied on.' },
   RegistryUnavailable: { means: 'The registry does not answer.', todo: 'It is tried again by itself.' },
 } as const satisfies Readonly<Record<string, ReasonText>>;
 
 /** How a sandbox goes through its states. */
 export const LIFECYCLE_REASON_TEXTS = {
   Creating: { means: 'The image is pulled and the container made.' },
+  Restoring: { means: 'A backup is being restored on a runner. The copy that it replaces stays until what was restored has run.' },
   Starting: { means: 'The main program is being started.' },
+  Archiving: { means: 'The sandbox is being backed up, or its backup read back, so that its runner can be left.' },
+  Archived: { means: 'The files are in a backup alone. A start restores them on any runner.' },
   Started: { means: 'The main program runs.' },
   Stopping: { means: 'The main program was asked to end.' },
   Stopped: { means: 'The sandbox does not run, as spec.desiredState asks.' },

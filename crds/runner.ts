@@ -36,7 +36,7 @@ export const runnerSpecSchema = z
     maxStarted: wholeNumber(0, 10_000)
       .default(35)
       .describe(
-        'Started sandboxes above which a sandbox that has no files yet is placed elsewhere if it can be. Others are not moved for it yet.',
+        'Started sandboxes above which a sandbox is started elsewhere if it can be: one that has no files yet, or that has a current backup.',
       ),
     taskSlots: wholeNumber(0, 1000)
       .default(4)

@@ -64,7 +64,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   const isUnasked = decideTrust({ auth: config.auth, usesTls, isLoopback: isLocal, isUnsafeAllowed: config.unsafeListen });
   if (isUnasked) log.warn({ listen: config.listen }, 'Nobody who connects is asked who they are');
   const { namespace, audience, peers, peerService: service, peerCa, peerTokenFile: tokenFile } = config;
-  requireSecurePeers(peers, peerCa !== undefined, service);
+  requireSecurePeers(peers, mayDialAnywhere(config), service);
   const peerTls = peerCa === undefined ? undefined : await loadTls({ files: { caFile: peerCa }, clock, log });
   const serverName = config.peerServerName ?? (peerTls === undefined ? undefined : `berth-operator.${namespace}.svc`);
   const review = { reviews: createReviews({ transport, clock }), audience, namespace };
@@ -128,6 +128,11 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     { version: VERSION, pod: podName, listen: textOf(serving.hub), http: textOf(serving.api), health: textOf(health) },
     'Operator started',
   );
+}
+
+/** Whether operator pods on other machines may be dialled: they can be verified, or nobody cares. */
+function mayDialAnywhere({ peerCa, unsafeListen }: Settings): boolean {
+  return peerCa !== undefined || unsafeListen;
 }
 
 interface Backups extends BackupRegistry {

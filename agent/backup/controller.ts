@@ -23,7 +23,11 @@ export interface OngoingBackupOptions {
   tellSoon(ms: number): void;
   /** Something else may be the next step now. */
   wake(): void;
+  /** It is over, so many milliseconds after the reading began. */
+  readonly ended: (result: BackupResult, ms: number, bytes: number) => void;
 }
+
+export type BackupResult = 'Done' | 'Failed' | 'GivenUp';
 
 const progressMs = 500;
 const backoff = { initialMs: 500, maxMs: 30_000, jitter: 0.5 };
@@ -41,6 +45,8 @@ export class OngoingBackup {
   #turn: Turn | undefined;
   #retry: Timer | undefined;
   #failures = 0;
+  /** When the reading began. */
+  #begin: number | undefined;
   /** The process ends: what is left here is removed when the next one starts. */
   #hasEnded = false;
 
@@ -60,6 +66,8 @@ export class OngoingBackup {
   /** A newer order, or the same once more, asks for it: true when it is this very one. It may come with other credentials. */
   renew(wish: BackupWish): boolean {
     if (!isSameBackup(this.#wish, wish)) return false;
+    // It stands in line anew where that is another place.
+    if (wish.priority !== this.#wish.priority && this.#turn?.isGranted === false) this.#giveTurnBack();
     this.#wish = wish;
     return true;
   }
@@ -77,6 +85,7 @@ export class OngoingBackup {
   async read(signal: AbortSignal): Promise<void> {
     const { runtime, key, log } = this.#options;
     const { id, repository, contentVersion, credentials } = this.#wish;
+    this.#begin ??= this.#options.clock.monotonic();
     this.#enter({ kind: 'Reading', progress: nothingYet });
     const request = { key, id, repository, contentVersion, credentials };
     const aborted = AbortSignal.any([signal, this.#abort.signal]);
@@ -94,12 +103,14 @@ export class OngoingBackup {
   fail(reason: BackupErrorCode, message: string): void {
     this.#options.log.info({ ...this.#options.key, backup: this.#wish.id, reason, because: message }, 'A backup failed');
     this.#giveTurnBack();
+    this.#ended('Failed', 0);
     this.#enter({ kind: 'Failed', reason, message });
   }
 
   /** The newest order does not name it any more: nothing of it stays on this runner. */
   cancel(): void {
     this.#retry?.cancel();
+    if (this.#stage.kind !== 'Done' && this.#stage.kind !== 'Failed' && !this.#hasEnded) this.#ended('GivenUp', 0);
     this.#abort.abort(new Error('the order does not ask for the backup any more'));
     this.#stage = { kind: 'Waiting' };
     this.#giveTurnBack();
@@ -120,6 +131,11 @@ export class OngoingBackup {
     if (this.#abort.signal.aborted) return;
     this.#stage = stage;
     this.#options.tellSoon(progressMs);
+  }
+
+  #ended(result: BackupResult, bytes: number): void {
+    const { clock, ended } = this.#options;
+    ended(result, this.#begin === undefined ? 0 : clock.monotonic() - this.#begin, bytes);
   }
 
   #giveTurnBack(): void {
@@ -151,6 +167,7 @@ export class OngoingBackup {
       const { digest, sizeBytes, takenWhileStopped } = local;
       log.info({ ...key, backup: this.#wish.id, digest }, 'Sent a backup away');
       this.#giveTurnBack();
+      this.#ended('Done', sizeBytes);
       this.#enter({ kind: 'Done', made: { digest, sizeBytes, takenWhileStopped } });
     }
   }

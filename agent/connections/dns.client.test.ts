@@ -59,6 +59,10 @@ describe('looking up names', () => {
     expect(await dnsResolver(['127.0.0.1:1']).resolve('both.test')).toMatchObject({ kind: 'Silent' });
   });
 
+  it('takes addresses of servers only', () => {
+    expect(() => dnsResolver(['dns.example:53'])).toThrow('ip:port');
+  });
+
   it('asks as the machine does otherwise', async () => {
     expect(await systemResolver.resolve('localhost')).toMatchObject({ kind: 'Named', isComplete: true });
   });

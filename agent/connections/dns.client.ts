@@ -1,6 +1,6 @@
 import { lookup, Resolver as DnsResolver } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import { messageOf } from '../../process/errors.ts';
+import { BerthError, messageOf } from '../../process/errors.ts';
 import { answerOf, failureOf, type Asked, type DnsAnswer } from './dns-answer.ts';
 
 /** Says which addresses a name has: a port. DNS in production, scripted in tests. */
@@ -12,8 +12,18 @@ export interface Resolver {
 /** How long one server is waited for, and how often each is asked. */
 const patience = { timeout: 2_000, tries: 2 };
 
-/** Asks these servers (host:port) for A and AAAA. Names are taken as they are: the search path of the machine does not apply. */
+/**
+ * Asks these servers (ip:port) for A and AAAA. Names are taken as they are: the search path of the machine does not apply.
+ * @throws BerthError `ResolverInvalid`
+ */
 export function dnsResolver(servers: readonly string[]): Resolver {
+  try {
+    new DnsResolver().setServers(servers);
+  } catch (cause) {
+    throw new BerthError('ResolverInvalid', `"${servers.join(',')}" are no DNS servers: write ip:port (BERTH_OPERATOR_RESOLVERS).`, {
+      cause,
+    });
+  }
   return {
     resolve: async (name) => {
       // One for each question, so that a server that was away is asked afresh.

@@ -19,6 +19,7 @@ import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isAmbiguous, isNotFound } from './containerd-error.ts';
 import { endWrite, writeBlob } from './content.client.ts';
 import { Differ } from './diff.client.ts';
+import type { Freezes } from './freezes.client.ts';
 import { ContentService } from './gen/services/content/v1/content.ts';
 import { ContainersService } from './gen/services/containers/v1/containers.ts';
 import { Image, ImagesService } from './gen/services/images/v1/images.ts';
@@ -35,6 +36,7 @@ export interface BackupsOptions {
   readonly images: Images;
   readonly tasks: Tasks;
   readonly cgroups: Cgroups;
+  readonly freezes: Freezes;
   readonly transfer: TransferSettings;
   readonly installID: string;
   readonly snapshotter: string;
@@ -195,16 +197,21 @@ export class Backups {
     const goOn = () => {
       this.#untilAnswered(() => this.resume(key)).catch(() => undefined);
     };
-    signal.addEventListener('abort', goOn, { once: true });
-    try {
-      await this.#pause(key);
-      FAILPOINT: failpoint('backup.paused');
-      signal.throwIfAborted();
-      return { layer: await compare(), takenWhileStopped: false };
-    } finally {
-      signal.removeEventListener('abort', goOn);
-      await this.#untilAnswered(() => this.resume(key));
-    }
+    return this.#options.freezes.frozen(copyID(key), signal, async () => {
+      signal.addEventListener('abort', goOn, { once: true });
+      const { clock, logger } = this.#options;
+      const begin = clock.monotonic();
+      try {
+        await this.#pause(key);
+        FAILPOINT: failpoint('backup.paused');
+        signal.throwIfAborted();
+        return { layer: await compare(), takenWhileStopped: false };
+      } finally {
+        signal.removeEventListener('abort', goOn);
+        await this.#untilAnswered(() => this.resume(key));
+        logger.info({ ...key, ms: Math.round(clock.monotonic() - begin) }, 'The sandbox was paused for a backup');
+      }
+    });
   }
 
   async #pause(key: CopyKey): Promise<void> {

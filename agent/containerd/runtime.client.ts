@@ -35,6 +35,7 @@ import { CopyCreator } from './create.client.ts';
 import { type ContainerdEvent, followEvents } from './events.client.ts';
 import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
 import { Status } from './gen/types/task/task.ts';
+import { Freezes } from './freezes.client.ts';
 import { Housekeeping, type HousekeepingSettings, logDirectoryIn } from './housekeeping.client.ts';
 import { copiesOf } from './inventory.ts';
 import { keepFile } from './keep-file.client.ts';
@@ -88,6 +89,8 @@ export interface ContainerdRuntime extends CopyRuntime {
   readonly tasks: TaskRuntime;
   readonly ociRuntime: OciRuntime;
   readonly containerdVersion: string;
+  /** Who begins processes in containers beside their main programs goes through it: never while one is paused for a backup. */
+  readonly freezes: Freezes;
   /** Removes images that nothing stands on if the disk is that full; returns their names. Happens by itself every minute. */
   collectImages(): Promise<readonly string[]>;
   /** Ends the connection; what runs goes on. */
@@ -138,7 +141,8 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       logger,
     };
     await requirePlugins(connection, snapshotter);
-    const backups = new Backups({ connection, images, tasks, cgroups, transfer, installID, snapshotter, clock, logger });
+    const freezes = new Freezes();
+    const backups = new Backups({ connection, images, tasks, cgroups, freezes, transfer, installID, snapshotter, clock, logger });
     await backups.sweep();
     const [runtime] = await Promise.all([
       chooseRuntime(probe, wanted === 'auto' ? ociRuntimes : [wanted]),
@@ -165,6 +169,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
         cgroups,
         creator,
         backups,
+        freezes,
         installID,
         snapshotter,
         housekeeping,
@@ -198,6 +203,7 @@ interface RuntimeParts {
   readonly cgroups: Cgroups;
   readonly creator: CopyCreator;
   readonly backups: Backups;
+  readonly freezes: Freezes;
   readonly installID: string;
   readonly snapshotter: string;
   readonly housekeeping: Housekeeping;
@@ -212,6 +218,7 @@ class Runtime implements ContainerdRuntime {
   readonly tasks: TaskRuntime;
   readonly ociRuntime: OciRuntime;
   readonly containerdVersion: string;
+  readonly freezes: Freezes;
   readonly #parts: RuntimeParts;
   /** When the processes that are known to have been started were: whose exit is news. */
   readonly #started = new Map<string, number>();
@@ -222,6 +229,7 @@ class Runtime implements ContainerdRuntime {
     this.tasks = parts.taskRuntime;
     this.ociRuntime = parts.ociRuntime;
     this.containerdVersion = parts.containerdVersion;
+    this.freezes = parts.freezes;
   }
 
   async list(): Promise<readonly RuntimeCopy[]> {

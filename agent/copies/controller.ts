@@ -106,6 +106,12 @@ export class CopyController {
       misfit: (key, requests) => misfit(subtract(options.capacity, this.#reserved), this.#sharesExcept(key), requests),
       publish: (report, again) => this.#publish(report, again),
       imagesChanged: () => this.#refreshImagesSoon(),
+      backupEnded: (result, ms, bytes) => {
+        this.#metrics.backups.inc({ result });
+        if (result !== 'Done') return;
+        this.#metrics.backupSeconds.observe(ms / 1000);
+        this.#metrics.backupBytes.inc({}, bytes);
+      },
       failed: (error) => this.#fail(error),
     };
   }
@@ -383,6 +389,17 @@ function copyMetrics(metrics: Metrics) {
       help: 'Orders that will never be carried out here, by reason.',
       labels: ['reason'],
     }),
+    backups: metrics.counter({
+      name: 'berth_agent_backups_total',
+      help: 'Backups that are over: done, failed, or given up because no order asked for them any more.',
+      labels: ['result'],
+    }),
+    backupSeconds: metrics.histogram({
+      name: 'berth_agent_backup_duration_seconds',
+      help: 'From the begin of reading the files until the registry has the backup.',
+      buckets: [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000],
+    }),
+    backupBytes: metrics.counter({ name: 'berth_agent_backup_bytes_total', help: 'Size of the backups that the registry has taken.' }),
     running: metrics.gauge({ name: 'berth_agent_started_sandboxes', help: 'Sandboxes that run on this runner.' }),
   };
 }

@@ -270,6 +270,8 @@ export class TaskRun {
     const { files, task } = this.#options;
     const note = files.notedExit() ?? (await this.#noteOf(exit, startedMs));
     FAILPOINT: failpoint('command.exited');
+    // The next agent sees for itself: what this one saw while it let go may be no end.
+    this.#options.agentEnds.throwIfAborted();
     files.noteExit(note);
     this.#startMs = note.startMs;
     await this.#remove();

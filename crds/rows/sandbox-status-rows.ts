@@ -60,6 +60,7 @@ export const sandboxStatusRows: readonly Row[] = [
   row('status.assignment.reason', ['FirstPlacement'], [ABSENT, '', 'first placement', 1]),
   timeRow('status.assignment.startTime'),
   row('status.assignment.configHash', ['a', 'a'.repeat(128)], [ABSENT, '', 'a'.repeat(129), 1]),
+  row('status.assignment.runningConfigHash', [ABSENT, 'a', 'a'.repeat(128)], ['', 'a'.repeat(129), 1]),
   counterRow('status.highestEpoch', 'optional'),
   counterRow('status.contentVersion', 'optional'),
   row('status.baseImage', [ABSENT], ['debian', 1]),
@@ -83,6 +84,7 @@ export const sandboxStatusRows: readonly Row[] = [
   row('status.backup.operation.message', ['', 'Said in one sentence.', ABSENT], ['a'.repeat(1025), 1]),
   requestRow('status.backup.operation.requestID'),
   timeRow('status.backup.operation.startTime'),
+  timeRow('status.backup.operation.progressTime', 'optional'),
   counterRow('status.backup.operation.bytes', 'optional'),
   optionalReason('status.backup.operation.reason'),
   row(

@@ -1,20 +1,24 @@
-import { effectiveResources } from '../../crds/index.ts';
 import { backoffDelay, type Backoff } from '../../process/backoff.ts';
 import { blameOf, reasonOf } from '../lifecycle/blame.ts';
 import { firstOf, type Outcome, type Situation } from '../lifecycle/outcome.ts';
 import { EXIT_REASON_NAMES } from '../lifecycle/settle.ts';
 import { awaitingProof, contentMissing, underWay } from '../lifecycle/shared-rules.ts';
-import { timeOf } from '../lifecycle/time.ts';
+import { currentBackup } from '../backups/current.ts';
 import { isDiffing } from '../backups/operation.ts';
-import { lacking } from './amounts.ts';
-import { chooseRunner, unavailability, type PlacementRequest } from './choose-runner.ts';
+import { backingOff } from '../lifecycle/decide-stop.ts';
+import { chooseRunner, unavailability } from './choose-runner.ts';
+import { inPlace, noRunner, requestedRestore, runnerLost, runnerOverloaded, runnerUnfit, runnerUnschedulable } from './decide-move.ts';
+import { targetFailed, targetPrepared } from './decide-target.ts';
 import { describeFencing } from './fencing.ts';
-import { freeOf, type RunnerView } from './runner-view.ts';
+import { requestOf, restoreCurrent, waitForRoom, type Preference } from './restore.ts';
+import type { RunnerView } from './runner-view.ts';
 
 /** Where a sandbox that should run is to run, and when. Pure; rows D1–D13 and S4 of docs/assignment.md as far as built, first match wins. */
 export function decideStart(situation: Situation): Outcome {
   return firstOf(situation, [
-    contentMissing, // D6
+    targetFailed, // D1 of a move, while only prepared
+    targetPrepared,
+    contentGone, // D6
     rejectedFirstPlacement, // D4, the runner refused
     rejectedInPlace, // D13, the runner refused
     unresolvedCommit, // D1
@@ -26,17 +30,35 @@ export function decideStart(situation: Situation): Outcome {
     backingOff,
     credentialsMissing,
     environmentMissing,
+    diffRunning, // D8
+    requestedRestore, // D3
     firstPlacement, // D4
+    noRunner, // D5
+    runnerLost, // D7
     runnerAway,
     runnerFenced,
-    diffRunning, // D8
-    runnerFull, // D11
+    runnerUnschedulable, // D10
+    runnerUnfit, // D11
+    runnerOverloaded, // D12
     startInPlace, // D13
   ]);
 }
 
 /** Between failures, and between the ends of a program and its next start. */
 export const retryBackOff: Backoff = { initialMs: 1_000, maxMs: 300_000 };
+
+/** D6: the files are not where they should be. A backup that was asked for, or that is current, instead; never the image. Left again when they are back. */
+function contentGone(situation: Situation): Outcome | undefined {
+  const { settled } = situation;
+  const gone = contentMissing(situation);
+  if (gone === undefined) return undefined;
+  const isCurrent = currentBackup(settled.status) !== undefined;
+  if (!settled.isAtRest && !isCurrent) return gone;
+  const asked = settled.isAtRest ? requestedRestore(situation) : undefined;
+  if (asked === undefined && !isCurrent) return gone;
+  const from = asked ?? restoreCurrent(situation, 'ContentMissing', settled.status.runnerName, gone);
+  return backingOff(situation) ?? environmentMissing(situation) ?? from;
+}
 
 /** Nothing was ever started on the runner: another one is tried when the cause lies with this one; else it is said and tried again later. */
 function rejectedFirstPlacement(situation: Situation): Outcome | undefined {
@@ -104,12 +126,6 @@ function endedByItself({ world, settled: { status } }: Situation): Outcome | und
   return { kind: 'BackOff', retryMs: backoffDelay(retryBackOff, Math.max(1, transition?.attempts ?? 1), () => world.jitter) };
 }
 
-/** The next attempt is due later. */
-function backingOff({ world, settled: { status } }: Situation): Outcome | undefined {
-  const due = timeOf(status.transition?.retryTime);
-  return due === undefined || due <= world.now.wall ? undefined : { kind: 'Keep', lookAgainMs: due - world.now.wall };
-}
-
 /** Before the image can be pulled, the Secrets that the sandbox names must be there. */
 function credentialsMissing({ world: { credentials }, settled: { status } }: Situation): Outcome | undefined {
   if (status.contentVersion > 0 || credentials.kind === 'Ready') return undefined;
@@ -136,7 +152,7 @@ function firstPlacement(situation: Situation): Outcome | undefined {
 }
 
 /** A start in place needs the agent of its runner. */
-function runnerAway({ world: { runner }, settled: { status } }: Situation): Outcome | undefined {
+export function runnerAway({ world: { runner }, settled: { status } }: Situation): Outcome | undefined {
   if (runner?.agent?.isComplete === true) return undefined;
   const name = status.runnerName ?? '';
   return runner?.isReady === true
@@ -144,7 +160,7 @@ function runnerAway({ world: { runner }, settled: { status } }: Situation): Outc
     : {
         kind: 'Wait',
         reason: 'RunnerLost',
-        message: `The runner ${name}, which has the files, is lost. It is waited for: there is no current backup.`,
+        message: `The runner ${name}, which has the files, is lost. It is waited for: no current backup can be started elsewhere now.`,
       };
 }
 
@@ -165,43 +181,20 @@ function diffRunning({ world, settled: { status } }: Situation): Outcome | undef
   };
 }
 
-/** D11, as far as it stays: it does not fit where it lies. */
-function runnerFull({ world: { runner, sandbox } }: Situation): Outcome | undefined {
-  if (runner?.agent === undefined) return undefined;
-  const lack = lacking(effectiveResources(sandbox.spec).requests, freeOf(runner, runner.agent));
-  if (lack === undefined) return undefined;
-  const message = `The runner ${runner.name}, which has the files, has not enough ${lack} free to start the sandbox.`;
-  return { kind: 'Wait', reason: 'InsufficientOnRunner', message };
-}
-
 /** D13. */
-function startInPlace({ world: { runner } }: Situation): Outcome | undefined {
-  return runner?.agent === undefined ? undefined : { kind: 'StartInPlace', agent: runner.agent };
+function startInPlace(situation: Situation): Outcome | undefined {
+  return inPlace(situation);
 }
 
-type Preference = Pick<PlacementRequest, 'excluded' | 'avoided'>;
-
-function place({ world }: Situation, preference: Preference): Outcome & { readonly kind: 'Assign' | 'Wait' } {
+function place(situation: Situation, preference: Preference): Outcome & { readonly kind: 'Assign' | 'Wait' } {
+  const { world } = situation;
   const choice = chooseRunner(world.fleet, requestOf(world, preference));
   if (choice.kind === 'Chosen') return { kind: 'Assign', runner: choice.runner, agent: choice.agent, reason: 'FirstPlacement' };
-  const lookAgainMs = choice.lookAgainAt === undefined ? undefined : choice.lookAgainAt - world.now.monotonic;
-  return { kind: 'Wait', reason: 'NoRunnerAvailable', message: choice.message, lookAgainMs };
+  return waitForRoom(situation, choice);
 }
 
 /** The runner where it was tried before: the image may be there already. */
 function placeOn({ world }: Situation, runner: RunnerView | undefined): Outcome | undefined {
   if (runner?.agent === undefined || unavailability(runner, requestOf(world, {})) !== undefined) return undefined;
   return { kind: 'Assign', runner, agent: runner.agent, reason: 'FirstPlacement' };
-}
-
-function requestOf({ sandbox, now }: Situation['world'], preference: Preference): PlacementRequest {
-  const { spec, metadata } = sandbox;
-  return {
-    uid: metadata.uid,
-    image: spec.image,
-    requests: effectiveResources(spec).requests,
-    placement: spec.placement,
-    now: now.monotonic,
-    ...preference,
-  };
 }

@@ -59,5 +59,5 @@ export function hindranceOf({ backups, runner }: SandboxSnapshot, status: Sandbo
   if (backups.repository === undefined) return 'BackupsNotConfigured';
   const { assignment } = status;
   const isThere = runner?.agent?.isComplete === true && runner.name === status.runnerName && runner.agent.storeID === assignment?.storeID;
-  return isThere && runner.fencing === undefined && assignment?.phase === 'Committed' ? undefined : 'NotPossible';
+  return isThere && runner.fencing === undefined && assignment.phase === 'Committed' ? undefined : 'NotPossible';
 }

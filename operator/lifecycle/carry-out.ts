@@ -3,12 +3,11 @@ import { backoffDelay } from '../../process/backoff.ts';
 import { retryBackOff } from '../assignment/decide-start.ts';
 import { deadlineOf } from './deadlines.ts';
 import type { CopyPreparation } from './decision.ts';
-import type { Outcome, Situation } from './outcome.ts';
+import { asArchived, asArchiving, asCommitted, asGoneBack, asRestoring, highestEpochOf } from './carry-out-move.ts';
+import type { Outcome, OutcomeOf, Situation } from './outcome.ts';
 import { waitOf } from './shared-rules.ts';
 import type { SandboxSnapshot } from './snapshot.ts';
 import { dueTime, duration, pastTime } from './time.ts';
-
-type OutcomeOf<Kind extends Outcome['kind']> = Outcome & { readonly kind: Kind };
 
 /** The status that an outcome makes of the settled one. Pure; numbers the orders not yet. */
 export function carryOut(situation: Situation, outcome: Outcome): SandboxStatus {
@@ -24,6 +23,16 @@ export function carryOut(situation: Situation, outcome: Outcome): SandboxStatus 
       return asAssigned(situation, outcome);
     case 'StartInPlace':
       return asStarting(situation, outcome);
+    case 'Restore':
+      return asRestoring(situation, outcome);
+    case 'Commit':
+      return asCommitted(situation);
+    case 'GoBack':
+      return asGoneBack(situation, outcome);
+    case 'Archiving':
+      return asArchiving(situation, outcome);
+    case 'Archive':
+      return asArchived(situation, outcome);
     case 'Stop':
       return asStopping(situation, outcome);
     case 'Rest':
@@ -47,7 +56,7 @@ function asWaiting({ world, settled: { status } }: Situation, { reason, message,
   return { ...status, state: 'Pending', reason, message, transition: retry === undefined ? kept : retrying(world, attempts + 1) };
 }
 
-function asFailed({ world, settled: { status } }: Situation, { reason, message, retry }: OutcomeOf<'Fail'>): SandboxStatus {
+export function asFailed({ world, settled: { status } }: Situation, { reason, message, retry }: OutcomeOf<'Fail'>): SandboxStatus {
   const isSame = world.sandbox.status.state === 'Error' && world.sandbox.status.reason === reason;
   const attempts = (status.transition?.attempts ?? 0) + (retry === 'BackOff' ? 1 : 0);
   const since = isSame && status.transition !== undefined ? status.transition.startTime : pastTime(world.now.wall);
@@ -64,7 +73,7 @@ function asAssigned(situation: Situation, { runner, agent, reason }: OutcomeOf<'
   const { world, settled } = situation;
   const { status } = settled;
   const isSameCopy = status.runnerName === runner.name && status.assignment?.storeID === agent.storeID && !isBurnt(world);
-  const epoch = (status.assignment?.epoch ?? 0) + (isSameCopy ? 0 : 1);
+  const epoch = isSameCopy ? status.assignment.epoch : highestEpochOf(status) + 1;
   const digest = status.baseImage?.digest;
   const assignment: Assignment = {
     epoch,
@@ -82,13 +91,14 @@ function asAssigned(situation: Situation, { runner, agent, reason }: OutcomeOf<'
     runnerName: runner.name,
     ...(status.runnerName !== undefined && status.runnerName !== runner.name && { prevRunnerName: status.runnerName }),
     assignment,
+    highestEpoch: epoch,
     reason: 'Creating',
     message: `The sandbox is being created on ${runner.name}.`,
     releases: isSameCopy ? status.releases : withRelease(status, world),
   };
 }
 
-function asStarting(situation: Situation, { agent }: OutcomeOf<'StartInPlace'>): SandboxStatus {
+export function asStarting(situation: Situation, { agent }: OutcomeOf<'StartInPlace'>): SandboxStatus {
   const { world, settled } = situation;
   const { status } = settled;
   const { assignment } = status;
@@ -111,7 +121,7 @@ function asStarting(situation: Situation, { agent }: OutcomeOf<'StartInPlace'>):
 }
 
 /** The patch that permits the content to change: contentVersion rises, what was known of the last run is over, a restart is answered. */
-function committed({ world, settled: { status } }: Situation, attempts: number, state: 'Creating' | 'Starting'): SandboxStatus {
+export function committed({ world, settled: { status } }: Situation, attempts: number, state: 'Creating' | 'Starting'): SandboxStatus {
   const { restartID } = world.sandbox.spec;
   return {
     ...status,

@@ -1,7 +1,7 @@
 import type { Condition, SandboxReason, SandboxStatus } from '../../crds/index.ts';
 import { setCondition } from '../../kube/conditions.ts';
 import { isLost } from '../assignment/runner-view.ts';
-import { currentBackup, newestUsable } from '../backups/current.ts';
+import { currentBackup, historyOf, isUsable, newestUsable } from '../backups/current.ts';
 import type { SandboxSnapshot } from './snapshot.ts';
 
 type Claim = Pick<Condition, 'type' | 'status' | 'message'> & { readonly reason: SandboxReason };
@@ -40,12 +40,13 @@ function ready({ state, reason, message = '' }: SandboxStatus): Claim {
   return { type: 'Ready', status: 'True', reason: 'Started', message };
 }
 
-function assigned({ runnerName, assignment, reason, state }: SandboxStatus): Claim {
+function assigned({ runnerName, assignment, reason, state, contentVersion }: SandboxStatus): Claim {
   if (runnerName !== undefined && assignment !== undefined) {
     return { type: 'Assigned', status: 'True', reason: assignment.reason as SandboxReason, message: `The sandbox is on ${runnerName}.` };
   }
   const why = state === 'Stopped' ? 'Stopped' : ((reason ?? 'NoRunnerAvailable') as SandboxReason);
-  return { type: 'Assigned', status: 'False', reason: why, message: 'The sandbox was not placed on a runner yet.' };
+  const message = contentVersion > 0 ? 'No runner has the files of the sandbox.' : 'The sandbox was not placed on a runner yet.';
+  return { type: 'Assigned', status: 'False', reason: why, message };
 }
 
 /** Whether a verified backup holds the content as it is, and else what there is and what is being done for it. */
@@ -72,6 +73,10 @@ function notBackedUp(status: SandboxStatus, world: Pick<SandboxSnapshot, 'sandbo
     return { reason: 'BackupFailed', message: `${operation.message ?? ''} It is tried again.`.trimStart() };
   if (isNotConfigured(status, world)) {
     return { reason: 'BackupsNotConfigured', message: 'The operator has no repository for backups: nothing is backed up.' };
+  }
+  const last = historyOf(status).findLast(({ deletionTime }) => deletionTime === undefined);
+  if (last !== undefined && !isUsable(last)) {
+    return { reason: 'BackupUnverified', message: `The backup ${last.digest} is not whole in the registry.` };
   }
   const newest = newestUsable(status);
   if (newest === undefined) return { reason: 'NoBackup', message: 'There is no backup of the sandbox.' };

@@ -37,6 +37,8 @@ export function deadlineOf(
     case 'Creating':
     case 'Restoring':
       return since + deadlines.creatingQuiet;
+    case 'Archiving':
+      return since + deadlines.backupTotal;
     case 'Starting':
       return since + deadlines.starting;
     case 'Stopping':

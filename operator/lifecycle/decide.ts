@@ -1,6 +1,7 @@
 import { SANDBOX_FINALIZER, type SandboxStatus } from '../../crds/index.ts';
 import { mergePatch } from '../../kube/diff.ts';
 import { decideStart } from '../assignment/decide-start.ts';
+import { distrust } from '../backups/distrust.ts';
 import { followBackup } from '../backups/follow-backup.ts';
 import type { BackupStep } from '../backups/operation.ts';
 import { planBackup } from '../backups/plan-backup.ts';
@@ -11,6 +12,7 @@ import { backedUp, conditionsOf, startedClaim } from './conditions.ts';
 import { timeLeft } from './deadlines.ts';
 import type { AssignmentNote, Decision } from './decision.ts';
 import { decideDeletion } from './deletion.ts';
+import { decideArchive } from './decide-archive.ts';
 import { decideStop } from './decide-stop.ts';
 import { eventsOf } from './events.ts';
 import { numbered } from './number.ts';
@@ -34,34 +36,38 @@ export function decide(world: SandboxSnapshot): Decision {
 
 /** The object lives: it is brought to what spec asks for. First the facts, then what becomes of the sandbox, then of its backups: one status of it all. */
 function decideWanted(world: SandboxSnapshot): Decision {
-  const settled = settle(world);
+  // First of all: what is not whole any more must let nothing go.
+  const trusted = distrust(world, world.sandbox.status);
+  const settled = settle({ ...world, sandbox: { ...world.sandbox, status: trusted.status } });
   const followed = followBackup(world, settled.status);
   const situation: Situation = { world, settled: { ...settled, status: followed.status } };
-  const wantsStart = world.sandbox.spec.desiredState === 'Started';
-  const outcome = wantsStart ? decideStart(situation) : decideStop(situation);
+  const { desiredState } = world.sandbox.spec;
+  const outcome = rulesFor[desiredState](situation);
   const planned = planBackup(world, carryOut(situation, outcome));
   const retained = retain(world, planned.status);
-  const steps = [followed, planned, retained];
+  const steps = [trusted, followed, planned, retained];
   const next = finished(world, retained.status);
-  const decision = withSteps(changed(world, next), steps);
+  const decision = withOutcome(withSteps(changed(world, next), steps), outcome);
   return {
     ...decision,
     preparation: preparationOf(next, outcome),
     lesson: lessonOf(situation, outcome),
     lookAgainMs: earliest(decision.lookAgainMs, 'lookAgainMs' in outcome ? outcome.lookAgainMs : undefined, retryIn(next, world)),
-    assignment: wantsStart && isAboutPlace(outcome) ? assignmentNote(world) : undefined,
+    assignment: desiredState === 'Started' && isAboutPlace(outcome) ? assignmentNote(world) : undefined,
     waitsForRunner: outcome.kind === 'Wait' && blameOf(outcome.reason) !== 'Sandbox',
   };
 }
+
+const rulesFor = { Started: decideStart, Stopped: decideStop, Archived: decideArchive } as const;
 
 /** D0. */
 function decideDeleted(world: SandboxSnapshot): Decision {
   const outcome = decideDeletion(world);
   if (outcome.kind === 'Wait') {
     const decision = changed(world, finished(world, outcome.status));
-    return { ...decision, lookAgainMs: earliest(decision.lookAgainMs, outcome.lookAgainMs) };
+    return { ...decision, lookAgainMs: earliest(decision.lookAgainMs, outcome.lookAgainMs), registry: outcome.registry };
   }
-  return { ...idle(world), finalizer: 'Remove', removals: outcome.removals, events: [outcome.event] };
+  return { ...idle(world), finalizer: 'Remove', removals: outcome.removals, events: outcome.events };
 }
 
 /** The whole status: releases dropped that are proven, or whose store is gone and the copy with it (a deleted object notes these), orders numbered, conditions and generation as they are now. */
@@ -88,6 +94,13 @@ function changed(world: SandboxSnapshot, next: SandboxStatus): Decision {
     events: patch === undefined ? [] : eventsOf(before, next),
     lookAgainMs: earliest(unanswered, left),
   };
+}
+
+/** What is asked and told beside the status. */
+function withOutcome(decision: Decision, outcome: Outcome): Decision {
+  const notices = outcome.kind === 'StartInPlace' ? (outcome.notices ?? []) : [];
+  const registry = 'registry' in outcome ? outcome.registry : [];
+  return { ...decision, events: [...decision.events, ...notices], registry: [...decision.registry, ...registry] };
 }
 
 /** What the backups of the sandbox ask for beside its status. */
@@ -121,7 +134,7 @@ function lessonOf({ settled }: Situation, outcome: Outcome): Decision['lesson'] 
 }
 
 function isAboutPlace({ kind }: Outcome): boolean {
-  return kind === 'Assign' || kind === 'StartInPlace' || kind === 'Wait';
+  return kind === 'Assign' || kind === 'StartInPlace' || kind === 'Restore' || kind === 'GoBack' || kind === 'Wait';
 }
 
 /** What is logged of every decision about a place: read from the snapshot and nothing else, so that it tells what was decided on. */

@@ -1,36 +1,77 @@
-import type { Sandbox, SandboxStatus } from '../../crds/index.ts';
+import type { BackupRecord, Sandbox, SandboxStatus } from '../../crds/index.ts';
+import { historyOf } from '../backups/current.ts';
+import { removalOf, removalWork } from '../backups/retention.ts';
 import { transitionTo } from './carry-out.ts';
 import { timeLeft } from './deadlines.ts';
 import type { NotedRemoval, SandboxEvent } from './decision.ts';
-import type { RemainsView, SandboxSnapshot } from './snapshot.ts';
+import type { RegistryWork, RemainsView, SandboxSnapshot } from './snapshot.ts';
 import { pastTime } from './time.ts';
 
 /** How a deleted object goes. */
 export type DeletionOutcome =
   /** Its copies are ordered Absent and waited for. */
-  | { readonly kind: 'Wait'; readonly status: SandboxStatus; readonly lookAgainMs: number | undefined }
-  /** Every copy is proven absent, or noted in its Runner by `removals`: the finalizer goes. */
-  | { readonly kind: 'Go'; readonly removals: readonly NotedRemoval[]; readonly event: SandboxEvent };
+  | {
+      readonly kind: 'Wait';
+      readonly status: SandboxStatus;
+      readonly lookAgainMs: number | undefined;
+      readonly registry: readonly RegistryWork[];
+    }
+  /** Every copy is proven absent, or noted in its Runner by `removals`, and the backups are removed, kept as asked, or told of: the finalizer goes. */
+  | { readonly kind: 'Go'; readonly removals: readonly NotedRemoval[]; readonly events: readonly SandboxEvent[] };
 
-/** D0: from every state. What can not be reached by the deadline, or ever, is noted and removed when its runner is back. */
+/** D0: from every state. What can not be reached by the deadline, or ever, is noted and removed when its runner is back; backups that are left are named. */
 export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
   const left = world.remains.filter(({ isAbsent, isKnown, isReachable }) => !isAbsent && (isKnown || isReachable));
-  const isDeleting = world.sandbox.status.state === 'Deleting';
+  const backups = backupsToRemove(world);
+  const { status } = world.sandbox;
+  const previous = status.assignment?.previous;
+  const isDeleting = status.state === 'Deleting';
   const overdue = isDeleting && timeLeft(world) === 0;
   const awaited = left.filter(({ isElsewhere }) => !isElsewhere);
-  if (overdue || awaited.length === 0) {
-    return { kind: 'Go', removals: left.map((remains) => noted(world, remains)), event: farewell(left) };
+  if (overdue || (awaited.length === 0 && backups.length === 0 && previous === undefined)) {
+    return { kind: 'Go', removals: left.map((remains) => noted(world, remains)), events: [farewell(left), ...leftInRegistry(backups)] };
   }
+  const { registry, lookAgainMs } = removalWork(world, backups);
+  if (isDeleting) {
+    const times = [timeLeft(world), lookAgainMs].filter((time) => time !== undefined);
+    return { kind: 'Wait', status, lookAgainMs: times.length === 0 ? undefined : Math.min(...times), registry };
+  }
+  return { kind: 'Wait', status: asDeleting(world, awaited), lookAgainMs: undefined, registry };
+}
+
+/** A copy that it could have gone back to is released like every other one. */
+function asDeleting(world: SandboxSnapshot, awaited: readonly RemainsView[]): SandboxStatus {
   const { status } = world.sandbox;
-  if (isDeleting) return { kind: 'Wait', status, lookAgainMs: timeLeft(world) };
-  const deleting: SandboxStatus = {
+  const { assignment, releases } = status;
+  const names = awaited.map(({ runnerName }) => runnerName).join(', ');
+  return {
     ...status,
     state: 'Deleting',
     reason: 'Deleting',
-    message: `The copy on ${awaited.map(({ runnerName }) => runnerName).join(', ')} is being removed.`,
+    message: names === '' ? 'What is left of the sandbox is being removed.' : `The copy on ${names} is being removed.`,
     transition: transitionTo('Deleting', world, 0),
+    ...(assignment?.previous !== undefined && {
+      assignment: { ...assignment, previous: undefined },
+      releases: [...releases, assignment.previous],
+    }),
   };
-  return { kind: 'Wait', status: deleting, lookAgainMs: undefined };
+}
+
+/** Those that the registry may still have, and should not. */
+function backupsToRemove({ sandbox: { spec, status }, registry }: SandboxSnapshot): readonly BackupRecord[] {
+  if (spec.backup.reclaimPolicy === 'Retain') return [];
+  return historyOf(status).filter((record) => {
+    const outcome = removalOf(registry, record)?.outcome;
+    return outcome !== 'Deleted' && outcome !== 'Missing';
+  });
+}
+
+function leftInRegistry(backups: readonly BackupRecord[]): readonly SandboxEvent[] {
+  const [first] = backups;
+  if (first === undefined) return [];
+  const digests = backups.map(({ digest }) => digest).join(', ');
+  const note = `The registry did not remove these backups in time, which stay in ${first.repository}: ${digests}.`;
+  return [{ type: 'Warning', reason: 'BackupNotRemoved', action: 'Delete', note: note.slice(0, 1024) }];
 }
 
 /** What is told of the copies that are left when the object goes. */

@@ -17,7 +17,9 @@ export type Observation =
   /** The order to run was never carried out and never will be: this contentVersion was not started. */
   | { readonly kind: 'Rejected'; readonly reason: SandboxReason; readonly message: string }
   /** The content that should lie on the runner does not. */
-  | { readonly kind: 'Missing'; readonly message: string };
+  | { readonly kind: 'Missing'; readonly message: string; readonly isProven: boolean }
+  /** The copy is ready; nothing was permitted to run in it. */
+  | { readonly kind: 'Prepared' };
 
 const nothing: Observation = { kind: 'Nothing' };
 
@@ -26,11 +28,12 @@ export function observe(world: SandboxSnapshot): Observation {
   const { status } = world.sandbox;
   const { copy } = world;
   const message = missingContent(world);
-  if (message !== undefined) return { kind: 'Missing', message };
+  if (message !== undefined) return { kind: 'Missing', message, isProven: isProvenIdle(world) };
   if (hasEndedWithItsMachine(world)) return { kind: 'Ended', exit: undefined };
   if (copy === undefined || copy.order < status.order) return nothing;
   const wanted = mainOrder(status)?.wanted;
   if (wanted === 'Running') return observeRunning(status, copy);
+  if (wanted === 'Prepared') return observePrepared(copy);
   return wanted === 'Stopped' ? observeStopped(status, copy) : nothing;
 }
 
@@ -69,6 +72,20 @@ function observeRunning(status: SandboxStatus, copy: CopyView): Observation {
   }
 }
 
+function observePrepared(copy: CopyView): Observation {
+  switch (copy.state) {
+    case 'Prepared':
+      return { kind: 'Prepared' };
+    case 'Rejected':
+      return rejected(reasonOf(copy.reason), sentence(copy.message, `The runner says ${copy.reason}.`));
+    case 'Absent':
+    case 'Missing':
+      return rejected('OrderRejected', 'The runner has removed what was being restored.');
+    default:
+      return nothing;
+  }
+}
+
 function rejected(reason: SandboxReason, message: string): Observation {
   return { kind: 'Rejected', reason, message };
 }
@@ -83,13 +100,21 @@ function observeStopped(status: SandboxStatus, copy: CopyView): Observation {
 function missingContent(world: SandboxSnapshot): string | undefined {
   const { status } = world.sandbox;
   const { runnerName, assignment, contentVersion } = status;
-  if (runnerName === undefined || assignment === undefined || contentVersion === 0) return undefined;
+  if (runnerName === undefined || assignment === undefined || contentVersion === 0 || assignment.phase === 'Prepared') return undefined;
   if (world.runner === undefined && !isStoreConnected(world))
     return `The runner ${runnerName} is gone, and with it the files of the sandbox.`;
   const storeID = world.runner?.storeID;
   if (storeID !== undefined && storeID !== assignment.storeID)
     return `The runner ${runnerName} came back with another disk, without the files of the sandbox.`;
   return hasContent(status) && isCopyGone(world) ? `The files of the sandbox are not on the runner ${runnerName} any more.` : undefined;
+}
+
+/** Where the files should be nothing runs, says the agent itself: the copy is gone from a disk that it has told all of, or the machine was booted anew. */
+function isProvenIdle(world: SandboxSnapshot): boolean {
+  const { assignment } = world.sandbox.status;
+  if (isStoreConnected(world)) return world.copy === undefined || world.copy.state === 'Absent' || world.copy.state === 'Missing';
+  const agent = world.runner?.agent;
+  return agent?.isComplete === true && agent.bootID !== assignment?.bootID;
 }
 
 /** An agent with the very store of the assigned copy is connected, and has told all that lies there: also when the Runner's object is gone. */

@@ -1,8 +1,8 @@
-import type { AssignmentReason, SandboxReason } from '../../crds/index.ts';
+import type { AssignmentReason, BackupRecord, SandboxReason } from '../../crds/index.ts';
 import type { AgentView, RunnerView } from '../assignment/runner-view.ts';
-import type { RunnerLesson } from './decision.ts';
+import type { RunnerLesson, SandboxEvent } from './decision.ts';
 import type { Settled } from './settle.ts';
-import type { SandboxSnapshot } from './snapshot.ts';
+import type { RegistryWork, SandboxSnapshot } from './snapshot.ts';
 
 /** What the rules look at: the snapshot, and what its facts make of the status. */
 export interface Situation {
@@ -13,7 +13,7 @@ export interface Situation {
 /** What a rule decides. */
 export type Outcome =
   /** As it is; look again when that may change by time alone. */
-  | { readonly kind: 'Keep'; readonly lookAgainMs?: number | undefined }
+  | { readonly kind: 'Keep'; readonly lookAgainMs?: number | undefined; readonly registry?: readonly RegistryWork[] }
   /** Pending: the world has to change first. With `BackOff`, what looks possible was refused: it is not tried again at once. */
   | {
       readonly kind: 'Wait';
@@ -21,6 +21,7 @@ export type Outcome =
       readonly message: string;
       readonly lookAgainMs?: number | undefined;
       readonly retry?: 'BackOff' | undefined;
+      readonly registry?: readonly RegistryWork[];
     }
   /** Error, tried again with back-off; or `Never` by time, only when the world or the spec changes. */
   | {
@@ -39,13 +40,38 @@ export type Outcome =
       readonly lesson?: RunnerLesson | undefined;
     }
   /** The copy that lies on the runner, started once more. */
-  | { readonly kind: 'StartInPlace'; readonly agent: AgentView }
+  | { readonly kind: 'StartInPlace'; readonly agent: AgentView; readonly notices?: readonly SandboxEvent[] }
+  /** A move, or another target of one: a new copy from the backup on this runner, prepared; the copy of before is kept to go back to. */
+  | {
+      readonly kind: 'Restore';
+      readonly runner: RunnerView;
+      readonly agent: AgentView;
+      readonly record: BackupRecord;
+      readonly reason: AssignmentReason;
+      readonly lesson?: RunnerLesson | undefined;
+    }
+  /** The restored copy is ready: it may run. */
+  | { readonly kind: 'Commit' }
+  /** Nothing ran in the restored copy: it goes, and the copy of before is assigned again, if there is one. */
+  | { readonly kind: 'GoBack'; readonly then: AfterGoingBack; readonly lesson?: RunnerLesson | undefined }
+  /** It is being backed up, or its backup read back, so that its copy may go. */
+  | { readonly kind: 'Archiving'; readonly message: string; readonly registry?: readonly RegistryWork[]; readonly lookAgainMs?: number }
+  /** Its copy goes: the files are in a backup that was read back. */
+  | { readonly kind: 'Archive'; readonly message: string }
   /** The process is asked to end. */
   | { readonly kind: 'Stop'; readonly reason: 'Stopping' | 'Restarting' }
   /** Stopped, and stays so: because it is asked for, or because it ended and is not to be started again. */
   | { readonly kind: 'Rest'; readonly reason: SandboxReason }
   /** It ended and is started again after a wait. */
   | { readonly kind: 'BackOff'; readonly retryMs: number };
+
+/** What becomes of the copy that it goes back to. */
+export type AfterGoingBack =
+  | { readonly kind: 'Start'; readonly agent: AgentView }
+  | { readonly kind: 'Fail'; readonly reason: SandboxReason; readonly message: string }
+  | { readonly kind: 'Rest' };
+
+export type OutcomeOf<Kind extends Outcome['kind']> = Outcome & { readonly kind: Kind };
 
 /** A rule: its outcome, or undefined when it says nothing about the situation. */
 export type Rule = (situation: Situation) => Outcome | undefined;

@@ -1,6 +1,7 @@
 import type { ExitReason, SandboxReason, SandboxStatus } from '../../crds/index.ts';
 import type { RunnerLesson } from './decision.ts';
-import { observe } from './observe.ts';
+import { hasEnded, withRestored } from './carry-out-move.ts';
+import { observe, wasSeenRunning, type Observation } from './observe.ts';
 import type { ExitView, SandboxSnapshot } from './snapshot.ts';
 import { pastTime, timeOf } from './time.ts';
 
@@ -13,6 +14,10 @@ export interface Settled {
   readonly missing: string | undefined;
   /** The attempt that certainly failed; its contentVersion is already taken back in `status`. */
   readonly rejection: { readonly reason: SandboxReason; readonly message: string } | undefined;
+  /** Of a copy that is restored from a backup: it is proven that nothing ran in it, or that nothing was permitted to. */
+  readonly isUnused: boolean;
+  /** Such a copy is ready to be committed. */
+  readonly isPrepared: boolean;
   readonly lesson: RunnerLesson | undefined;
 }
 
@@ -37,12 +42,23 @@ export const EXIT_REASON_NAMES: Readonly<Record<ExitReason, SandboxReason>> = {
 export function settle(world: SandboxSnapshot): Settled {
   const before = withFreshPatience(world);
   const seen = observe(world);
-  const unchanged = { status: before, isAtRest: isAtRestBy(before), missing: undefined, rejection: undefined, lesson: undefined };
+  const isPrepared = seen.kind === 'Prepared';
+  const isUnused = isUnusedBy(before, seen);
+  const unchanged = {
+    status: before,
+    isAtRest: isAtRestBy(before),
+    missing: undefined,
+    rejection: undefined,
+    lesson: undefined,
+    isUnused,
+    isPrepared,
+  };
   switch (seen.kind) {
     case 'Nothing':
+    case 'Prepared':
       return unchanged;
     case 'Missing':
-      return { ...unchanged, missing: seen.message };
+      return { ...unchanged, missing: seen.message, isAtRest: unchanged.isAtRest || seen.isProven || hasEnded(before) };
     case 'Running':
       return { ...unchanged, status: asStarted(before, seen.startTimeMs, world), isAtRest: false, lesson: success(before) };
     case 'Ended':
@@ -50,7 +66,7 @@ export function settle(world: SandboxSnapshot): Settled {
     case 'NeverStarted':
       return { ...unchanged, status: asNeverStarted(before), isAtRest: true };
     case 'Rejected':
-      return { ...unchanged, status: takenBack(before), isAtRest: true, rejection: seen };
+      return { ...unchanged, status: isTentative(before) ? before : takenBack(before), isAtRest: true, rejection: seen };
   }
 }
 
@@ -62,8 +78,20 @@ function withFreshPatience({ sandbox: { status, metadata } }: SandboxSnapshot): 
 }
 
 /** States that are entered only with the proof that nothing runs. */
-function isAtRestBy({ state, contentVersion }: SandboxStatus): boolean {
-  return contentVersion === 0 || state === 'Pending' || state === 'Stopped' || state === 'Archived';
+function isAtRestBy(status: SandboxStatus): boolean {
+  const { state, contentVersion } = status;
+  const isIdle = state === 'Pending' || state === 'Stopped' || state === 'Archiving' || state === 'Archived';
+  return contentVersion === 0 || isIdle || isTentative(status);
+}
+
+/** Its copy is only prepared: nothing was permitted to run. */
+function isTentative({ assignment }: SandboxStatus): boolean {
+  return assignment?.phase === 'Prepared';
+}
+
+function isUnusedBy(status: SandboxStatus, { kind }: Observation): boolean {
+  if (isTentative(status)) return true;
+  return status.assignment?.source.kind === 'Backup' && !wasSeenRunning(status) && (kind === 'NeverStarted' || kind === 'Rejected');
 }
 
 function asStarted(status: SandboxStatus, startTimeMs: number, world: SandboxSnapshot): SandboxStatus {
@@ -72,11 +100,17 @@ function asStarted(status: SandboxStatus, startTimeMs: number, world: SandboxSna
   const attempts = status.transition?.attempts ?? 0;
   const keepsCount = attempts > 0 && now.wall - (timeOf(status.finishTime) ?? 0) < steadyRunMs;
   return {
-    ...withBaseImage(status, world),
+    ...withRestored(withBaseImage(status, world), world),
     state: 'Started',
-    startTime: pastTime(startTimeMs === 0 ? now.wall : startTimeMs),
+    startTime: startAfter(status, startTimeMs === 0 ? now.wall : startTimeMs),
     transition: keepsCount ? { startTime: pastTime(now.wall), attempts } : undefined,
   };
+}
+
+/** After the end of the run before, whatever the clocks say: so that an end which is not before the start is that of this run. */
+function startAfter({ finishTime }: SandboxStatus, startMs: number): string {
+  const end = timeOf(finishTime);
+  return pastTime(end === undefined ? startMs : Math.max(startMs, end + 1_000));
 }
 
 /** The image is resolved once, by the runner that first ran it. */
@@ -87,7 +121,7 @@ function withBaseImage(status: SandboxStatus, { sandbox, copy }: SandboxSnapshot
 
 /** The process of this contentVersion is over. Where it was ordered to run, that is an exit; else it is the stop that was asked for. */
 function asEnded(status: SandboxStatus, exit: ExitView | undefined, world: SandboxSnapshot): SandboxStatus {
-  const recorded = withExit(withBaseImage(status, world), exit, world);
+  const recorded = withExit(withRestored(withBaseImage(status, world), world), exit, world);
   switch (status.state) {
     case 'Creating':
     case 'Restoring':
@@ -120,7 +154,8 @@ function asExited(status: SandboxStatus, exit: ExitView | undefined, world: Sand
 }
 
 function withExit(status: SandboxStatus, exit: ExitView | undefined, { now }: SandboxSnapshot): SandboxStatus {
-  const finishTime = pastTime(exit === undefined || exit.finishTimeMs === 0 ? now.wall : exit.finishTimeMs);
+  const finishMs = exit === undefined || exit.finishTimeMs === 0 ? now.wall : exit.finishTimeMs;
+  const finishTime = pastTime(Math.max(finishMs, timeOf(status.startTime) ?? finishMs));
   const startTime = status.startTime ?? finishTime;
   return { ...status, startTime, finishTime, exitCode: exit?.code ?? 255, exitReason: exit?.reason ?? 'Lost' };
 }

@@ -1,3 +1,4 @@
+import { currentBackup } from '../backups/current.ts';
 import { timeLeft } from './deadlines.ts';
 import { duration } from './time.ts';
 import type { Outcome, Situation } from './outcome.ts';
@@ -8,6 +9,11 @@ import type { Outcome, Situation } from './outcome.ts';
 export function contentMissing({ settled }: Situation): Outcome | undefined {
   if (settled.missing === undefined) return undefined;
   return { kind: 'Fail', reason: 'ContentMissing', message: settled.missing, retry: 'OnChange' };
+}
+
+/** With a current backup the files on the runner are not needed any more. */
+export function contentMissingAndNotCurrent(situation: Situation): Outcome | undefined {
+  return currentBackup(situation.settled.status) === undefined ? contentMissing(situation) : undefined;
 }
 
 /** A step that was ordered and is not answered yet: it is waited for until its deadline, then Stopped is ordered and waited for. */
@@ -30,6 +36,7 @@ const doneBy: Readonly<Partial<Record<Situation['settled']['status']['state'], s
   Restoring: 'restored the sandbox',
   Starting: 'started the sandbox',
   Stopping: 'stopped the sandbox',
+  Archiving: 'archived the sandbox',
 };
 
 /** In Error, Stopped is ordered: until it is proven that nothing runs, nothing else can be begun. */

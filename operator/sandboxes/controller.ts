@@ -57,7 +57,8 @@ export const sandboxIndexes = {
 
 /** Where the sandbox lies, or something of it may. */
 function namedRunners({ status }: Sandbox): readonly string[] {
-  return [...new Set([status.runnerName ?? [], ...status.releases.map(({ runnerName }) => runnerName)].flat())];
+  const { runnerName, assignment, releases } = status;
+  return [...new Set([runnerName ?? [], assignment?.previous?.runnerName ?? [], ...releases.map((one) => one.runnerName)].flat())];
 }
 
 /** Whether something of the sandbox lies on the runner, or is to be removed there. */

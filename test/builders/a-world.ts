@@ -66,13 +66,17 @@ export function aLook(
 ): RegistryResult {
   const repository = 'registry.test/berth/default.box';
   return {
-    work: { kind: 'Verify', depth: 'Meta', repository, digest: aDigest(1), ...work } as RegistryResult['work'],
+    work: { kind: 'Verify', depth: 'Meta', repository, digest: aDigest(1), ...work },
     at: 1_000_000 - ago,
     outcome,
     message: `The backup ${work.digest ?? aDigest(1)} is ${outcome}.`,
   };
 }
-type Work = { readonly kind: 'Verify' | 'Delete'; readonly depth: 'Meta' | 'Full'; readonly digest: string };
+interface Work {
+  readonly kind: 'Verify' | 'Delete';
+  readonly depth: 'Meta' | 'Full';
+  readonly digest: string;
+}
 
 interface WorldParts {
   readonly sandbox: Sandbox;

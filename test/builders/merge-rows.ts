@@ -5,13 +5,17 @@ export interface MergedRow {
 }
 
 /** Merges rows that differ in one column only and have the same outcome, until none are left: each point stays in exactly one row. */
-export function mergeRows(points: readonly (readonly string[])[], outcomes: readonly string[]): readonly MergedRow[] {
+export function mergeRows(
+  points: readonly (readonly string[])[],
+  outcomes: readonly string[],
+  tried: (columns: readonly number[]) => readonly (readonly number[])[] = permutations,
+): readonly MergedRow[] {
   const rows = points.map((values, index): MergedRow => ({
     values: values.map((value) => new Set([value])),
     outcome: outcomes[index] ?? '',
   }));
   const width = points[0]?.length ?? 0;
-  const orders = permutations(Array.from({ length: width }, (_, column) => column));
+  const orders = tried(Array.from({ length: width }, (_, column) => column));
   return orders.map((order) => mergeUntilStable(rows, order)).reduce((best, one) => (one.length < best.length ? one : best), rows);
 }
 
@@ -33,4 +37,10 @@ function mergeColumn(rows: readonly MergedRow[], column: number): readonly Merge
 function permutations(items: readonly number[]): readonly (readonly number[])[] {
   if (items.length === 0) return [[]];
   return items.flatMap((item) => permutations(items.filter((other) => other !== item)).map((rest) => [item, ...rest]));
+}
+
+/** Few of many orders: each column is first once, forwards and backwards. For tables of which all orders would take too long. */
+export function rotations(columns: readonly number[]): readonly (readonly number[])[] {
+  const turned = columns.map((_, by) => [...columns.slice(by), ...columns.slice(0, by)]);
+  return [...turned, ...turned.map((order) => order.toReversed())];
 }

@@ -1,34 +1,19 @@
-import type { JournalRecord, JournalState } from '../../agent/journal/record.ts';
 import type { CopyRuntime } from '../../agent/copies/runtime.ts';
 import { CopyState, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { AgentMessage, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { KubeTransport, ObjectRef, Patch, Resource, WriteOptions } from '../../kube/types.ts';
+import type { KubeTransport } from '../../kube/types.ts';
 import type { Process } from './engine/process.ts';
 import type { Machine } from './models/machine.ts';
 import { idOfKey } from './models/machine.ts';
 import { sandboxes } from './models/objects.ts';
 import { mergePatch } from './models/json.ts';
 import type { Connection } from './models/network.ts';
+import { backupDefects } from './backup-defects.ts';
+import { callsOf, withStatusPatch } from './sabotage.ts';
+import type { Sabotage } from './sabotage.ts';
 import type { Pod, World } from './world.ts';
 
-/**
- * What is wrong on purpose, outside of the product: a port that does not keep its promise, or a rule that is made without effect. Each
- * takes away one rule of docs/adr/0002-orders.md; that the simulation finds it shows that it would find the same in the product.
- */
-export interface Sabotage {
-  readonly says?: string;
-  /** What of appended records reaches the disk. */
-  readonly kept?: (record: JournalRecord) => boolean;
-  /** What a start of the agent finds of the journal. */
-  readonly reopened?: (state: JournalState) => JournalState;
-  /** What the agent gets instead of the order. */
-  readonly delivered?: (order: Order, machine: Machine) => Order;
-  readonly transport?: (transport: KubeTransport, world: World, process: Process) => KubeTransport;
-  /** What an operator does beside its own when an agent tells something. */
-  readonly heard?: (world: World, pod: Pod, connection: Connection, message: AgentMessage) => void;
-  readonly runtime?: (runtime: CopyRuntime, machine: Machine, process: Process) => CopyRuntime;
-}
-
+/** Defects by name: those of orders, and those of backups and moves. */
 export const defects = {
   'highest-order-forgotten': {
     says: 'a restart of the agent forgets the highest order and what was started',
@@ -71,6 +56,7 @@ export const defects = {
     transport: (transport, _, process) => remembersSeen(transport, process),
     heard: removesUnseen,
   },
+  ...backupDefects,
 } as const satisfies Readonly<Record<string, Sabotage>>;
 
 export type Defect = keyof typeof defects;
@@ -86,35 +72,6 @@ function restartsByItself(runtime: CopyRuntime, machine: Machine, process: Proce
     stop.abort();
   });
   return runtime;
-}
-
-/** `transport` with another `patch` for the status of sandboxes. */
-function withStatusPatch(
-  transport: KubeTransport,
-  patchStatus: (ref: ObjectRef, patch: Patch & { readonly type: 'merge' }, options: WriteOptions) => ReturnType<KubeTransport['patch']>,
-): KubeTransport {
-  const patch: KubeTransport['patch'] = (resource: Resource, ref, body, options = {}) =>
-    resource.plural === sandboxes.plural && options.subresource === 'status' && body.type === 'merge'
-      ? patchStatus(ref, body, options)
-      : transport.patch(resource, ref, body, options);
-  return {
-    ...callsOf(transport),
-    patch,
-  };
-}
-
-function callsOf(transport: KubeTransport): KubeTransport {
-  return {
-    get: (...args) => transport.get(...args),
-    list: (...args) => transport.list(...args),
-    watch: (...args) => transport.watch(...args),
-    create: (...args) => transport.create(...args),
-    update: (...args) => transport.update(...args),
-    patch: (...args) => transport.patch(...args),
-    delete: (...args) => transport.delete(...args),
-    createSubresource: (...args) => transport.createSubresource(...args),
-    post: (...args) => transport.post(...args),
-  };
 }
 
 function answersBeforehand(transport: KubeTransport, { store }: World): KubeTransport {

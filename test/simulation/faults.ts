@@ -76,7 +76,7 @@ export class Faults {
 
   /** Everything works again, at once. */
   heal(): void {
-    const { nodes, pods, api, network } = this.#world;
+    const { nodes, pods, api, network, registry } = this.#world;
     this.#world.trace.add('fault', 'everything is healed');
     this.#armed.clear();
     api.heldWrites.releaseAll();
@@ -84,6 +84,8 @@ export class Faults {
     Object.assign(api.weather, { ...fairWeather(), cutOff: api.weather.cutOff });
     api.weather.cutOff.clear();
     network.cut.clear();
+    Object.assign(registry.weather, { isDown: false, failed: 0, ambiguous: 0, slowness: 1 });
+    registry.weather.cutOff.clear();
     for (const node of nodes) {
       if (node.machine.weather.isDown) node.machine.startContainerd();
       node.agent?.resume();
@@ -246,6 +248,27 @@ const effects: Readonly<Record<FaultKind, (scene: Scene) => void>> = {
     afterwards(() => (world.api.weather.watchDelay = 20));
   },
   compaction: ({ world }) => world.api.compact(),
+  registryDown: ({ world: { registry }, afterwards }) => {
+    registry.weather.isDown = true;
+    afterwards(() => (registry.weather.isDown = false));
+  },
+  registryTrouble: ({ world: { registry }, machine, afterwards }) => {
+    Object.assign(registry.weather, { failed: 0.15, ambiguous: 0.15, slowness: machine.random.pick([1, 5, 20]) });
+    afterwards(() => Object.assign(registry.weather, { failed: 0, ambiguous: 0, slowness: 1 }));
+  },
+  registryCutOff: ({ world: { registry }, machine, pod, afterwards }) => {
+    const name = machine.random.chance(0.5) ? machine.name : pod.name;
+    registry.weather.cutOff.add(name);
+    afterwards(() => registry.weather.cutOff.delete(name));
+  },
+  backupHarmed: ({ world: { registry, trace }, machine: { random } }) => {
+    const whole = registry.backups.filter(({ condition }) => condition === 'Whole');
+    if (whole.length === 0) return;
+    const { repository, digest, uid, id } = random.pick(whole);
+    const condition = random.pick(['Corrupt', 'Corrupt', 'BlobMissing', 'Gone'] as const);
+    trace.add('fault', `backup ${uid}-${id} is ${condition}`);
+    registry.harm(repository, digest, condition);
+  },
 };
 
 /** Old orders come once more within so many milliseconds, over whatever stream there is by then. */

@@ -35,7 +35,7 @@ describe('a history', () => {
 });
 
 /** Seeds tried for each defect: about four times as many as the one that needs most. */
-const mostSeeds = 60;
+const mostSeeds = 120;
 
 describe('a defect that is put in is found', () => {
   it.each(Object.entries(defects).map(([name, { says }]) => [name as Defect, says] as const))(

@@ -19,7 +19,8 @@ export interface Outcome {
 }
 
 /** What a history was made of. */
-export type Counts = World['counts'] & Record<'runners' | 'operators' | 'sandboxes' | 'starts' | 'happenings' | 'virtualMs', number>;
+export type Counts = World['counts'] &
+  Record<'runners' | 'operators' | 'sandboxes' | 'starts' | 'backups' | 'moves' | 'happenings' | 'virtualMs', number>;
 
 function countsOf(world: World): Counts {
   return {
@@ -28,6 +29,8 @@ function countsOf(world: World): Counts {
     operators: world.pods.filter(({ starts }) => starts > 0).length,
     sandboxes: world.created,
     starts: world.fleet.starts,
+    backups: world.backups.records,
+    moves: world.fleet.moves,
     happenings: world.scheduler.fired,
     virtualMs: world.scheduler.now,
   };

@@ -70,7 +70,18 @@ async function many(defect: Defect | undefined, run: Run): Promise<number> {
   const seeds = Array.from({ length: count }, (_, n) => String(first + n));
   const began = { wall: performance.now(), cpu: process.cpuUsage() };
   const found: Summary[] = [];
-  const totals = { operations: 0, faults: 0, starts: 0, orders: 0, statusWrites: 0, crashes: 0, happenings: 0, virtualMs: 0 };
+  const totals = {
+    operations: 0,
+    faults: 0,
+    starts: 0,
+    backups: 0,
+    moves: 0,
+    orders: 0,
+    statusWrites: 0,
+    crashes: 0,
+    happenings: 0,
+    virtualMs: 0,
+  };
   let histories = 0;
   await runInThreads(seeds, {
     scale,

@@ -30,8 +30,12 @@ export const largeScale: Scale = {
 export type Operation = { readonly at: number } & (
   | { readonly kind: 'create'; readonly slot: number; readonly shape: Shape }
   | { readonly kind: 'start' | 'stop' | 'restart' | 'delete' | 'deleteAndCreate'; readonly slot: number; readonly shape: Shape }
+  | { readonly kind: 'archive' | 'backup' | 'restore' | 'policy'; readonly slot: number; readonly shape: Shape }
+  /** Every sandbox is stopped, or every one is started, at once. */
+  | { readonly kind: 'startAll' | 'stopAll'; readonly shape: Shape }
   | { readonly kind: 'change'; readonly slot: number; readonly what: 'env' | 'command' | 'memory'; readonly shape: Shape }
   | { readonly kind: 'cordon' | 'uncordon'; readonly runner: number }
+  | { readonly kind: 'maxStarted'; readonly runner: number; readonly count: number }
 );
 
 /** What a user asks for. */
@@ -43,6 +47,11 @@ export interface Shape {
   readonly restartPolicy: 'Always' | 'OnFailure' | 'Never';
   readonly desiredState: 'Started' | 'Stopped';
   readonly memoryMi: number;
+  readonly backup: 'OnStop' | 'Interval' | 'Manual' | 'Never';
+  /** How many backups are kept. */
+  readonly retain: number;
+  /** Whether backups outlive the object. */
+  readonly reclaim: 'Delete' | 'Retain';
 }
 
 const short = [500, 3_000, 20_000];
@@ -74,6 +83,10 @@ const faultKinds = {
   apiTrouble: { weight: 5, lasts: spell },
   watchLag: { weight: 4, lasts: spell },
   compaction: { weight: 1, lasts: [0] },
+  registryDown: { weight: 4, lasts: long },
+  registryTrouble: { weight: 4, lasts: long },
+  registryCutOff: { weight: 3, lasts: long },
+  backupHarmed: { weight: 5, lasts: [0] },
 } as const satisfies Readonly<Record<string, { readonly weight: number; readonly lasts: readonly number[] }>>;
 
 export type FaultKind = keyof typeof faultKinds;
@@ -114,19 +127,31 @@ function operationOf(random: Random, n: number, scale: Scale): Operation {
   const shape = shapeOf(random);
   const kind = random.weighted({
     create: 3,
-    start: 6,
-    stop: 6,
+    start: 8,
+    stop: 8,
     restart: 2,
     delete: 2,
     deleteAndCreate: 1,
     change: 3,
-    cordon: 1,
-    uncordon: 2,
+    cordon: 3,
+    uncordon: 3,
+    archive: 2,
+    backup: 2,
+    restore: 2,
+    policy: 1,
+    startAll: 1,
+    stopAll: 1,
+    maxStarted: 1,
   });
   switch (kind) {
     case 'cordon':
     case 'uncordon':
       return { at, kind, runner: random.between(0, scale.runners - 1) };
+    case 'maxStarted':
+      return { at, kind, runner: random.between(0, scale.runners - 1), count: random.pick([1, 2, 35]) };
+    case 'startAll':
+    case 'stopAll':
+      return { at, kind, shape };
     case 'change':
       return { at, kind, slot, what: random.pick(['env', 'command', 'memory'] as const), shape };
     default:
@@ -143,6 +168,9 @@ function shapeOf(random: Random): Shape {
     restartPolicy: random.weighted({ Always: 5, OnFailure: 3, Never: 2 }),
     desiredState: random.chance(0.85) ? 'Started' : 'Stopped',
     memoryMi: random.pick([256, 512, 512, 2048]),
+    backup: random.weighted({ OnStop: 12, Interval: 3, Manual: 2, Never: 1 }),
+    retain: random.pick([1, 2, 3]),
+    reclaim: random.chance(0.8) ? 'Delete' : 'Retain',
   };
 }
 

@@ -3,18 +3,22 @@ import { ApiServer } from './models/api-client.ts';
 import type { ApiFeatures } from './models/api-client.ts';
 import { ApiStore } from './models/api-store.ts';
 import type { Change, StoredObject } from './models/api-store.ts';
-import { Machine } from './models/machine.ts';
+import { isSameContent } from './models/content.ts';
+import { RegistryModel } from './models/registry.ts';
+import { Machine, idOfKey } from './models/machine.ts';
 import type { StoredCopy } from './models/machine.ts';
 import { JournalDisk } from './models/journal.ts';
 import { Network } from './models/network.ts';
 import type { Connection } from './models/network.ts';
-import { copyEntry } from '../../agent/journal/reduce.ts';
-import type { Sabotage } from './defects.ts';
+import { copyEntry, rejectionOf } from '../../agent/journal/reduce.ts';
+import type { Sabotage } from './sabotage.ts';
 import { Process, epoch } from './engine/process.ts';
 import { Random } from './engine/random.ts';
 import { Scheduler } from './engine/scheduler.ts';
 import { Trace } from './engine/trace.ts';
+import { BackupChecks } from './checks/backups.ts';
 import { FleetChecks } from './checks/fleet.ts';
+import type { Holders } from './checks/fleet.ts';
 import { OrderChecks } from './checks/orders.ts';
 import { Violations } from './checks/violation.ts';
 import type { Plan } from './plan.ts';
@@ -72,7 +76,9 @@ export class World {
   readonly network: Network;
   readonly nodes: readonly Node[];
   readonly pods: readonly Pod[];
+  readonly registry: RegistryModel;
   readonly fleet: FleetChecks;
+  readonly backups: BackupChecks;
   readonly orders = new OrderChecks(this.violations);
   readonly counts = { operations: 0, faults: 0, statusWrites: 0, orders: 0, crashes: 0 };
   /** What was written, but for Leases and Events. */
@@ -92,7 +98,10 @@ export class World {
     installSchemas(store);
     this.api = new ApiServer(store, this.scheduler, featuresOf(this.random.fork('features')));
     this.network = new Network(this.scheduler, this.random.fork('network'));
-    this.fleet = new FleetChecks(this.violations, this.trace, (machine, copy) => this.#startedVersion(machine, copy));
+    const holders = this.#holders();
+    this.backups = new BackupChecks(this.violations, this.trace, () => this.fleet, holders);
+    this.registry = new RegistryModel(this.scheduler, this.backups);
+    this.fleet = new FleetChecks(this.violations, this.trace, (machine, copy) => this.#startedVersion(machine, copy), holders);
     this.nodes = numbers(plan.scale.runners).map((n) => {
       const machine = this.#machine(n);
       return new Node(machine, new JournalDisk(machine, programs.sabotage));
@@ -138,13 +147,17 @@ export class World {
     }
     if (message?.$case !== 'report' && message?.$case !== 'inventory') return;
     for (const { uid, epoch, order, state, contentVersion, reason } of message.value.copies) {
+      if (state === CopyState.COPY_STATE_REJECTED) this.#judgeRejection(runner, { uid, epoch, order });
       this.trace.add(runner, `reports ${uid}/${epoch} #${order} ${stateNames[state] ?? state} ${contentVersion} ${reason} → ${pod}`);
     }
   }
 
-  /** Users give up on programs that end again and again: they would never let the fleet rest. */
+  /** Users give up on programs that end again and again, and on backups at intervals: they would never let the fleet rest. */
   stopWhatNeverRests(): void {
     for (const { metadata, spec } of this.sandboxes()) {
+      if (spec.backup.policy === 'Interval') {
+        this.store.patch(sandboxResource, metadata, { type: 'merge', body: { spec: { backup: { policy: 'OnStop' } } } }, undefined, 'user');
+      }
       if (spec.command?.[0] !== 'job' || spec.restartPolicy === 'Never' || spec.desiredState === 'Stopped') continue;
       this.trace.add('user', `stop ${metadata.namespace}/${metadata.name}`);
       this.store.patch(sandboxResource, metadata, { type: 'merge', body: { spec: { desiredState: 'Stopped' } } }, undefined, 'user');
@@ -213,6 +226,33 @@ export class World {
     return this.store.list(sandboxResource).map(asSandbox);
   }
 
+  #holders(): Holders {
+    const at: Holders['at'] = (runner, uid, epoch) =>
+      this.nodes.find(({ machine }) => machine.name === runner)?.machine.copies.get(idOfKey({ uid, epoch }))?.content;
+    return {
+      at,
+      ofBackup: (digest) => this.backups.contentOf(digest),
+      hasOther: (uid, content, than) => {
+        const isOther = ({ name }: Machine, epoch: number) => !('runner' in than) || than.runner !== name || than.epoch !== epoch;
+        const hasCopy = this.nodes.some(({ machine }) =>
+          [...machine.copies.values()].some(
+            ({ key, content: held }) =>
+              key.uid === uid && held !== undefined && isSameContent(held, content) && isOther(machine, key.epoch),
+          ),
+        );
+        return (
+          hasCopy ||
+          this.registry.backups.some(
+            ({ uid: of, digest, content: held, condition }) =>
+              of === uid &&
+              isSameContent(held, content) &&
+              ('digest' in than ? condition === 'Whole' && than.digest !== digest : this.backups.wasReadBack(digest)),
+          )
+        );
+      },
+    };
+  }
+
   #machine(n: number): Machine {
     const name = `runner-${n}`;
     return new Machine(name, this.scheduler, this.random.fork(name), this.fleet, {
@@ -226,6 +266,14 @@ export class World {
   #startedVersion(machine: Machine, copy: StoredCopy): number {
     const node = this.nodes.find((one) => one.machine === machine);
     return copyEntry(node?.journal.durable.sandboxes.get(copy.key.uid), copy.key.epoch)?.started ?? 0;
+  }
+
+  /** An agent that starts again must know it. Of a disk that was replaced nobody knows any more what was on it. */
+  #judgeRejection(runner: string, { uid, epoch, order }: { readonly uid: string; readonly epoch: number; readonly order: number }): void {
+    const durable = this.nodes.find(({ machine }) => machine.name === runner)?.journal.durable;
+    if (durable === undefined || durable.storeID === '') return;
+    if (rejectionOf(copyEntry(durable.sandboxes.get(uid), epoch), order) !== undefined) return;
+    this.violations.add('RejectionKept', `${runner} tells that #${order} of ${uid}/${epoch} is rejected, and its journal does not`, uid);
   }
 
   #judge(resource: Resource, { type, object }: Change, old: StoredObject | undefined, by: string): void {
@@ -251,6 +299,7 @@ export class World {
       return;
     }
     this.fleet.acknowledged(sandbox, old === undefined ? undefined : asSandbox(old));
+    this.backups.acknowledged(sandbox, old === undefined ? undefined : asSandbox(old));
     this.orders.acknowledged(sandbox);
   }
 }

@@ -292,3 +292,51 @@ describe('an agent that is ordered to back up and to restore, with a real contai
       });
   });
 });
+
+describe('an agent whose disk is full', () => {
+  let world: World;
+  let hub: LateHub;
+  let agent: Ordering;
+
+  beforeAll(async () => {
+    const address = `127.0.0.1:${await freePort()}`;
+    world = await World.start({ operators: 0, diskBytes: 256 * 2 ** 20, agentEnv: { BERTH_OPERATORS: address } });
+    const name = `berth-operator.${systemNamespace}.svc`;
+    hub = await LateHub.listen(address, await world.cluster.authority.issue('hub', 'berth-operator', [name]));
+    agent = await Ordering.of(hub, world.cluster.runner('runner-1'), world.image);
+  }, startTimeoutMs);
+  afterAll(async () => {
+    hub.close();
+    await world.stop();
+  }, startTimeoutMs);
+
+  it('says so of a backup and of a restore, leaves the files as they were, and goes on when there is room', async () => {
+    const [uid, repository] = [randomUUID(), world.cluster.image('backups/full')];
+    agent.start(uid, 1, 1, { config: agent.config('head -c 41943040 /dev/urandom > /large; touch /ready') });
+    await agent.told(uid, CopyState.COPY_STATE_RUNNING, 1);
+    await eventually('its files are written', async () =>
+      (await inside(agent.runner, uid, 'ls', '/')).includes('ready') ? true : undefined,
+    );
+    agent.stop(uid, 2, { backup: toBackUp(1, 1, repository) });
+    const { digest } = await agent.done(uid, 1);
+    const before = await treeOf(agent.runner, uid);
+    const filler = join(agent.runner.containerdRoot, 'filler');
+    // All but 10 MiB.
+    await agent.runner.exec('sh', '-c', `dd if=/dev/zero of=${filler} bs=1M 2>/dev/null || truncate -s -10M ${filler}`);
+
+    agent.stop(uid, 3, { backup: toBackUp(2, 1, repository) });
+    await agent.backedUp(uid, 2, BackupPhase.BACKUP_PHASE_FAILED, 'OutOfDisk');
+    expect(await treeOf(agent.runner, uid)).toEqual(before);
+    agent.start(uid, 4, 2, { epoch: 2, source: aBackup(digest, repository) });
+    expect(await agent.told(uid, CopyState.COPY_STATE_REJECTED, 4)).toMatchObject({ reason: 'OutOfDisk' });
+    expect(await treeOf(agent.runner, uid)).toEqual(before);
+
+    await agent.runner.exec('rm', filler);
+    agent.stop(uid, 5, { backup: toBackUp(3, 1, repository) });
+    expect(await agent.done(uid, 3)).toMatchObject({ takenWhileStopped: true });
+    agent.start(uid, 6, 2);
+    await agent.told(uid, CopyState.COPY_STATE_RUNNING, 6);
+    agent.remove(uid, 7);
+    await agent.told(uid, CopyState.COPY_STATE_ABSENT, 7);
+  });
+});

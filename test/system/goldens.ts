@@ -16,7 +16,7 @@ const varying: readonly (readonly [RegExp, string])[] = [
   [/sha256:[0-9a-f]{64}/g, 'sha256:<digest>'],
   [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, '<time>'],
   [/127\.0\.0\.1:\d+/g, '<registry>'],
-  [/^( *(Resource Version|Attempts|Order|Epoch|Content Version|Generation|Observed Generation):) .*$/gm, '$1 <number>'],
+  [/^( *(Resource Version|Attempts|Order|Highest Epoch|Epoch|Content Version|Generation|Observed Generation):) .*$/gm, '$1 <number>'],
   [/^( *Config Hash:) .*$/gm, '$1 <hash>'],
   [/^( *Retry Time:) .*$/gm, '$1 <time>'],
   [/(\d+m)?\d+s( \(x\d+ over (\d+m)?\d+s\))?/g, '<age>'],

@@ -26,6 +26,7 @@ interface Stream {
 export class LateHub {
   readonly refusals: Refusal[] = [];
   readonly reports: CopyReport[] = [];
+  readonly #listeners = new Set<(report: CopyReport) => void>();
   readonly #server = new Server();
   readonly #streams = new Map<string, Stream>();
 
@@ -47,6 +48,18 @@ export class LateHub {
   /** Resolves when the runner's agent is connected. */
   async connected(runner: string): Promise<Hello> {
     return eventually(`the agent of ${runner} dials the late operator`, async () => Promise.resolve(this.#streams.get(runner)?.hello));
+  }
+
+  /** The next report that is like this, in the moment in which it comes. */
+  next(isIt: (report: CopyReport) => boolean): Promise<CopyReport> {
+    return new Promise((resolve) => {
+      const look = (report: CopyReport) => {
+        if (!isIt(report)) return;
+        this.#listeners.delete(look);
+        resolve(report);
+      };
+      this.#listeners.add(look);
+    });
   }
 
   /** Sends an order to a runner's agent. */
@@ -74,10 +87,15 @@ export class LateHub {
     call.on('data', ({ message }: AgentMessage) => {
       if (message?.$case === 'hello') this.#welcome(call, message.value);
       if (message?.$case === 'refusal') this.refusals.push(message.value);
-      if (message?.$case === 'inventory' || message?.$case === 'report') this.reports.push(...message.value.copies);
+      if (message?.$case === 'inventory' || message?.$case === 'report') this.#heard(message.value.copies);
     });
     call.on('error', () => call.end());
     call.on('end', () => call.end());
+  }
+
+  #heard(copies: readonly CopyReport[]): void {
+    this.reports.push(...copies);
+    for (const report of copies) for (const listener of this.#listeners) listener(report);
   }
 
   #welcome(call: Stream['call'], hello: Hello): void {

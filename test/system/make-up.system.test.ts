@@ -62,6 +62,22 @@ const occupied = existsSync(ledgerPath(local.stateDir));
   );
 
   it(
+    'runs as many operators as it is told to, and remembers how many',
+    async () => {
+      const connected = (summary: string) =>
+        shell(`${setUp}\nkubectl wait runner/runner-1 --for=jsonpath='{.status.connections.summary}'=${summary} --timeout=180s`);
+      expect(await shell('make up REPLICAS=2')).toMatchObject({ exitCode: 0 });
+      expect(await connected('2/2')).toMatchObject({ exitCode: 0 });
+      expect(await shell('make up')).toMatchObject({ exitCode: 0 });
+      expect(await connected('2/2')).toMatchObject({ exitCode: 0 });
+      expect(await shell('make up REPLICAS=1')).toMatchObject({ exitCode: 0 });
+      expect(await connected('1/1')).toMatchObject({ exitCode: 0 });
+      expect(Object.keys(readLedger(local.stateDir)?.parts ?? {}).filter((name) => name.startsWith('operator-'))).toEqual(['operator-1']);
+    },
+    startTimeoutMs,
+  );
+
+  it(
     "repeats with the user's own demo, whatever became of it",
     async () => {
       const patch = JSON.stringify({ spec: { command: ['/no-such-program'], restartID: 'broken' } });

@@ -22,10 +22,10 @@ export async function inFilesOf(runner: Runner, uid: string, script: string): Pr
   return runner.exec('sh', '-c', steps.join('\n'));
 }
 
-/** Every file of a sandbox that does not run: name, kind, mode, owner, links, device, seconds of change, content by hash, capabilities. */
+/** Every file below the root of a sandbox that does not run: name, kind, mode, owner, links, device, seconds of change, content by hash, capabilities. */
 export async function treeOf(runner: Runner, uid: string): Promise<readonly string[]> {
   const script = [
-    `find . -exec stat -c '%n %F %a %u:%g %t:%T %Y' {} +`,
+    `find . -mindepth 1 -exec stat -c '%n %F %a %u:%g %t:%T %Y' {} +`,
     `find . -type l -exec stat -c 'link %N' {} +`,
     `find . -type f -exec stat -c 'file %n %h %s' {} +`,
     'find . -type f -exec sha256sum {} +',

@@ -2,6 +2,7 @@ import { aConfig, anImage, anOrder, toRemove, toStop, whatIsThere } from '../../
 import { BackupPhase, BackupPriority, CopyState } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { BackupOrder, BackupReport, CopyConfig, CopyReport, Hello, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { Runner } from '../harness/runner.ts';
+import { sha256Hex } from '../../process/digest.ts';
 import { after } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
 import type { LateHub } from './late-hub.ts';
@@ -36,6 +37,7 @@ export class Ordering {
 
   config(script: string, of: Partial<CopyConfig> = {}): CopyConfig {
     return aConfig({
+      hash: sha256Hex(script).slice(0, 12),
       image: this.#image,
       command: after(script),
       requests: amounts,

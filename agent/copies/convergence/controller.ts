@@ -2,7 +2,7 @@ import { backoffDelay } from '../../../process/backoff.ts';
 import type { Clock, Random, Timer } from '../../../process/clock.ts';
 import { messageOf } from '../../../process/errors.ts';
 import type { Logger } from '../../../process/log.ts';
-import { OngoingBackup } from '../../backup/controller.ts';
+import { type BackupResult, OngoingBackup } from '../../backup/controller.ts';
 import type { BackupTurns } from '../../backup/turns.client.ts';
 import { failpoint } from '../../failpoints.ts';
 import type { Journal } from '../../journal/journal.ts';
@@ -46,6 +46,7 @@ export interface ConvergenceHost {
   publish(report: CopyReport, again: boolean): void;
   /** An image may have come or gone. */
   imagesChanged(): void;
+  backupEnded(result: BackupResult, ms: number, bytes: number): void;
   /** Nothing may be done any more: the journal failed, or the code did what it must not. */
   failed(error: unknown): void;
 }
@@ -140,6 +141,7 @@ export class Convergence {
       tell: () => this.#tell(copy),
       tellSoon: (ms) => this.#tellSoon(copy, ms),
       wake: () => this.wake(),
+      ended: (result, ms, bytes) => this.#host.backupEnded(result, ms, bytes),
     });
   }
 

@@ -4,17 +4,22 @@ import type { Sandbox } from '../../../crds/index.ts';
 import { Random } from '../engine/random.ts';
 import { Scheduler } from '../engine/scheduler.ts';
 import { Trace } from '../engine/trace.ts';
+import { fromImage } from '../models/content.ts';
 import { Machine, idOfKey } from '../models/machine.ts';
 import type { StoredCopy } from '../models/machine.ts';
 import { FleetChecks } from './fleet.ts';
+import type { Holders } from './fleet.ts';
 import { Violations } from './violation.ts';
 
 const amounts = { cpuMillis: 100, memoryBytes: 100, diskBytes: 100 };
 
+/** Nobody else has anything. */
+const holders: Holders = { at: () => undefined, hasOther: () => false, ofBackup: () => undefined };
+
 function fleet() {
   const scheduler = new Scheduler();
   const violations = new Violations(() => scheduler.now);
-  const checks = new FleetChecks(violations, new Trace(scheduler), (_, copy) => copy.note.contentVersion);
+  const checks = new FleetChecks(violations, new Trace(scheduler), (_, copy) => copy.note.contentVersion, holders);
   const machine = (name: string) =>
     new Machine(name, scheduler, new Random(name), checks, { cpuMillis: 150, memoryBytes: 150, diskBytes: 1000 });
   const copy = (on: Machine, contentVersion: number, epoch = 1): StoredCopy => {
@@ -29,7 +34,7 @@ function fleet() {
       requests: amounts,
       baseDigest: '',
       bootID: on.bootID,
-      content: [],
+      content: fromImage,
       task: { state: 'Created' },
     };
     on.copies.set(idOfKey(key), made);

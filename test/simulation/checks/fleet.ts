@@ -1,19 +1,35 @@
 import type { Sandbox } from '../../../crds/index.ts';
 import type { Trace } from '../engine/trace.ts';
 import { idOfKey } from '../models/machine.ts';
-import type { Machine, MachineObserver, Run, StoredCopy } from '../models/machine.ts';
+import type { Machine, MachineObserver, StoredCopy } from '../models/machine.ts';
+import { describeContent, fromImage, isSameContent, written } from '../models/content.ts';
+import type { Content, Run } from '../models/content.ts';
 import { isStartPermitted } from './orders.ts';
 import type { Violations } from './violation.ts';
 
 interface History {
-  /** The run whose writes are the newest content. */
-  newest: Run | undefined;
-  readonly versions: Set<number>;
+  /** What the run that was started last has written. */
+  newest: Content;
+  readonly versions: Map<number, Run>;
+  /** The runner of the last start. */
+  lastOn?: string;
+  /** Epochs that begin with an older backup because the user asked for it, and its digest. */
+  readonly restores: Map<number, string>;
   readonly running: Map<number, { readonly machine: Machine; readonly copy: StoredCopy }>;
   /** `epoch/contentVersion@runner` of every start that an acknowledged status permitted. */
   readonly permitted: Set<string>;
   /** What the API server last had; undefined once the object is gone. */
   object: Sandbox | undefined;
+}
+
+/** Who has which bytes. */
+export interface Holders {
+  /** What the copy on that runner holds. */
+  at(runner: string, uid: string, epoch: number): Content | undefined;
+  /** Whether another copy holds the same, or a backup: for a copy only one of which every byte was read, for a backup another that is whole. */
+  hasOther(uid: string, content: Content, than: { readonly runner: string; readonly epoch: number } | { readonly digest: string }): boolean;
+  /** What a backup was made of. */
+  ofBackup(digest: string): Content | undefined;
 }
 
 /** Judges what happens on the machines against what the API server has acknowledged, in the moment in which it happens. */
@@ -23,17 +39,25 @@ export class FleetChecks implements MachineObserver {
   readonly #histories = new Map<string, History>();
   /** Which contentVersion a start is for: what the machine's journal says durably in that moment. */
   readonly #versionOf: (machine: Machine, copy: StoredCopy) => number;
+  readonly #holders: Holders;
   #runs = 0;
+  #moves = 0;
 
-  constructor(violations: Violations, trace: Trace, versionOf: (machine: Machine, copy: StoredCopy) => number) {
+  constructor(violations: Violations, trace: Trace, versionOf: (machine: Machine, copy: StoredCopy) => number, holders: Holders) {
     this.#violations = violations;
     this.#trace = trace;
     this.#versionOf = versionOf;
+    this.#holders = holders;
   }
 
   /** How many processes were started. */
   get starts(): number {
     return this.#runs;
+  }
+
+  /** How many sandboxes ran first on another runner than before. */
+  get moves(): number {
+    return this.#moves;
   }
 
   taskCreated(machine: Machine, copy: StoredCopy): void {
@@ -51,35 +75,40 @@ export class FleetChecks implements MachineObserver {
       this.#violations.add('OneRunningCopy', `${id} starts while ${idOfKey(other.copy.key)} runs on ${other.machine.name}`, uid);
     }
     if (history.versions.has(run.contentVersion)) this.#violations.add('StartedOnce', `${id} starts again`, uid);
-    const content = copy.content?.at(-1);
-    if (content !== history.newest) {
-      const has = content === undefined ? 'nothing' : `run ${content.number} (version ${content.contentVersion})`;
-      this.#violations.add('NewestContent', `${id} starts on what ${has} wrote; the newest is run ${history.newest?.number ?? 0}`, uid);
-    }
+    this.#checkContent(id, history, copy);
     if (history.object === undefined) this.#violations.add('StartPermitted', `${id} starts and its object is gone`, uid);
     else if (!history.permitted.has(`${epoch}/${run.contentVersion}@${machine.name}`)) {
       this.#violations.add('StartPermitted', `${id} starts and no acknowledged status permits it`, uid);
     }
-    history.versions.add(run.contentVersion);
-    history.newest = run;
+    if (history.lastOn !== undefined && history.lastOn !== machine.name) this.#moves++;
+    history.lastOn = machine.name;
+    history.versions.set(run.contentVersion, run);
+    history.newest = written(run, 1);
     history.running.set(run.number, { machine, copy });
     return run;
   }
 
   taskEnded(machine: Machine, copy: StoredCopy, why: string): void {
     this.#trace.add(machine.name, `task ENDS ${idOfKey(copy.key)} (${why})`);
-    const { running } = this.#historyOf(copy.key.uid);
-    for (const [number, one] of running) if (one.copy === copy) running.delete(number);
+    const history = this.#historyOf(copy.key.uid);
+    for (const [number, one] of history.running) {
+      if (one.copy !== copy) continue;
+      history.running.delete(number);
+      if (history.newest.run?.number === number && copy.content?.run?.number === number) history.newest = copy.content;
+    }
   }
 
   removing(machine: Machine, copy: StoredCopy): void {
     const { uid, epoch } = copy.key;
     const { object, newest } = this.#historyOf(uid);
     this.#trace.add(machine.name, `removing ${idOfKey(copy.key)}`);
-    if (newest === undefined || (copy.content ?? []).length === 0) return;
+    if (newest.run === undefined || copy.content?.run === undefined) return;
     const isReleased = object?.status.releases.some((release) => release.runnerName === machine.name && release.epoch === epoch);
-    if (object === undefined || object.metadata.deletionTimestamp !== undefined || isReleased === true) return;
-    this.#violations.add('RemovalRecorded', `${idOfKey(copy.key)} with content is removed from ${machine.name} without a record`, uid);
+    if (object === undefined || object.metadata.deletionTimestamp !== undefined) return;
+    if (isReleased !== true) {
+      this.#violations.add('RemovalRecorded', `${idOfKey(copy.key)} with content is removed from ${machine.name} without a record`, uid);
+    }
+    this.#checkKept(`${idOfKey(copy.key)} is removed from ${machine.name}`, uid, { runner: machine.name, epoch });
   }
 
   /** The API server acknowledged this object. */
@@ -92,6 +121,7 @@ export class FleetChecks implements MachineObserver {
     if (assignment !== undefined && status.runnerName !== undefined && isStartPermitted(object)) {
       history.permitted.add(`${assignment.epoch}/${status.contentVersion}@${status.runnerName}`);
     }
+    noteRestore(object, history);
     if (old !== undefined) this.#checkStep(object, old, history);
     if (status.state === 'Started' && !history.versions.has(status.contentVersion)) {
       this.#violations.add('HonestStarted', `Started with version ${status.contentVersion}, under which nothing was started`, uid);
@@ -108,7 +138,7 @@ export class FleetChecks implements MachineObserver {
     this.#historyOf(uid).object = undefined;
     for (const machine of machines) {
       for (const copy of machine.copies.values()) {
-        if (copy.key.uid !== uid || (copy.content ?? []).length === 0 || noted(machine, copy)) continue;
+        if (copy.key.uid !== uid || copy.content?.run === undefined || noted(machine, copy)) continue;
         this.#violations.add('GoneMeansGone', `the object is gone and ${idOfKey(copy.key)} still lies on ${machine.name}`, uid);
       }
     }
@@ -119,12 +149,68 @@ export class FleetChecks implements MachineObserver {
     return [...(this.#histories.get(uid)?.running.values() ?? [])];
   }
 
+  /** The newest bytes of a sandbox. */
+  newest(uid: string): Content {
+    return this.#histories.get(uid)?.newest ?? fromImage;
+  }
+
+  /** The run that was started last of those under this contentVersion or an older one. */
+  lastRunUpTo(uid: string, contentVersion: number): Run | undefined {
+    const runs = [...(this.#histories.get(uid)?.versions.values() ?? [])].filter((run) => run.contentVersion <= contentVersion);
+    return runs.reduce<Run | undefined>(
+      (last, run) => (last === undefined || run.contentVersion > last.contentVersion ? run : last),
+      undefined,
+    );
+  }
+
+  /** Whether the user asked for older bytes at some time: what they replaced is kept, and no object names it. */
+  wasRestored(uid: string): boolean {
+    return (this.#histories.get(uid)?.restores.size ?? 0) > 0;
+  }
+
+  /** What the API server last had of it. */
+  objectOf(uid: string): Sandbox | undefined {
+    return this.#histories.get(uid)?.object;
+  }
+
+  #checkContent(id: string, { newest, restores }: History, { key, content = fromImage }: StoredCopy): void {
+    if (content.isTorn) {
+      this.#violations.add('WholeContent', `${id} starts on ${describeContent(content)}`, key.uid);
+      return;
+    }
+    if (isSameContent(content, newest)) return;
+    const asked = restores.get(key.epoch);
+    const restored = asked === undefined ? undefined : this.#holders.ofBackup(asked);
+    if (restored !== undefined && isSameContent(content, restored)) return;
+    this.#violations.add('NewestContent', `${id} starts on ${describeContent(content)}; the newest is ${describeContent(newest)}`, key.uid);
+  }
+
+  /** The copy is not the only one that has the newest bytes. */
+  #checkKept(what: string, uid: string, of: { readonly runner: string; readonly epoch: number }): void {
+    const { newest } = this.#historyOf(uid);
+    const content = this.#holders.at(of.runner, uid, of.epoch);
+    if (newest.run === undefined || content === undefined || !isSameContent(content, newest)) return;
+    if (!this.#holders.hasOther(uid, newest, of)) {
+      this.#violations.add('NewestKept', `${what}, and nothing else holds ${describeContent(newest)}`, uid);
+    }
+  }
+
   #checkStep(object: Sandbox, old: Sandbox, history: History): void {
     const { uid } = object.metadata;
     const [before, after] = [old.status, object.status];
     if (after.order < before.order) this.#violations.add('OrderRises', `order went from ${before.order} to ${after.order}`, uid);
     for (let version = after.contentVersion + 1; version <= before.contentVersion; version++) {
       if (history.versions.has(version)) this.#violations.add('VersionTakenBackOnProof', `version ${version} was taken back and ran`, uid);
+    }
+    const { previous } = after.assignment ?? {};
+    if (previous !== undefined && after.prevRunnerName !== previous.runnerName) {
+      const said = after.prevRunnerName ?? 'none';
+      this.#violations.add('PreviousKept', `moves from ${previous.runnerName}, and the runner before is said to be ${said}`, uid);
+    }
+    if (object.metadata.deletionTimestamp !== undefined) return;
+    for (const { runnerName, epoch } of after.releases) {
+      if (before.releases.some((one) => one.runnerName === runnerName && one.epoch === epoch)) continue;
+      this.#checkKept(`epoch ${epoch} on ${runnerName} is released`, uid, { runner: runnerName, epoch });
     }
   }
 
@@ -144,8 +230,22 @@ export class FleetChecks implements MachineObserver {
   #historyOf(uid: string): History {
     const known = this.#histories.get(uid);
     if (known !== undefined) return known;
-    const history: History = { newest: undefined, versions: new Set(), running: new Map(), permitted: new Set(), object: undefined };
+    const history: History = {
+      newest: fromImage,
+      versions: new Map(),
+      restores: new Map(),
+      running: new Map(),
+      permitted: new Set(),
+      object: undefined,
+    };
     this.#histories.set(uid, history);
     return history;
   }
+}
+
+/** The user asks for this very backup, and was not answered yet. */
+function noteRestore({ spec: { restore }, status }: Sandbox, { restores }: History): void {
+  const { assignment } = status;
+  if (restore === undefined || restore.requestID === status.restore?.requestID) return;
+  if (assignment?.source.kind === 'Backup' && assignment.source.digest === restore.digest) restores.set(assignment.epoch, restore.digest);
 }

@@ -32,7 +32,7 @@ export class OrderChecks {
   sent(order: Order, runner: string): void {
     const { credentials: _, graceSeconds: __, ...content } = order;
     const id = `${order.uid} #${order.order} epoch ${order.epoch} → ${runner}`;
-    const text = JSON.stringify(content);
+    const text = JSON.stringify({ ...content, backup: content.backup && { ...content.backup, priority: 0 } });
     const before = this.#contents.get(id);
     if (before === undefined) this.#contents.set(id, text);
     else if (before !== text) this.#violations.add('OneNumberOneContent', `${id}: was ${before}, is ${text}`, order.uid);
@@ -62,7 +62,17 @@ function decides(object: Sandbox, order: Order, runner: string): boolean {
   if (order.wanted === Wanted.WANTED_ABSENT && order.bootId === '')
     return releases.some((release) => release.runnerName === runner && isThis(release));
   if (assignment === undefined || runnerName !== runner || !isThis(assignment)) return false;
-  return order.bootId === assignment.bootID && isWanted(object, order);
+  return order.bootId === assignment.bootID && isWanted(object, order) && isBackupWanted(object, order);
+}
+
+/** An order names the backup that runs, when it is one of its copy; nothing else, and no other order does. */
+function isBackupWanted({ status: { backup } }: Sandbox, order: Order): boolean {
+  const operation = backup?.operation;
+  const isOfCopy = operation?.state === 'Running' && operation.storeID === order.storeId && operation.epoch === order.epoch;
+  const mayRead = order.wanted === Wanted.WANTED_RUNNING || order.wanted === Wanted.WANTED_STOPPED;
+  if (order.backup === undefined) return !isOfCopy || !mayRead;
+  const { id, repository, contentVersion } = order.backup;
+  return isOfCopy && mayRead && id === operation.id && repository === operation.repository && contentVersion === operation.contentVersion;
 }
 
 function isWanted(object: Sandbox, order: Order): boolean {
@@ -73,12 +83,17 @@ function isWanted(object: Sandbox, order: Order): boolean {
     case Wanted.WANTED_RUNNING:
       return isStartPermitted(object) && order.contentVersion === contentVersion && order.config?.hash === assignment?.configHash;
     case Wanted.WANTED_STOPPED:
-      return state === 'Stopping' || state === 'Stopped' || state === 'Archiving' || state === 'Error';
+      return isStopWanted(state, order);
     case Wanted.WANTED_ABSENT:
       return state === 'Deleting';
     default:
       return false;
   }
+}
+
+function isStopWanted(state: Sandbox['status']['state'], { backup }: Order): boolean {
+  if (state === 'Pending') return backup !== undefined;
+  return state === 'Stopping' || state === 'Stopped' || state === 'Archiving' || state === 'Error';
 }
 
 /** The states in which the order is Running. */

@@ -1,3 +1,4 @@
+import { copyEntry } from '../../../agent/journal/reduce.ts';
 import { effectiveResources } from '../../../crds/index.ts';
 import type { Sandbox } from '../../../crds/index.ts';
 import { isEqual } from '../models/json.ts';
@@ -22,13 +23,26 @@ export function unsettled(world: World): Unsettled[] {
       const text = whyNotDone(world, sandbox);
       return text === undefined ? [] : [{ rule: 'Converged' as const, uid: sandbox.metadata.uid, text: `${nameOf(sandbox)} ${text}` }];
     }),
-    ...world.nodes.flatMap(({ machine }) => [...machine.copies.values()].flatMap((copy) => leftOver(machine, copy, sandboxes))),
+    ...sandboxes.flatMap((sandbox) => releasesLeft(sandbox)),
+    ...world.nodes.flatMap(({ machine }) => [...machine.copies.values()].flatMap((copy) => leftOver(world, machine, copy, sandboxes))),
   ];
 }
 
-function leftOver(machine: Machine, { key, task }: StoredCopy, sandboxes: readonly Sandbox[]): Unsettled[] {
+/** What is released is removed in the end, since every runner is there. */
+function releasesLeft(sandbox: Sandbox): Unsettled[] {
+  const { metadata, status } = sandbox;
+  return status.releases.map(({ runnerName, epoch }) => ({
+    rule: 'NothingLeft',
+    uid: metadata.uid,
+    text: `${nameOf(sandbox)} still has the release of epoch ${epoch} on ${runnerName}`,
+  }));
+}
+
+function leftOver(world: World, machine: Machine, { key, task, content }: StoredCopy, sandboxes: readonly Sandbox[]): Unsettled[] {
   const status = sandboxes.find(({ metadata }) => metadata.uid === key.uid)?.status;
   if (status?.runnerName === machine.name && status.assignment?.epoch === key.epoch) return [];
+  const isReplaced = status !== undefined && world.fleet.wasRestored(key.uid) && content?.run !== undefined;
+  if (isReplaced && !isAlive(task)) return [];
   const why =
     status === undefined
       ? 'its object is gone'
@@ -36,16 +50,36 @@ function leftOver(machine: Machine, { key, task }: StoredCopy, sandboxes: readon
   return [{ rule: 'NothingLeft', uid: key.uid, text: `${idOfKey(key)} is left on ${machine.name} (${task.state}): ${why}` }];
 }
 
+function isAlive({ state }: StoredCopy['task']): boolean {
+  return state === 'Running' || state === 'Created';
+}
+
 function whyNotDone(world: World, sandbox: Sandbox): string | undefined {
   const { metadata, spec, status } = sandbox;
   if (metadata.deletionTimestamp !== undefined) return `is still being deleted: ${said(sandbox)}`;
+  const operation = status.backup?.operation;
+  if (operation?.state === 'Running') return `has backup ${operation.id} under way for ever: ${said(sandbox)}`;
   if (status.observedGeneration !== metadata.generation) return `has not answered generation ${metadata.generation}: ${said(sandbox)}`;
+  const idle = raisedForNothing(world, sandbox);
+  if (idle !== undefined) return idle;
   return spec.desiredState === 'Started' ? whyNotStarted(world, sandbox) : whyNotStopped(world, sandbox);
+}
+
+/** At rest, a contentVersion is one under which something ran, or under which nobody can say that nothing did. */
+function raisedForNothing(world: World, { metadata: { uid }, status }: Sandbox): string | undefined {
+  const { state, contentVersion, assignment, runnerName } = status;
+  if (contentVersion === 0 || (state !== 'Stopped' && state !== 'Error' && state !== 'Archived')) return undefined;
+  if (world.fleet.lastRunUpTo(uid, contentVersion)?.contentVersion === contentVersion) return undefined;
+  const node = world.nodes.find(({ machine }) => machine.name === runnerName);
+  if (node === undefined || node.machine.storeID !== assignment?.storeID) return undefined;
+  const recorded = copyEntry(node.journal.durable.sandboxes.get(uid), assignment.epoch)?.started ?? 0;
+  return recorded === contentVersion ? undefined : `has version ${contentVersion}, under which nothing was started`;
 }
 
 function whyNotStopped(world: World, sandbox: Sandbox): string | undefined {
   if (world.fleet.running(sandbox.metadata.uid).length > 0) return `should not run and does: ${said(sandbox)}`;
-  return sandbox.status.state === 'Stopped' || isTrue(world, sandbox) ? undefined : `should be stopped: ${said(sandbox)}`;
+  const isAtRest = sandbox.status.state === 'Stopped' || sandbox.status.state === 'Archived';
+  return isAtRest || isTrue(world, sandbox) ? undefined : `should be stopped: ${said(sandbox)}`;
 }
 
 function whyNotStarted(world: World, sandbox: Sandbox): string | undefined {
@@ -55,6 +89,8 @@ function whyNotStarted(world: World, sandbox: Sandbox): string | undefined {
   if (only === undefined) return `is said to run and does not: ${said(sandbox)}`;
   if (only.machine.name !== status.runnerName || only.copy.key.epoch !== status.assignment?.epoch)
     return `runs elsewhere than said: ${said(sandbox)}`;
+  if (only.copy.task.state === 'Running' && only.copy.task.paused !== undefined)
+    return `is paused and nobody lets it go on: ${said(sandbox)}`;
   const isAsAsked =
     isEqual(only.copy.command, spec.command) && only.copy.requests.memoryBytes === effectiveResources(spec).requests.memoryBytes;
   const saysSo = (status.message ?? '').includes('takes effect at its next start');
@@ -73,6 +109,8 @@ const truths: Readonly<Partial<Record<string, (world: World, sandbox: Sandbox) =
   ContentMissing: (world, sandbox) =>
     sandbox.status.contentVersion > 0 &&
     !world.nodes.some(({ machine }) => machine.name === sandbox.status.runnerName && holds(machine, sandbox)),
+  BackupUnverified: wasHarmed,
+  NoCurrentBackup: wasHarmed,
   Completed: (_, { spec, status }) => status.state === 'Stopped' && spec.restartPolicy !== 'Always',
   ExitedWithError: isLeftEnded,
   OOMKilled: isLeftEnded,
@@ -83,6 +121,11 @@ const truths: Readonly<Partial<Record<string, (world: World, sandbox: Sandbox) =
 
 function isLeftEnded(_: World, { spec, status }: Sandbox): boolean {
   return status.state === 'Stopped' && spec.restartPolicy === 'Never';
+}
+
+/** Somebody has harmed a backup of it in the registry. */
+function wasHarmed({ registry }: World, { metadata: { uid } }: Sandbox): boolean {
+  return registry.backups.some((one) => one.uid === uid && one.condition !== 'Whole');
 }
 
 function isTrue(world: World, sandbox: Sandbox): boolean {

@@ -3,6 +3,8 @@ import type { Scheduler } from '../engine/scheduler.ts';
 import type { ResourceAmounts } from '../../../crds/index.ts';
 import type { CopyKey, CopyNote, ExitStatus, RuntimeEvent } from '../../../agent/copies/runtime.ts';
 import { epoch } from '../engine/process.ts';
+import { lastWrite, written } from './content.ts';
+import type { Content, Run } from './content.ts';
 
 /** What lies on a machine of one copy. Survives the agent, containerd and a reboot, but for its task. */
 export interface StoredCopy {
@@ -15,21 +17,16 @@ export interface StoredCopy {
   requests: ResourceAmounts;
   baseDigest: string;
   bootID: string;
-  /** The runs whose writes the snapshot holds, oldest first; undefined: the snapshot is gone. */
-  content: Run[] | undefined;
+  /** What the snapshot holds; undefined: the snapshot is gone. */
+  content: Content | undefined;
   task: Task;
-}
-
-/** One process that ran, or runs: numbered over the whole fleet. */
-export interface Run {
-  readonly number: number;
-  readonly contentVersion: number;
 }
 
 export type Task =
   | { readonly state: 'None' }
   | { readonly state: 'Created' }
-  | { readonly state: 'Running'; readonly startTimeMs: number; readonly run: Run }
+  /** `paused`: what it is to do when it goes on. */
+  | { readonly state: 'Running'; readonly startTimeMs: number; readonly run: Run; paused?: (() => void)[] }
   | { readonly state: 'Stopped'; readonly exit: ExitStatus };
 
 /** Told of every effect in the moment in which it happens. */
@@ -105,7 +102,7 @@ export class Machine {
     const run = this.observer.taskStarting(this, copy);
     const startTimeMs = epoch + this.scheduler.now;
     copy.task = { state: 'Running', startTimeMs, run };
-    copy.content?.push(run);
+    if (copy.content !== undefined) copy.content = written(run, 1);
     const [program, ms = '0', code = '0'] = copy.command;
     if (program === 'job') {
       this.scheduler.after(Number(ms), () => {
@@ -115,13 +112,31 @@ export class Machine {
     return startTimeMs;
   }
 
-  /** The main process of this run ends, when it still runs. */
+  /** The main process of this run ends, when it still runs. A paused one can only be killed; all else waits until it goes on. */
   end(copy: StoredCopy, run: Run, how: { readonly code: number; readonly signal: number; readonly oomKilled: boolean }): void {
     if (copy.task.state !== 'Running' || copy.task.run !== run) return;
+    const { paused } = copy.task;
+    if (paused !== undefined && how.signal !== 9) {
+      paused.push(() => this.end(copy, run, how));
+      return;
+    }
     const exit = { ...how, finishTimeMs: epoch + this.scheduler.now, lost: false };
+    if (paused === undefined) writeLast(copy, run);
     copy.task = { state: 'Stopped', exit };
     this.observer.taskEnded(this, copy, how.oomKilled ? 'OOM' : how.signal > 0 ? `signal ${how.signal}` : `code ${how.code}`);
     this.emit({ kind: 'Exited', key: copy.key, exit });
+  }
+
+  /** Nothing of it happens any more until it is resumed. */
+  pause({ task }: StoredCopy): void {
+    if (task.state === 'Running') task.paused ??= [];
+  }
+
+  resume({ task }: StoredCopy): void {
+    if (task.state !== 'Running') return;
+    const { paused = [] } = task;
+    delete task.paused;
+    for (const late of paused) late();
   }
 
   /** containerd ends; processes go on. */
@@ -153,8 +168,11 @@ export class Machine {
   #endAll(why: string): void {
     this.#era++;
     for (const copy of this.copies.values()) {
-      if (copy.task.state === 'Running') this.observer.taskEnded(this, copy, why);
+      const { task } = copy;
       copy.task = { state: 'None' };
+      if (task.state !== 'Running') continue;
+      if (task.paused === undefined) writeLast(copy, task.run);
+      this.observer.taskEnded(this, copy, why);
     }
   }
 
@@ -165,4 +183,9 @@ export class Machine {
 
 export function idOfKey(key: CopyKey): string {
   return `${key.uid}/${key.epoch}`;
+}
+
+/** Until its end a program writes. */
+function writeLast(copy: StoredCopy, run: Run): void {
+  if (copy.content?.run === run) copy.content = written(run, lastWrite);
 }

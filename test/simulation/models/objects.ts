@@ -103,7 +103,12 @@ export function specOf(shape: Shape): object {
     restartPolicy: shape.restartPolicy,
     resources: { limits: { memory: `${shape.memoryMi}Mi` } },
     terminationGracePeriodSeconds: 5,
+    backup: backupOf(shape),
   };
+}
+
+export function backupOf({ backup, retain, reclaim }: Shape): object {
+  return { policy: backup, retain, reclaimPolicy: reclaim, intervalSeconds: 300 };
 }
 
 /** The modelled machine reads its behaviour from the command. */

@@ -1,11 +1,12 @@
-import { BackupError } from '../../../agent/backup/backup-error.ts';
 import type {
   Attempt,
+  BackupProgress,
   BackupRequest,
   CopyKey,
   CopyNote,
   CopyRuntime,
   ExitStatus,
+  ImageCredential,
   LocalBackup,
   PreparedCopy,
   PrepareProgress,
@@ -18,8 +19,12 @@ import { BerthError } from '../../../process/errors.ts';
 import type { Process } from '../engine/process.ts';
 import { hash32 } from '../engine/random.ts';
 import type { Random } from '../engine/random.ts';
+import { BackupModel } from './backups.ts';
+import { fromImage } from './content.ts';
+import type { Content } from './content.ts';
 import { idOfKey } from './machine.ts';
-import type { Machine, StoredCopy } from './machine.ts';
+import type { Machine, StoredCopy, Task } from './machine.ts';
+import type { RegistryModel } from './registry.ts';
 
 /** The digest that an image reference stands for in the modelled registry. */
 export function digestOf(image: string): string {
@@ -36,13 +41,20 @@ export class RuntimeModel implements CopyRuntime {
   readonly #random: Random;
   readonly #bootID: string;
   readonly #storeID: string;
+  readonly #backups: BackupModel;
 
-  constructor(machine: Machine, process: Process) {
+  constructor(machine: Machine, registry: RegistryModel, process: Process) {
     this.#machine = machine;
     this.#bootID = machine.bootID;
     this.#storeID = machine.storeID;
     this.#process = process;
     this.#random = process.random.fork('runtime');
+    this.#backups = new BackupModel(machine, registry, process, {
+      call: (what, latency, effect) => this.#call(what, latency, effect),
+      unlessAborted: (signal, work) => this.#unlessAborted(signal, work),
+      pause: (ms) => this.#pause(ms),
+      find: (key) => machine.copies.get(idOfKey(key)),
+    });
   }
 
   list(): Promise<readonly RuntimeCopy[]> {
@@ -57,7 +69,7 @@ export class RuntimeModel implements CopyRuntime {
     const { key, config, source } = attempt;
     const { image } = config;
     signal.throwIfAborted();
-    await this.#unlessAborted(signal, this.#pull(attempt, progress));
+    const begin = await this.#unlessAborted(signal, this.#pull(attempt, progress));
     progress({ phase: 'Creating', bytes: 0, totalBytes: 0 });
     await this.#unlessAborted(
       signal,
@@ -65,9 +77,8 @@ export class RuntimeModel implements CopyRuntime {
         const present = this.#machine.copies.get(idOfKey(key));
         if (present?.content !== undefined) return;
         if (source.kind === 'Local') throw new AttemptError('ContentMissing', `no snapshot of ${idOfKey(key)}`);
-        if (source.kind === 'Backup') throw new AttemptError('RuntimeFailed', 'backups are not modelled');
         const copy = present ?? newCopy(attempt, this.#machine.bootID);
-        copy.content = [];
+        copy.content = begin;
         this.#machine.copies.set(idOfKey(key), copy);
       }),
     );
@@ -162,30 +173,31 @@ export class RuntimeModel implements CopyRuntime {
     });
   }
 
-  /** There is no registry in this world: whoever asks for a backup is told so. */
-  readBackup({ key, repository }: BackupRequest): Promise<LocalBackup> {
-    return this.#call('diff', [50, 3000], () => {
-      this.#expect(key);
-      throw new BackupError('BackupFailed', `${repository} is not modelled`);
-    });
-  }
-
-  pushBackup(backup: LocalBackup): Promise<void> {
-    return Promise.reject(new BerthError('NotFound', `${backup.name} was never read`));
-  }
-
-  dropBackup(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  resume(): Promise<void> {
-    return Promise.resolve();
-  }
-
   annotate(key: CopyKey, note: CopyNote): Promise<void> {
     return this.#call('annotate', [2, 30], () => {
       this.#expect(key).note = note;
     });
+  }
+
+  readBackup(request: BackupRequest, progress: (progress: BackupProgress) => void, signal: AbortSignal): Promise<LocalBackup> {
+    return this.#backups.read(request, progress, signal);
+  }
+
+  pushBackup(
+    backup: LocalBackup,
+    _: readonly ImageCredential[],
+    progress: (progress: BackupProgress) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return this.#backups.push(backup, progress, signal);
+  }
+
+  dropBackup(backup: LocalBackup): Promise<void> {
+    return this.#backups.drop(backup);
+  }
+
+  resume(key: CopyKey): Promise<void> {
+    return this.#backups.resume(key);
   }
 
   subscribe(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void {
@@ -198,10 +210,18 @@ export class RuntimeModel implements CopyRuntime {
     signal.addEventListener('abort', unsubscribe, { once: true });
   }
 
-  async #pull(attempt: Attempt, progress: (progress: PrepareProgress) => void): Promise<void> {
-    const { image, imagePullPolicy } = attempt.config;
+  /** What a new copy begins with. */
+  async #pull({ config, source, key }: Attempt, progress: (progress: PrepareProgress) => void): Promise<Content> {
+    const { image, imagePullPolicy } = config;
+    if (source.kind === 'Backup') {
+      const isThere = await this.#call('get snapshot', [2, 30], () => this.#machine.copies.get(idOfKey(key))?.content !== undefined);
+      if (isThere) return fromImage;
+      return this.#backups.pull(source, (bytes) => {
+        progress({ phase: 'Pulling', bytes, totalBytes: 0 });
+      });
+    }
     const isPresent = await this.#call('get image', [2, 30], () => this.#machine.images.has(image));
-    if (attempt.source.kind === 'Local' || (isPresent && imagePullPolicy !== 'Always')) return;
+    if (source.kind === 'Local' || (isPresent && imagePullPolicy !== 'Always')) return fromImage;
     if (imagePullPolicy === 'Never') throw new AttemptError('ImageNotFound', `${image} is not here`);
     for (const part of [1, 2]) {
       progress({ phase: 'Pulling', bytes: part * 1000, totalBytes: 2000 });
@@ -211,6 +231,7 @@ export class RuntimeModel implements CopyRuntime {
       if (image.includes('not-there')) throw new AttemptError('ImageNotFound', `${image} does not exist`);
       this.#machine.images.add(image);
     });
+    return fromImage;
   }
 
   #signal(key: CopyKey, isKill: boolean): void {
@@ -319,6 +340,11 @@ function view(copy: StoredCopy): RuntimeCopy {
     requests,
     bootID,
     hasContent: copy.content !== undefined,
-    task: task.state === 'Running' ? { state: 'Running', startTimeMs: task.startTimeMs } : task,
+    task: taskView(task),
   };
+}
+
+function taskView(task: Task): RuntimeCopy['task'] {
+  if (task.state !== 'Running') return task;
+  return task.paused === undefined ? { state: 'Running', startTimeMs: task.startTimeMs } : { state: 'Paused' };
 }

@@ -11,7 +11,7 @@ import { BerthError } from '../../../process/errors.ts';
 import { silentLogger } from '../../../process/log.ts';
 import type { Process } from '../engine/process.ts';
 import { RuntimeModel } from '../models/runtime.ts';
-import type { Sabotage } from '../defects.ts';
+import type { Sabotage } from '../sabotage.ts';
 import type { Node, World } from '../world.ts';
 import { operatorNamespace } from './operator.ts';
 
@@ -22,7 +22,7 @@ const restartMs = 1_000;
 export function startAgent(world: World, node: Node, process: Process, sabotage: Sabotage): void {
   const { machine } = node;
   const { pace } = world.plan.scale;
-  const runtime = new RuntimeModel(machine, process);
+  const runtime = new RuntimeModel(machine, world.registry, process);
   const journal = journalOf(node, process);
   if (journal === undefined) {
     world.restartAgent(node, restartMs);

@@ -1,5 +1,6 @@
 import { defects } from '../defects.ts';
-import type { Defect, Sabotage } from '../defects.ts';
+import type { Defect } from '../defects.ts';
+import type { Sabotage } from '../sabotage.ts';
 import type { Programs } from '../world.ts';
 import { startAgent } from './agent.ts';
 import { startOperator } from './operator.ts';

@@ -3,7 +3,8 @@ import { silentLogger } from '../../../process/log.ts';
 import { noMetrics } from '../../../process/metrics.ts';
 import type { Process } from '../engine/process.ts';
 import type { Connection } from '../models/network.ts';
-import type { Sabotage } from '../defects.ts';
+import { registryClientOf } from '../models/registry-client.ts';
+import type { Sabotage } from '../sabotage.ts';
 import type { Scale } from '../plan.ts';
 import type { Pod, World } from '../world.ts';
 
@@ -18,6 +19,7 @@ function electionOf({ pace }: Scale) {
 /** An operator pod as its main.ts makes it, on the ports of the simulation. */
 export function startOperator(world: World, pod: Pod, process: Process, sabotage: Sabotage): void {
   const transport = world.api.clientFor(process);
+  const client = registryClientOf(world.registry, pod.name, process);
   const operator = new Operator({
     transport: sabotage.transport?.(transport, world, process) ?? transport,
     clock: process,
@@ -28,6 +30,11 @@ export function startOperator(world: World, pod: Pod, process: Process, sabotage
     podName: pod.name,
     identity: process.name,
     version: 'simulation',
+    backups: {
+      repository: 'registry.local/backups',
+      client: sabotage.registry?.(client) ?? client,
+      credentials: () => [],
+    },
     election: electionOf(world.plan.scale),
     authenticator: {
       authenticate: () => Promise.resolve({ kind: 'Authenticated', identity: { nodeName: undefined, expiresAt: undefined } }),
@@ -39,7 +46,7 @@ export function startOperator(world: World, pod: Pod, process: Process, sabotage
   void operator.run(new AbortController().signal);
 }
 
-function accept(world: World, pod: Pod, { hub }: Operator, connection: Connection, { heard }: Sabotage): void {
+function accept(world: World, pod: Pod, { hub }: Operator, connection: Connection, { heard, reported }: Sabotage): void {
   const receiver = hub.accept({
     token: 'token',
     send: (message) => {
@@ -50,7 +57,7 @@ function accept(world: World, pod: Pod, { hub }: Operator, connection: Connectio
   });
   connection.attachOperator({
     message: (message) => {
-      receiver.received(message);
+      receiver.received(reported?.(message, world) ?? message);
       heard?.(world, pod, connection, message);
     },
     closed: (reason) => receiver.closed(reason),

@@ -1,0 +1,116 @@
+import { effectiveResources } from '../../crds/index.ts';
+import type { AssignmentReason, BackupRecord, PreviousCopy, SandboxStatus } from '../../crds/index.ts';
+import { currentBackup } from '../backups/current.ts';
+import { verificationOf, type Verification } from '../backups/verification.ts';
+import type { Outcome, Situation } from '../lifecycle/outcome.ts';
+import type { RegistryWork } from '../lifecycle/snapshot.ts';
+import { chooseRunner, type Choice, type PlacementRequest } from './choose-runner.ts';
+import type { RunnerView } from './runner-view.ts';
+
+/** What the rules that restore a backup have in common. Nothing here looks at anything but the snapshot and the settled status. */
+
+export type Preference = Pick<PlacementRequest, 'excluded' | 'avoided'>;
+
+export function requestOf({ sandbox, now }: Situation['world'], preference: Preference): PlacementRequest {
+  const { spec, metadata } = sandbox;
+  return {
+    uid: metadata.uid,
+    image: spec.image,
+    requests: effectiveResources(spec).requests,
+    placement: spec.placement,
+    now: now.monotonic,
+    ...preference,
+  };
+}
+
+export function waitForRoom(
+  { world }: Situation,
+  { message, lookAgainAt }: Choice & { readonly kind: 'None' },
+): Outcome & { readonly kind: 'Wait' } {
+  const lookAgainMs = lookAgainAt === undefined ? undefined : lookAgainAt - world.now.monotonic;
+  return { kind: 'Wait', reason: 'NoRunnerAvailable', message, lookAgainMs };
+}
+
+/** One less than a status may have: a move may have to be given up, and that writes another. */
+const maxReleases = 30;
+
+/** Each copy that is left is written down. While so many are, because their runners are away, nothing more is moved. */
+export function hasRoomForRelease({ releases }: SandboxStatus): boolean {
+  return releases.length < maxReleases;
+}
+
+/** The copy to go back to, while another is being restored. */
+export function previousOf({ assignment }: SandboxStatus): PreviousCopy | undefined {
+  return assignment?.previous;
+}
+
+/** The assigned copy, as the one to go back to. */
+export function assignedCopy({ runnerName, assignment, contentVersion }: SandboxStatus): PreviousCopy | undefined {
+  if (runnerName === undefined || assignment === undefined) return undefined;
+  return { runnerName, storeID: assignment.storeID, epoch: assignment.epoch, contentVersion };
+}
+
+/** Restoring this on one of these: undefined when there is none that can, or what is to be waited for first. */
+export type Restoring =
+  | { readonly kind: 'NoRunner'; readonly choice: Choice & { readonly kind: 'None' } }
+  | { readonly kind: 'Ask'; readonly outcome: Outcome }
+  | { readonly kind: 'Unverified'; readonly found: Verification & { readonly kind: 'Bad' | 'Unavailable' } }
+  | { readonly kind: 'Go'; readonly outcome: Outcome & { readonly kind: 'Restore' } };
+
+/** A runner first, so that the registry is not asked for what can not be done; then a look that is at most a minute old. */
+export function restoring(
+  { world }: Situation,
+  record: BackupRecord,
+  reason: AssignmentReason,
+  candidates: readonly RunnerView[],
+  preference: Preference = {},
+): Restoring {
+  const choice = chooseRunner(candidates, requestOf(world, preference));
+  if (choice.kind === 'None') return { kind: 'NoRunner', choice };
+  const found = verificationOf(world, record, 'Meta');
+  switch (found.kind) {
+    case 'Asked':
+      return { kind: 'Ask', outcome: asking(found.work, found.lookAgainMs) };
+    case 'Bad':
+    case 'Unavailable':
+      return { kind: 'Unverified', found };
+    case 'Whole':
+      return { kind: 'Go', outcome: { kind: 'Restore', runner: choice.runner, agent: choice.agent, record, reason } };
+  }
+}
+
+/** Nothing is decided before the answer, which wakes the sandbox. */
+export function asking(work: RegistryWork, lookAgainMs: number): Outcome {
+  return { kind: 'Keep', lookAgainMs, registry: [work] };
+}
+
+/** D5 and D6: the current backup on any runner; `otherwise` when there is none, or it is not whole. */
+export function restoreCurrent(situation: Situation, reason: AssignmentReason, avoided: string | undefined, otherwise: Outcome): Outcome {
+  const { status } = situation.settled;
+  const record = currentBackup(status);
+  if (record === undefined || !hasRoomForRelease(status)) return otherwise;
+  const tried = restoring(situation, record, reason, situation.world.fleet, { avoided });
+  switch (tried.kind) {
+    case 'NoRunner':
+      return waitForRoom(situation, tried.choice);
+    case 'Unverified':
+      return tried.found.kind === 'Bad' ? otherwise : registryUnavailable(tried.found);
+    default:
+      return tried.outcome;
+  }
+}
+
+/** The registry is asked again by itself. */
+export function registryUnavailable({ message, work, lookAgainMs }: Verification & { readonly kind: 'Unavailable' }): Outcome {
+  return { kind: 'Wait', reason: 'RegistryUnavailable', message, lookAgainMs, registry: work === undefined ? [] : [work] };
+}
+
+const toldBackups = 10;
+
+/** What can be restored by hand, newest first. */
+export function olderBackups({ backup }: SandboxStatus): string {
+  const known = (backup?.history ?? []).filter(({ deletionTime }) => deletionTime === undefined).toReversed();
+  if (known.length === 0) return 'There is no older one.';
+  const told = known.slice(0, toldBackups).map(({ digest, completionTime }) => `${digest} (${completionTime})`);
+  return `Set spec.restore to start from one of these: ${told.join(', ')}.`;
+}

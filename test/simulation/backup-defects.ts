@@ -1,0 +1,50 @@
+import type { BackupRecord, SandboxStatus } from '../../crds/index.ts';
+import { noManifest } from './models/registry-client.ts';
+import type { Sabotage } from './sabotage.ts';
+import { rewriteStatus } from './sabotage.ts';
+
+/** Rules of backups and versions (docs/adr/0002-orders.md, 0005-backups-and-moves.md), each taken away on purpose. */
+export const backupDefects = {
+  'old-backup-taken-for-current': {
+    says: 'a backup is recorded under the version that is there when it is complete',
+    transport: (transport, world) =>
+      rewriteStatus(transport, world, (before, after) =>
+        withHistory(after, (record) =>
+          isNew(before, record) ? { ...record, contentVersion: Math.max(after.contentVersion, record.contentVersion) } : record,
+        ),
+      ),
+  },
+  'torn-backup-taken-for-stopped': {
+    says: 'a backup of a running sandbox is recorded as one of a stopped one',
+    transport: (transport, world) =>
+      rewriteStatus(transport, world, (before, after) =>
+        withHistory(after, (record) => (isNew(before, record) ? { ...record, takenWhile: 'Stopped' } : record)),
+      ),
+  },
+  'version-not-raised-in-place': {
+    says: 'a start in place does not raise contentVersion',
+    transport: (transport, world) =>
+      rewriteStatus(transport, world, (before, after) =>
+        after.state === 'Starting' && before.state !== 'Starting' ? { ...after, contentVersion: before.contentVersion } : after,
+      ),
+  },
+  'version-not-taken-back': {
+    says: 'contentVersion stays raised when nothing was started',
+    transport: (transport, world) =>
+      rewriteStatus(transport, world, (before, after) =>
+        after.contentVersion < before.contentVersion ? { ...after, contentVersion: before.contentVersion } : after,
+      ),
+  },
+  'verification-skipped': {
+    says: "the pusher's word counts, and nobody looks for a backup",
+    registry: (client) => ({ ...client, verify: () => Promise.resolve(noManifest) }),
+  },
+} as const satisfies Readonly<Record<string, Sabotage>>;
+
+function isNew({ backup }: SandboxStatus, { digest }: BackupRecord): boolean {
+  return backup?.history.some((one) => one.digest === digest) !== true;
+}
+
+function withHistory(status: SandboxStatus, change: (record: BackupRecord) => BackupRecord): SandboxStatus {
+  return status.backup === undefined ? status : { ...status, backup: { ...status.backup, history: status.backup.history.map(change) } };
+}
