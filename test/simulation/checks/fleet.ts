@@ -203,7 +203,8 @@ export class FleetChecks implements MachineObserver {
       if (history.versions.has(version)) this.#violations.add('VersionTakenBackOnProof', `version ${version} was taken back and ran`, uid);
     }
     const { previous } = after.assignment ?? {};
-    if (previous !== undefined && after.prevRunnerName !== previous.runnerName) {
+    const isMove = previous !== undefined && previous.runnerName !== after.runnerName;
+    if (isMove && after.prevRunnerName !== previous.runnerName) {
       const said = after.prevRunnerName ?? 'none';
       this.#violations.add('PreviousKept', `moves from ${previous.runnerName}, and the runner before is said to be ${said}`, uid);
     }
