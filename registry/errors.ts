@@ -18,16 +18,24 @@ export class RegistryError extends BerthError {
   declare readonly code: RegistryErrorCode;
   /** Asking again may help. */
   readonly mayPass: boolean;
+  /** The registry as a whole gives no answers now: not only to this question. */
+  readonly isOutage: boolean;
   /** How long the registry asked to wait, in milliseconds. */
   readonly retryAfterMs: number | undefined;
 
   constructor(
     code: RegistryErrorCode,
     message: string,
-    options: { readonly cause?: unknown; readonly mayPass?: boolean; readonly retryAfterMs?: number | undefined } = {},
+    options: {
+      readonly cause?: unknown;
+      readonly mayPass?: boolean;
+      readonly isOutage?: boolean;
+      readonly retryAfterMs?: number | undefined;
+    } = {},
   ) {
     super(code, message, options.cause === undefined ? {} : { cause: options.cause });
     this.mayPass = options.mayPass ?? false;
+    this.isOutage = options.isOutage ?? false;
     this.retryAfterMs = options.retryAfterMs;
   }
 }
@@ -42,13 +50,16 @@ export function noAnswer(what: string, cause: unknown): RegistryError {
   const code = codeOf(cause);
   if (untrusted.has(code)) {
     const advice = 'add the authority that certifies it to the CA file of backups, or correct the certificate';
-    return new RegistryError('Unavailable', `${what}: the certificate of the registry is not accepted (${code}): ${advice}.`, { cause });
+    return new RegistryError('Unavailable', `${what}: the certificate of the registry is not accepted (${code}): ${advice}.`, {
+      cause,
+      isOutage: true,
+    });
   }
   if (notTls.has(code)) {
     const advice = 'if it speaks plain HTTP on purpose, name its host as one that does';
-    return new RegistryError('Unavailable', `${what}: the registry does not speak TLS (${code}): ${advice}.`, { cause });
+    return new RegistryError('Unavailable', `${what}: the registry does not speak TLS (${code}): ${advice}.`, { cause, isOutage: true });
   }
-  return new RegistryError('Unavailable', `${what}: the registry gives no answer (${code}).`, { cause, mayPass: true });
+  return new RegistryError('Unavailable', `${what}: the registry gives no answer (${code}).`, { cause, mayPass: true, isOutage: true });
 }
 
 /** What a status other than success means. `errorCode` is that of the body in the form of the distribution specification. */
@@ -61,7 +72,11 @@ export function refusal(what: string, status: number, errorCode: string | undefi
   if (status === 405 || errorCode === 'UNSUPPORTED')
     return new RegistryError('Unsupported', `${what}: the registry does not do this (${said}): allow it in the registry's configuration.`);
   if (status === 408 || status === 429 || status >= 500)
-    return new RegistryError('Unavailable', `${what}: the registry can not answer now (${said}).`, { mayPass: true, retryAfterMs });
+    return new RegistryError('Unavailable', `${what}: the registry can not answer now (${said}).`, {
+      // 500 is what a registry says that can not read this one thing from its store.
+      ...{ mayPass: true, isOutage: status !== 500 },
+      retryAfterMs,
+    });
   return new RegistryError('Unavailable', `${what}: this is no answer of a registry (${said}): look what serves this address.`);
 }
 

@@ -254,7 +254,7 @@ class DistributionClient implements RegistryClient {
   ): Promise<T> {
     const { clock } = this.#options;
     const deadline = new AbortController();
-    const over = new RegistryError('Unavailable', `${what}: the registry was not done within ${deadlineMs} ms.`);
+    const over = new RegistryError('Unavailable', `${what}: the registry was not done within ${deadlineMs} ms.`, { isOutage: true });
     const timer = clock.after(deadlineMs, () => deadline.abort(over));
     const either = signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]);
     try {

@@ -206,6 +206,16 @@ describe('a backup that an order asks for', () => {
     }
   });
 
+  it('goes first when a newer order says that it is more urgent', async () => {
+    const { agent, gate } = await anAgentThatHolds('pushBackup');
+    for (const uid of ['u1', 'u2', 'u3', 'u4']) await stopped(agent, uid);
+    for (const uid of ['u1', 'u2', 'u3', 'u4']) await order(agent, toStop(3, { uid, backup: aBackup() }));
+    await order(agent, toStop(4, { uid: 'u4', backup: aBackup(1, 1, { priority: BackupPriority.BACKUP_PRIORITY_ARCHIVING }) }));
+    gate.open();
+    await agent.rest();
+    expect(gate.entered).toEqual(['u1', 'u2', 'u4', 'u3']);
+  });
+
   it('leaves nothing paused when an agent begins: the process goes on', async () => {
     const first = await AnAgent.started();
     await order(first, toStart(1, 1));

@@ -66,6 +66,8 @@ export class OngoingBackup {
   /** A newer order, or the same once more, asks for it: true when it is this very one. It may come with other credentials. */
   renew(wish: BackupWish): boolean {
     if (!isSameBackup(this.#wish, wish)) return false;
+    // It stands in line anew where that is another place.
+    if (wish.priority !== this.#wish.priority && this.#turn?.isGranted === false) this.#giveTurnBack();
     this.#wish = wish;
     return true;
   }

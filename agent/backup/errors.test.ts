@@ -31,6 +31,11 @@ describe('why a backup failed', () => {
     expect(restoreError('r/a@sha256:1', pullError('r/a@sha256:1', 'r', said))).toMatchObject({ code: want });
   });
 
+  it('does not tell the state of an upload', () => {
+    const { message } = pushError('r/a:b', 'r', 'failed to do request: Put "http://r/v2/a/blobs/uploads/1?_state=secret&digest=x": EOF');
+    expect(message).toBe('The registry r does not take the backup: failed to do request: Put "http://r/v2/a/blobs/uploads/1": EOF');
+  });
+
   it.each([
     { what: 'a command that is missing', error: new AttemptError('CommandMissing', 'no command') },
     { what: 'what nobody knows', error: new Error('lost') },

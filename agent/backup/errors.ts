@@ -47,6 +47,7 @@ export function restoreError(backup: string, error: unknown): unknown {
   return new AttemptError(known, sentence(backup), { cause: error, details: error.details });
 }
 
+/** Without what stands in the addresses of uploads: it says nothing, and is nobody's business. */
 function firstLine(text: string): string {
-  return (text.split('\n')[0] ?? '').slice(0, 300);
+  return (text.split('\n')[0] ?? '').replaceAll(/\?[^\s"]*/g, '').slice(0, 300);
 }

@@ -17,7 +17,7 @@ const verify = (n = 1, depth: 'Meta' | 'Full' = 'Meta', host = 'r.test'): Regist
   digest: digest(n),
 });
 const remove = (n = 1): RegistryWork => ({ kind: 'Delete', repository: 'r.test/berth/default.web', digest: digest(n) });
-const down = () => new RegistryError('Unavailable', 'it gives no answer', { mayPass: true });
+const down = () => new RegistryError('Unavailable', 'it gives no answer', { mayPass: true, isOutage: true });
 
 /** A registry that answers when the test says so. */
 class HeldRegistry {
@@ -162,12 +162,12 @@ describe('while a registry does not answer', () => {
     expect(registry.whats.at(-1)).toBe('Meta other.test 01');
   });
 
-  it('an answer that refuses is an answer', async () => {
+  it.each(['Unauthorized', 'Unavailable'] as const)('an answer that refuses one thing (%s) is an answer', async (code) => {
     await begin([verify(1)]);
-    await end(0, new RegistryError('Unauthorized', 'no'));
+    await end(0, new RegistryError(code, 'no'));
     await begin([verify(2)]);
     expect(registry.asked).toHaveLength(2);
-    expect(results()).toEqual(['Verify 01 Unauthorized at 0']);
+    expect(results()).toEqual([`Verify 01 ${code} at 0`]);
   });
 });
 

@@ -30,7 +30,7 @@ export function failedOutcome({ repository, digest }: RegistryWork, error: unkno
 
 /** Nobody answered, so that nothing else should be asked there for a while. */
 export function isRegistryDown(error: unknown): boolean {
-  return error instanceof RegistryError && error.code === 'Unavailable';
+  return error instanceof RegistryError && error.isOutage;
 }
 
 function outcomeOf(error: unknown): RegistryResult['outcome'] {

@@ -39,7 +39,10 @@ export function verificationOf(
     case 'Unavailable':
     case 'Unauthorized': {
       const left = registryRetryMs - age;
-      return { kind: 'Unavailable', message: result.message, work: left > 0 ? undefined : work, lookAgainMs: Math.max(left, 1) };
+      // The result of a new try wakes the sandbox, and may be long in coming: the registry is asked less and less often.
+      return left > 0
+        ? { kind: 'Unavailable', message: result.message, work: undefined, lookAgainMs: left }
+        : { kind: 'Unavailable', message: result.message, work, lookAgainMs: registryRetryMs };
     }
   }
 }

@@ -235,8 +235,6 @@ export class Reservations implements AgentEvents {
     } else if (answer !== 'Queued') {
       this.#dropTicket(ticketId);
       if (this.#waiters.has(waiter) && waiter.tickets.size === 0) this.#retryLater(waiter);
-    } else if (!this.#waiters.has(waiter)) {
-      this.#withdraw(ticketId, runnerName);
     }
   }
 

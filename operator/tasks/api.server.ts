@@ -130,7 +130,7 @@ export function taskServing(options: TaskApiOptions): Serving {
     }),
     getOutput: task((id, _, { query, signal }) => {
       const { stream, offset, follow } = query as z.output<typeof outputQuery>;
-      const [channel, none] = [stream === 'stdout' ? Channel.CHANNEL_STDOUT : Channel.CHANNEL_STDERR, Number.MAX_SAFE_INTEGER];
+      const [channel, none] = [stream === 'stdout' ? Channel.CHANNEL_STDOUT : Channel.CHANNEL_STDERR, beyondAll];
       const offsets = stream === 'stdout' ? { stdoutOffset: offset, stderrOffset: none } : { stdoutOffset: none, stderrOffset: offset };
       return bytesOf(tasks.output(id, { ...offsets, follow }, signal), (frame) => frame.channel === channel);
     }),
@@ -149,6 +149,9 @@ export function taskServing(options: TaskApiOptions): Serving {
     cancelTask: task(async (id) => ({ status: 200, body: viewOf(id, await tasks.cancel(id)) })),
   };
 }
+
+/** No stream is so long: nothing of it is sent. */
+const beyondAll = 2 ** 50;
 
 /** After the end of its output a task ends at once, or soon. */
 const endMs = 30_000;

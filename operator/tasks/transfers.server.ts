@@ -45,7 +45,7 @@ export class Transfers {
   /** What the agent sends, until it says that nothing follows. */
   async *read(runnerName: string, wanted: Wanted, signal: AbortSignal): AsyncGenerator<Frame> {
     const { call, messages } = await this.#open(runnerName, wanted);
-    const abort = () => call.destroy();
+    const abort = () => call.emit('error', { code: status.CANCELLED, details: 'Nobody reads it any more.' });
     signal.addEventListener('abort', abort, { once: true });
     try {
       for (;;) {
@@ -66,21 +66,25 @@ export class Transfers {
   /** Sends the chunks to the agent, and resolves when it has taken all of them. `isLast`: nothing follows in any other transfer. */
   async write(runnerName: string, wanted: Wanted, chunks: AsyncIterable<Uint8Array>, isLast: boolean): Promise<number> {
     const { call, messages } = await this.#open(runnerName, wanted);
-    let offset = 0;
+    let [offset, frames] = [0, 0];
     const send = async (data: Uint8Array, last: boolean) => {
       const frame = { channel: Channel.CHANNEL_STDIN, offset, data: data as Buffer, last };
       offset += data.length;
+      frames += 1;
       if (!call.write({ frame }) && !call.destroyed) await Promise.race([once(call, 'drain'), once(call, 'close')]);
     };
     try {
       for await (const chunk of chunks)
         for (let at = 0; at < chunk.length; at += frameBytes) await send(chunk.subarray(at, at + frameBytes), false);
       if (isLast) await send(new Uint8Array(), true);
-      for (let taken = 0; taken < offset;) {
+      // Each frame is answered when it was taken.
+      for (let [answers, taken] = [0, 0]; answers < frames;) {
         const message = await messages.next();
         if (message === undefined)
           throw new ApiError('OutcomeUnknown', `The agent has taken ${taken} of ${offset} bytes.`, { details: { takenBytes: taken } });
-        if (message.$case === 'taken') taken = message.value;
+        if (message.$case !== 'taken') continue;
+        answers += 1;
+        taken = message.value;
       }
       return offset;
     } finally {

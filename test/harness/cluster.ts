@@ -166,7 +166,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Adds a registry of its own name, port and storage, with TLS, and with Basic credentials or tokens. */
-  async addRegistry(name: string, options: Pick<RegistryOptions, 'tls' | 'credentials' | 'tokens'> = {}): Promise<Registry> {
+  async addRegistry(name: string, options: Pick<RegistryOptions, 'tls' | 'credentials' | 'tokens' | 'storageOf'> = {}): Promise<Registry> {
     const port = await choosePort(this.#foundation, name);
     const registry = await Registry.create({
       ...options,

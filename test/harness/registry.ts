@@ -16,6 +16,8 @@ export interface RegistryOptions {
   readonly port: number;
   /** Part name and directory; several registries may run. */
   readonly name?: string;
+  /** Name of another registry whose storage it serves. Default: it has its own. */
+  readonly storageOf?: string;
   /** Serve https with a certificate of this authority. Default: plain http. */
   readonly tls?: Authority;
   /** Ask for a name and password (Basic). Default: open. */
@@ -90,7 +92,7 @@ export class Registry extends Part {
 }
 
 async function configuration(
-  { tls, credentials, tokens, name = 'registry' }: RegistryOptions,
+  { ledger, tls, credentials, tokens, name = 'registry', storageOf = name }: RegistryOptions,
   directory: string,
   address: string,
 ): Promise<object> {
@@ -102,7 +104,7 @@ async function configuration(
     version: 0.1,
     log: { level: 'warn', accesslog: { disabled: false } },
     storage: {
-      filesystem: { rootdirectory: join(directory, 'storage') },
+      filesystem: { rootdirectory: join(ledger.content.dataDir, storageOf, 'storage') },
       delete: { enabled: true },
       maintenance: { uploadpurging: { enabled: false } },
     },

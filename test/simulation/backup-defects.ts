@@ -45,6 +45,6 @@ function isNew({ backup }: SandboxStatus, { digest }: BackupRecord): boolean {
   return backup?.history.some((one) => one.digest === digest) !== true;
 }
 
-function withHistory(status: SandboxStatus, change: (record: BackupRecord) => BackupRecord): SandboxStatus {
+export function withHistory(status: SandboxStatus, change: (record: BackupRecord) => BackupRecord): SandboxStatus {
   return status.backup === undefined ? status : { ...status, backup: { ...status.backup, history: status.backup.history.map(change) } };
 }

@@ -9,6 +9,7 @@ import { sandboxes } from './models/objects.ts';
 import { mergePatch } from './models/json.ts';
 import type { Connection } from './models/network.ts';
 import { backupDefects } from './backup-defects.ts';
+import { moveDefects } from './move-defects.ts';
 import { callsOf, withStatusPatch } from './sabotage.ts';
 import type { Sabotage } from './sabotage.ts';
 import type { Pod, World } from './world.ts';
@@ -57,6 +58,7 @@ export const defects = {
     heard: removesUnseen,
   },
   ...backupDefects,
+  ...moveDefects,
 } as const satisfies Readonly<Record<string, Sabotage>>;
 
 export type Defect = keyof typeof defects;

@@ -170,12 +170,14 @@ export class BackupChecks implements RegistryObserver {
     }
   }
 
+  /** What was never started has no bytes that could be anywhere. */
   #checkArchived({ metadata: { uid }, status }: Sandbox): void {
-    const current = status.backup?.history.find((record) => isCurrent(record, status));
-    if (current === undefined) this.#violations.add('ArchivedIsWhole', 'Archived, and no backup is current', uid);
-    else if (!this.wasReadBack(current.digest)) {
-      this.#violations.add('ArchivedIsWhole', `Archived, and nobody has read back ${short(current.digest)}`, uid);
-    }
+    if (status.contentVersion === 0) return;
+    const current = (status.backup?.history ?? []).filter((record) => isCurrent(record, status));
+    if (current.some(({ digest }) => this.wasReadBack(digest))) return;
+    const [first] = current;
+    const why = first === undefined ? 'no backup is current' : `nobody has read back ${short(first.digest)}`;
+    this.#violations.add('ArchivedIsWhole', `Archived, and ${why}`, uid);
   }
 }
 

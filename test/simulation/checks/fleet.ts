@@ -102,7 +102,7 @@ export class FleetChecks implements MachineObserver {
     const { uid, epoch } = copy.key;
     const { object, newest } = this.#historyOf(uid);
     this.#trace.add(machine.name, `removing ${idOfKey(copy.key)}`);
-    if (newest.run === undefined || copy.content?.run === undefined) return;
+    if (newest.run === undefined || copy.content?.run === undefined || copy.hasRun !== true) return;
     const isReleased = object?.status.releases.some((release) => release.runnerName === machine.name && release.epoch === epoch);
     if (object === undefined || object.metadata.deletionTimestamp !== undefined) return;
     if (isReleased !== true) {
@@ -138,7 +138,7 @@ export class FleetChecks implements MachineObserver {
     this.#historyOf(uid).object = undefined;
     for (const machine of machines) {
       for (const copy of machine.copies.values()) {
-        if (copy.key.uid !== uid || copy.content?.run === undefined || noted(machine, copy)) continue;
+        if (copy.key.uid !== uid || copy.content === undefined || copy.hasRun !== true || noted(machine, copy)) continue;
         this.#violations.add('GoneMeansGone', `the object is gone and ${idOfKey(copy.key)} still lies on ${machine.name}`, uid);
       }
     }
@@ -203,7 +203,8 @@ export class FleetChecks implements MachineObserver {
       if (history.versions.has(version)) this.#violations.add('VersionTakenBackOnProof', `version ${version} was taken back and ran`, uid);
     }
     const { previous } = after.assignment ?? {};
-    if (previous !== undefined && after.prevRunnerName !== previous.runnerName) {
+    const isMove = previous !== undefined && previous.runnerName !== after.runnerName;
+    if (isMove && after.prevRunnerName !== previous.runnerName) {
       const said = after.prevRunnerName ?? 'none';
       this.#violations.add('PreviousKept', `moves from ${previous.runnerName}, and the runner before is said to be ${said}`, uid);
     }

@@ -78,7 +78,8 @@ function raisedForNothing(world: World, { metadata: { uid }, status }: Sandbox):
 
 function whyNotStopped(world: World, sandbox: Sandbox): string | undefined {
   if (world.fleet.running(sandbox.metadata.uid).length > 0) return `should not run and does: ${said(sandbox)}`;
-  return sandbox.status.state === 'Stopped' || isTrue(world, sandbox) ? undefined : `should be stopped: ${said(sandbox)}`;
+  const isAtRest = sandbox.status.state === 'Stopped' || sandbox.status.state === 'Archived';
+  return isAtRest || isTrue(world, sandbox) ? undefined : `should be stopped: ${said(sandbox)}`;
 }
 
 function whyNotStarted(world: World, sandbox: Sandbox): string | undefined {
@@ -108,6 +109,8 @@ const truths: Readonly<Partial<Record<string, (world: World, sandbox: Sandbox) =
   ContentMissing: (world, sandbox) =>
     sandbox.status.contentVersion > 0 &&
     !world.nodes.some(({ machine }) => machine.name === sandbox.status.runnerName && holds(machine, sandbox)),
+  BackupUnverified: wasHarmed,
+  NoCurrentBackup: wasHarmed,
   Completed: (_, { spec, status }) => status.state === 'Stopped' && spec.restartPolicy !== 'Always',
   ExitedWithError: isLeftEnded,
   OOMKilled: isLeftEnded,
@@ -118,6 +121,11 @@ const truths: Readonly<Partial<Record<string, (world: World, sandbox: Sandbox) =
 
 function isLeftEnded(_: World, { spec, status }: Sandbox): boolean {
   return status.state === 'Stopped' && spec.restartPolicy === 'Never';
+}
+
+/** Somebody has harmed a backup of it in the registry. */
+function wasHarmed({ registry }: World, { metadata: { uid } }: Sandbox): boolean {
+  return registry.backups.some((one) => one.uid === uid && one.condition !== 'Whole');
 }
 
 function isTrue(world: World, sandbox: Sandbox): boolean {

@@ -19,6 +19,8 @@ export interface StoredCopy {
   bootID: string;
   /** What the snapshot holds; undefined: the snapshot is gone. */
   content: Content | undefined;
+  /** A process was started in it: else it is an attempt, which nobody misses. */
+  hasRun?: boolean;
   task: Task;
 }
 
@@ -103,6 +105,7 @@ export class Machine {
     const startTimeMs = epoch + this.scheduler.now;
     copy.task = { state: 'Running', startTimeMs, run };
     if (copy.content !== undefined) copy.content = written(run, 1);
+    copy.hasRun = true;
     const [program, ms = '0', code = '0'] = copy.command;
     if (program === 'job') {
       this.scheduler.after(Number(ms), () => {
