@@ -94,6 +94,7 @@ export const sandboxBase = {
     },
     restore: { requestID: '1', digest: DIGEST, completionTime: TIME },
     releases: [{ runnerName: 'runner-2', storeID: STORE, epoch: 2, contentVersion: 2 }],
+    superseded: [{ runnerName: 'runner-3', storeID: STORE, epoch: 1, contentVersion: 1 }],
     transition: { startTime: TIME, deadlineTime: TIME, attempts: 1, retryTime: TIME },
     startTime: TIME,
     finishTime: TIME,

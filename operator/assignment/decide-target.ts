@@ -3,7 +3,7 @@ import { currentBackup, recordOf } from '../backups/current.ts';
 import { blameOf } from '../lifecycle/blame.ts';
 import { timeLeft } from '../lifecycle/deadlines.ts';
 import type { RunnerLesson } from '../lifecycle/decision.ts';
-import type { Outcome, Situation } from '../lifecycle/outcome.ts';
+import type { AfterGoingBack, Outcome, OutcomeOf, Situation } from '../lifecycle/outcome.ts';
 import { lacking } from './amounts.ts';
 import { previousOf, requestOf, restoring } from './restore.ts';
 import { freeOf, isLost, type AgentView } from './runner-view.ts';
@@ -84,8 +84,24 @@ const notInPlace: readonly string[] = ['RestoreRequested', 'RunnerLost', 'Conten
 
 function goBack(situation: Situation, { reason, message, lesson }: Failure): Outcome {
   const agent = originalAgent(situation);
-  if (agent !== undefined) return { kind: 'GoBack', then: { kind: 'Start', agent }, lesson };
-  return { kind: 'GoBack', then: { kind: 'Fail', reason, message }, lesson };
+  const then: AfterGoingBack = agent === undefined ? { kind: 'Fail', reason, message } : { kind: 'Start', agent };
+  return {
+    kind: 'GoBack',
+    then,
+    lesson,
+    ...(reason === 'BackupNotFound' || reason === 'BackupCorrupt' ? spoiled(situation, message) : {}),
+  };
+}
+
+/** The backup was whole when the operator looked, and is not any more, says the runner: told, and looked at again. */
+function spoiled({ settled: { status } }: Situation, said: string): Pick<OutcomeOf<'GoBack'>, 'notices' | 'registry'> {
+  const { digest, repository } = status.assignment?.source ?? {};
+  if (digest === undefined || repository === undefined) return {};
+  const note = `The backup ${digest} could not be restored on ${status.runnerName ?? ''}: ${said}`;
+  return {
+    notices: [{ type: 'Warning', reason: 'BackupUnverified', action: 'Restore', note }],
+    registry: [{ kind: 'Verify', depth: 'Meta', repository, digest }],
+  };
 }
 
 /** The agent that can start the files where they lie. */

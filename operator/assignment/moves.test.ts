@@ -371,6 +371,11 @@ describe('a target while it is only prepared', () => {
       want: { writes: false },
     },
     {
+      when: 'the registry does not have the backup any more, says the only target: in place, said, and looked at again',
+      given: wholeOn(restoring, cordoned, r2).reported(rejected('BackupNotFound')),
+      want: { ...back, events: ['Starting', 'BackupUnverified'], asks: ['Meta 01'] },
+    },
+    {
       when: 'it is ready, and a Secret that its environment comes from is missing: it waits',
       given: wholeOn(restoring, cordoned, r2)
         .reported(aCopy('Prepared', { order: 3 }))

@@ -35,8 +35,8 @@ export function waitForRoom(
 const maxReleases = 30;
 
 /** Each copy that is left is written down. While so many are, because their runners are away, nothing more is moved. */
-export function hasRoomForRelease({ releases }: SandboxStatus): boolean {
-  return releases.length < maxReleases;
+export function hasRoomForRelease({ releases, superseded }: SandboxStatus): boolean {
+  return releases.length + superseded.length < maxReleases;
 }
 
 /** The copy to go back to, while another is being restored. */

@@ -104,8 +104,8 @@ function withTargetReleased(status: SandboxStatus): readonly Release[] {
 }
 
 /**
- * The restored copy was seen running, or its exit was: now the copy that it replaces may go, if a verified backup has what is in it; else nobody names it any more,
- * and it is kept and listed. A restore that was asked for is answered.
+ * The restored copy was seen running, or its exit was: now the copy that it replaces may go, if a verified backup has what is in it; else it is superseded:
+ * kept, and listed, until the object is deleted. A restore that was asked for is answered.
  */
 export function withRestored(status: SandboxStatus, { sandbox, now }: SandboxSnapshot): SandboxStatus {
   const { assignment, startTime } = status;
@@ -118,6 +118,7 @@ export function withRestored(status: SandboxStatus, { sandbox, now }: SandboxSna
     ...status,
     assignment: { ...assignment, previous: undefined },
     releases: isKept ? [...status.releases, previous] : status.releases,
+    superseded: isKept || previous === undefined ? status.superseded : [...status.superseded, previous],
     ...(isAnswered && {
       restore: { requestID: restore.requestID, digest: restore.digest, completionTime: pastTime(now.wall) },
     }),

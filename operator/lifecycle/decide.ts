@@ -98,7 +98,7 @@ function changed(world: SandboxSnapshot, next: SandboxStatus): Decision {
 
 /** What is asked and told beside the status. */
 function withOutcome(decision: Decision, outcome: Outcome): Decision {
-  const notices = outcome.kind === 'StartInPlace' ? (outcome.notices ?? []) : [];
+  const notices = 'notices' in outcome ? outcome.notices : [];
   const registry = 'registry' in outcome ? outcome.registry : [];
   return { ...decision, events: [...decision.events, ...notices], registry: [...decision.registry, ...registry] };
 }

@@ -24,11 +24,11 @@ export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
   const left = world.remains.filter(({ isAbsent, isKnown, isReachable }) => !isAbsent && (isKnown || isReachable));
   const backups = backupsToRemove(world);
   const { status } = world.sandbox;
-  const previous = status.assignment?.previous;
+  const isReleased = status.assignment?.previous === undefined && status.superseded.length === 0;
   const isDeleting = status.state === 'Deleting';
   const overdue = isDeleting && timeLeft(world) === 0;
   const awaited = left.filter(({ isElsewhere }) => !isElsewhere);
-  if (overdue || (awaited.length === 0 && backups.length === 0 && previous === undefined)) {
+  if (overdue || (awaited.length === 0 && backups.length === 0 && isReleased)) {
     return { kind: 'Go', removals: left.map((remains) => noted(world, remains)), events: [farewell(left), ...leftInRegistry(backups)] };
   }
   const { registry, lookAgainMs } = removalWork(world, backups);
@@ -39,10 +39,10 @@ export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
   return { kind: 'Wait', status: asDeleting(world, awaited), lookAgainMs: undefined, registry };
 }
 
-/** A copy that it could have gone back to is released like every other one. */
+/** A copy that it could have gone back to, and those that restores have replaced, are released like every other one: the user wants none of it any more. */
 function asDeleting(world: SandboxSnapshot, awaited: readonly RemainsView[]): SandboxStatus {
   const { status } = world.sandbox;
-  const { assignment, releases } = status;
+  const { assignment, releases, superseded } = status;
   const names = awaited.map(({ runnerName }) => runnerName).join(', ');
   return {
     ...status,
@@ -50,10 +50,9 @@ function asDeleting(world: SandboxSnapshot, awaited: readonly RemainsView[]): Sa
     reason: 'Deleting',
     message: names === '' ? 'What is left of the sandbox is being removed.' : `The copy on ${names} is being removed.`,
     transition: transitionTo('Deleting', world, 0),
-    ...(assignment?.previous !== undefined && {
-      assignment: { ...assignment, previous: undefined },
-      releases: [...releases, assignment.previous],
-    }),
+    ...(assignment?.previous !== undefined && { assignment: { ...assignment, previous: undefined } }),
+    releases: [...releases, ...superseded, ...(assignment?.previous === undefined ? [] : [assignment.previous])],
+    superseded: [],
   };
 }
 

@@ -53,7 +53,13 @@ export type Outcome =
   /** The restored copy is ready: it may run. */
   | { readonly kind: 'Commit' }
   /** Nothing ran in the restored copy: it goes, and the copy of before is assigned again, if there is one. */
-  | { readonly kind: 'GoBack'; readonly then: AfterGoingBack; readonly lesson?: RunnerLesson | undefined }
+  | {
+      readonly kind: 'GoBack';
+      readonly then: AfterGoingBack;
+      readonly lesson?: RunnerLesson | undefined;
+      readonly notices?: readonly SandboxEvent[];
+      readonly registry?: readonly RegistryWork[];
+    }
   /** It is being backed up, or its backup read back, so that its copy may go. */
   | { readonly kind: 'Archiving'; readonly message: string; readonly registry?: readonly RegistryWork[]; readonly lookAgainMs?: number }
   /** Its copy goes: the files are in a backup that was read back. */

@@ -81,7 +81,12 @@ function withFreshPatience({ sandbox: { status, metadata } }: SandboxSnapshot): 
 function isAtRestBy(status: SandboxStatus): boolean {
   const { state, contentVersion } = status;
   const isIdle = state === 'Pending' || state === 'Stopped' || state === 'Archiving' || state === 'Archived';
-  return contentVersion === 0 || isIdle || isTentative(status);
+  return contentVersion === 0 || isIdle || isTentative(status) || isNowhere(status);
+}
+
+/** No runner was left without a proof: where there is no assignment there is nobody to ask for one. */
+function isNowhere({ assignment }: SandboxStatus): boolean {
+  return assignment === undefined;
 }
 
 /** Its copy is only prepared: nothing was permitted to run. */

@@ -170,7 +170,7 @@ export class World {
    */
   unrest(ms: number): string | undefined {
     const recent = this.#writes.slice(this.#writes.findLastIndex(({ at }) => at < this.scheduler.now - ms) + 1);
-    const isTriedAgain = this.sandboxes().some(canOnlyFail);
+    const isTriedAgain = this.sandboxes().some((sandbox) => this.#canOnlyFail(sandbox));
     const counts = new Map<string, number>();
     for (const { what, mayRepeat } of recent) {
       const count = (counts.get(what) ?? 0) + 1;
@@ -178,6 +178,15 @@ export class World {
       if (!isTriedAgain || !mayRepeat || count > mostRepeats) return `${what}, ${count} times in ${ms / 60_000} min`;
     }
     return undefined;
+  }
+
+  /** What is not there, or is damaged, is tried again with back-off for ever. */
+  #canOnlyFail(sandbox: Sandbox): boolean {
+    const { metadata, spec, status } = sandbox;
+    if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started') return false;
+    const isTried = status.state === 'Error' || status.state === 'Restoring';
+    const isDamaged = this.registry.backups.some(({ uid, condition }) => uid === metadata.uid && condition !== 'Whole');
+    return isNeverThere(sandbox) || (isTried && isDamaged);
   }
 
   /** What the runner's spec sets aside for task slots. */
@@ -227,8 +236,10 @@ export class World {
   }
 
   #holders(): Holders {
-    const at: Holders['at'] = (runner, uid, epoch) =>
-      this.nodes.find(({ machine }) => machine.name === runner)?.machine.copies.get(idOfKey({ uid, epoch }))?.content;
+    const at: Holders['at'] = (runner, uid, epoch) => {
+      const copy = this.nodes.find(({ machine }) => machine.name === runner)?.machine.copies.get(idOfKey({ uid, epoch }));
+      return copy?.hasRun === true ? copy.content : undefined;
+    };
     return {
       at,
       ofBackup: (digest) => this.backups.contentOf(digest),
@@ -282,7 +293,7 @@ export class World {
     const isSandbox = resource.plural === sandboxResource.plural;
     const sandbox = isSandbox ? asSandbox(object) : undefined;
     const what = `${sandbox?.metadata.uid ?? `${resource.plural} ${object.metadata.name}`} by ${by}`;
-    this.#writes.push({ at: this.scheduler.now, what, mayRepeat: sandbox === undefined || canOnlyFail(sandbox) });
+    this.#writes.push({ at: this.scheduler.now, what, mayRepeat: sandbox === undefined || this.#canOnlyFail(sandbox) });
     if (sandbox === undefined) return;
     this.trace.add('api', `${type} ${sandbox.metadata.uid} v${sandbox.metadata.resourceVersion} by ${by}: ${describe(sandbox)}`);
     if (object.status !== old?.status) this.counts.statusWrites++;
@@ -316,9 +327,8 @@ const stateNames: Readonly<Record<number, string>> = Object.fromEntries(
 /** Writes of one writer about one failing sandbox, or about one runner, in the time that must be quiet. */
 const mostRepeats = 16;
 
-/** An image or a program that is not there is tried again with back-off for ever. */
-function canOnlyFail({ spec, metadata }: Sandbox): boolean {
-  if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started') return false;
+/** An image or a program that is not there. */
+function isNeverThere({ spec }: Sandbox): boolean {
   return spec.image.includes('not-there') || spec.command?.[0] === 'missing' || spec.command?.[0] === 'invalid';
 }
 

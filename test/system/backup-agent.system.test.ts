@@ -135,6 +135,7 @@ describe('an agent that is ordered to back up and to restore, with a real contai
 
     // A backup of the restored copy is one layer above the same base, and another one.
     there.stop(uid, 5, { epoch: 2 });
+    await there.told(uid, CopyState.COPY_STATE_STOPPED, 5);
     await removeFrom(here, uid, 6);
     there.start(uid, 7, 2, { epoch: 2, source: aBackup(digest, repository(uid)), config: there.config('rm /data/random') });
     await there.told(uid, CopyState.COPY_STATE_RUNNING, 7);

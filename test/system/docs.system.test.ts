@@ -26,7 +26,7 @@ describe('the commands in the documentation', () => {
   let world: World;
   let clone: string;
   beforeAll(async () => {
-    world = await World.start({ runners: ['runner-1', 'runner-2'] });
+    world = await World.start({ backups: true, runners: ['runner-1', 'runner-2'] });
     clone = mkdtempSync(join(tmpdir(), 'berth-docs-'));
     mkdirSync(join(clone, 'examples'));
     for (const name of readdirSync(join(repository, 'examples'))) {

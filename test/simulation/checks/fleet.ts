@@ -24,7 +24,7 @@ interface History {
 
 /** Who has which bytes. */
 export interface Holders {
-  /** What the copy on that runner holds. */
+  /** What the copy on that runner holds; undefined when nothing ran in it: an attempt, which nobody misses. */
   at(runner: string, uid: string, epoch: number): Content | undefined;
   /** Whether another copy holds the same, or a backup: for a copy only one of which every byte was read, for a backup another that is whole. */
   hasOther(uid: string, content: Content, than: { readonly runner: string; readonly epoch: number } | { readonly digest: string }): boolean;

@@ -110,6 +110,8 @@ const truths: Readonly<Partial<Record<string, (world: World, sandbox: Sandbox) =
     sandbox.status.contentVersion > 0 &&
     !world.nodes.some(({ machine }) => machine.name === sandbox.status.runnerName && holds(machine, sandbox)),
   BackupUnverified: wasHarmed,
+  BackupCorrupt: wasHarmed,
+  BackupNotFound: wasHarmed,
   NoCurrentBackup: wasHarmed,
   Completed: (_, { spec, status }) => status.state === 'Stopped' && spec.restartPolicy !== 'Always',
   ExitedWithError: isLeftEnded,
