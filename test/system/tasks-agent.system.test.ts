@@ -146,7 +146,7 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
     it('has the capabilities, the filter and no privileges, as the sandbox', async () => {
       const own = await sh("grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status");
       const sandbox = await inside(runner, uid, 'sh', '-c', "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/1/status");
-      expect(own.end?.stdout.toString()).toBe(sandbox);
+      expect(own.end?.stdout.toString()).toBe(`${sandbox}\n`);
     });
 
     it('ends by a signal that it is sent', async () => {
@@ -250,7 +250,7 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
       expect((await submit(second)).repeated).toBe(true);
       expect(await hub.code({ $case: 'submit', value: { ...second, bodyHash: 'another' } })).toBe('IdempotencyConflict');
       await hub.ended(one.taskId);
-      expect(await inside(runner, uid, 'cat', '/data/once')).toBe('run\n');
+      expect(await inside(runner, uid, 'cat', '/data/once')).toBe('run');
     });
 
     it('ends with its sandbox when that is stopped', async () => {
@@ -389,7 +389,7 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
         await hub.ask({ $case: 'release', value: { reservationId } });
       }
       await eventually('all slots are free', () => Promise.resolve(slots()?.used === 0 && slots()?.reserved === 0 ? true : undefined));
-      expect(await inside(runner, uid, 'cat', '/data/under')).toBe('run\n');
+      expect(await inside(runner, uid, 'cat', '/data/under')).toBe('run');
     });
 
     it('are in the status of the Runner', async () => {
@@ -469,7 +469,7 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
       const { end } = await hub.ended(value.taskId);
       expect(end).toMatchObject({ outcome: outcomes.exited, exitCode: 9 });
       expect(end?.stdout.toString()).toBe('one run\nrun\n');
-      if (place !== 'alone') expect(await inside(runner, uid, 'cat', '/data/crash')).toBe('run\n');
+      if (place !== 'alone') expect(await inside(runner, uid, 'cat', '/data/crash')).toBe('run');
       await nothingIsLeft();
     });
   });
