@@ -164,7 +164,11 @@ export class TaskHub {
       follow: false,
       ...of,
     };
-    const reply = await this.ask({ $case: 'openTransfer', value });
+    // The agent may not have seen yet that the one before has ended.
+    const reply = await eventually('the transfer is opened', async () => {
+      const answer = await this.ask({ $case: 'openTransfer', value });
+      return answer.$case === 'rejected' && answer.value.code === 'TransferUnavailable' ? undefined : answer;
+    });
     if (reply.$case !== 'done') throw new Error(`the transfer was refused: ${JSON.stringify(reply)}`);
     return dialled;
   }
