@@ -141,7 +141,7 @@ describe('a sandbox whose runner is cordoned', () => {
     await world.user.delete({ name: 'not-archived' });
   });
 
-  it('the registry keeps nothing of what was deleted', async () => {
+  it('the registry keeps nothing of what was deleted', () => {
     const repositories = join(world.cluster.dataDir, 'registry/storage/docker/registry/v2/repositories/backups');
     const revisions = readdirSync(repositories).flatMap((name) => {
       const below = join(repositories, name, '_manifests/revisions/sha256');
