@@ -15,9 +15,12 @@ export function targetWithdrawn({ settled }: Situation): Outcome | undefined {
   return settled.isUnused ? { kind: 'GoBack', then: { kind: 'Rest' } } : undefined;
 }
 
-/** It is ready: the patch that permits it to run. */
+/** It is ready: the patch that permits it to run, while its runner can be told. From then on only a proof leaves it: one that is away now may never give it. */
 export function targetPrepared({ world, settled }: Situation): Outcome | undefined {
-  return settled.isPrepared && world.environment.kind === 'Ready' ? { kind: 'Commit' } : undefined;
+  const { runner, environment } = world;
+  const isThere = runner?.agent?.isComplete === true && runner.agent.storeID === settled.status.assignment?.storeID;
+  const isTold = isThere && runner.fencing === undefined;
+  return settled.isPrepared && isTold && environment.kind === 'Ready' ? { kind: 'Commit' } : undefined;
 }
 
 /** The target is lost, has refused, is too late, or was ordered to stop before anything ran: the next one, else back. */

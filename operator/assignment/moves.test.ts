@@ -521,7 +521,7 @@ describe('a target that is committed', () => {
     },
   ]);
 
-  it('a copy of before whose version no verified backup holds is not removed, and no object names it any more', () => {
+  it('a copy of before whose version no verified backup holds is not removed', () => {
     const older = committed.status({
       assignment: { ...assignment, phase: 'Committed', previous: { runnerName: 'r1', storeID: 'store-r1', epoch: 1, contentVersion: 7 } },
     });
