@@ -46,7 +46,10 @@ function decided(box: SandboxBuilder, ...steps: readonly ((world: WorldBuilder) 
     ({ box: before, told }, step) => {
       const { status } = decide(step(aWorld(before)).snapshot());
       const { state, reason = '', runnerName = 'none', assignment: made } = status;
-      return { box: before.status(status), told: [...told, `${state} ${reason} ${runnerName}/${made?.epoch ?? '-'} ${made?.phase ?? '-'}`] };
+      return {
+        box: before.status(status),
+        told: [...told, `${state} ${reason} ${runnerName}/${made?.epoch ?? '-'} ${made?.phase ?? '-'}`],
+      };
     },
     { box, told: [] },
   ).told;
@@ -73,7 +76,9 @@ describe('no target takes what a lost runner had', () => {
   });
 
   it('D3: it waits with the reason, and is restored when a runner takes it', () => {
-    const asked = restoring({ contentVersion: 1 }, { reason: 'RestoreRequested' }).spec({ restore: { requestID: 'a', digest: aDigest(1) } });
+    const asked = restoring({ contentVersion: 1 }, { reason: 'RestoreRequested' }).spec({
+      restore: { requestID: 'a', digest: aDigest(1) },
+    });
     expect(decided(asked, over(0, refused, lost, r2), over(600_000, undefined, lost, r3))).toEqual([
       'Pending OutOfDisk r1/1 Committed',
       'Restoring Restoring r3/3 Prepared',

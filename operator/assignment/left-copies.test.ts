@@ -84,7 +84,10 @@ describe('a copy that a restore has replaced', () => {
   });
 
   const restored = older.status(decide(aWorld(older).runners(r1, r2).reported(runs).snapshot()).status);
-  const world = () => aWorld(restored).runners(r1, r2).reported(aCopy('Running', { order: 4, contentVersion: 8 }));
+  const world = () =>
+    aWorld(restored)
+      .runners(r1, r2)
+      .reported(aCopy('Running', { order: 4, contentVersion: 8 }));
   it.each([
     { when: 'every byte was read back: it goes', given: world().registry(full('Whole')), want: { releases: ['r1/1'], superseded: [] } },
     {
@@ -140,7 +143,9 @@ describe('a copy before one that is left is not forgotten', () => {
 
   it('by a start in place, after what was restored has ended and nobody saw it', () => {
     const ended = older.failed('DeadlineExceeded', { retryMs: -1 }).order(5);
-    const world = aWorld(ended).runners(r1, r2).reported(aCopy('Stopped', { order: 5, contentVersion: 8 }));
+    const world = aWorld(ended)
+      .runners(r1, r2)
+      .reported(aCopy('Stopped', { order: 5, contentVersion: 8 }));
     expect(seen(world)).toMatchObject({ state: 'Starting', runner: 'r2', previous: [], superseded: ['r1/1'] });
   });
 
@@ -198,7 +203,9 @@ describe('a copy before one that is left is not forgotten', () => {
         const twice = decide(at1(made.status(once.status), second).snapshot());
         const isGone = (name: string) => {
           const [runnerName = '', epoch = ''] = name.split('/');
-          const [known] = [before, once.status, twice.status].flatMap(allOf).filter((one) => `${one.runnerName}/${one.epoch}` === `${runnerName}/${epoch}`);
+          const [known] = [before, once.status, twice.status]
+            .flatMap(allOf)
+            .filter((one) => `${one.runnerName}/${one.epoch}` === `${runnerName}/${epoch}`);
           const view = [...others, target].find((one) => one?.view().name === runnerName)?.view();
           // A release whose disk is not there any more is dropped; the others only with a proof that no report of this test gives.
           return view === undefined || view.storeID !== known?.storeID;
@@ -213,8 +220,18 @@ describe('a copy before one that is left is not forgotten', () => {
     );
   });
 
-  function allOf({ assignment: own, runnerName = '', releases, superseded }: SandboxStatus): readonly Pick<Release, 'runnerName' | 'storeID' | 'epoch'>[] {
-    return [...(own === undefined ? [] : [{ ...own, runnerName }]), ...(own?.previous === undefined ? [] : [own.previous]), ...releases, ...superseded];
+  function allOf({
+    assignment: own,
+    runnerName = '',
+    releases,
+    superseded,
+  }: SandboxStatus): readonly Pick<Release, 'runnerName' | 'storeID' | 'epoch'>[] {
+    return [
+      ...(own === undefined ? [] : [{ ...own, runnerName }]),
+      ...(own?.previous === undefined ? [] : [own.previous]),
+      ...releases,
+      ...superseded,
+    ];
   }
 });
 
@@ -287,7 +304,12 @@ describe('as many earlier copies as a status can name', () => {
         older.order(3).status({
           state: 'Restoring',
           contentVersion: 7,
-          assignment: { ...assignment, phase: 'Prepared', source: { ...assignment.source, digest: aDigest(2) }, reason: 'RunnerUnschedulable' },
+          assignment: {
+            ...assignment,
+            phase: 'Prepared',
+            source: { ...assignment.source, digest: aDigest(2) },
+            reason: 'RunnerUnschedulable',
+          },
           releases: many(30, 'r3'),
         }),
       )
@@ -298,7 +320,12 @@ describe('as many earlier copies as a status can name', () => {
     },
     {
       when: 'a first start is refused: no other runner is tried before there is room',
-      given: aWorld(aSandbox().onRunner('r1').creating().status({ releases: many(30, 'r3') }))
+      given: aWorld(
+        aSandbox()
+          .onRunner('r1')
+          .creating()
+          .status({ releases: many(30, 'r3') }),
+      )
         .runners(r1, r2, r3)
         .reported(aCopy('Rejected', { order: 1, reason: 'RuntimeFailed' })),
       want: { state: 'Error', reason: 'RuntimeFailed', runner: 'r1' },
@@ -318,7 +345,12 @@ describe('as many earlier copies as a status can name', () => {
   it('a deleted object releases as many as it can, and the others when those are gone', () => {
     const kept = older.deleting().status({ releases: many(20, 'r1', 200), superseded: many(30, 'r3') });
     const first = decide(aWorld(kept).runners(r1, r2, r3).snapshot()).status;
-    expect([first.state, first.releases.length, first.superseded.length, first.assignment?.previous]).toEqual(['Deleting', 32, 19, undefined]);
+    expect([first.state, first.releases.length, first.superseded.length, first.assignment?.previous]).toEqual([
+      'Deleting',
+      32,
+      19,
+      undefined,
+    ]);
     expect(sandboxStatusSchema.safeParse(first).success).toBe(true);
     const proven = first.releases.map(({ epoch }) => epoch);
     const second = after(kept, aWorld(kept).runners(r1, r2, r3), r1, r2, r3).absent(...proven);

@@ -1,6 +1,6 @@
 import { effectiveResources } from '../../crds/index.ts';
 import type { AssignmentReason, BackupRecord, PreviousCopy, SandboxStatus } from '../../crds/index.ts';
-import { currentBackup } from '../backups/current.ts';
+import { currentBackup, doubtedBackup } from '../backups/current.ts';
 import { verificationOf, type Verification } from '../backups/verification.ts';
 import type { Outcome, Situation } from '../lifecycle/outcome.ts';
 import type { RegistryWork } from '../lifecycle/snapshot.ts';
@@ -119,6 +119,17 @@ export function restoreCurrent(situation: Situation, reason: AssignmentReason, a
 /** The registry is asked again by itself. */
 export function registryUnavailable({ message, work, lookAgainMs }: Verification & { readonly kind: 'Unavailable' }): Outcome {
   return { kind: 'Wait', reason: 'RegistryUnavailable', message, lookAgainMs, registry: work === undefined ? [] : [work] };
+}
+
+/** D5: nothing current. */
+export function noCurrentBackup(status: SandboxStatus): Outcome & { readonly kind: 'Fail' } {
+  const doubted = doubtedBackup(status);
+  const why =
+    doubted === undefined
+      ? 'there is no current backup'
+      : `the backup ${doubted.digest} was found damaged or missing; it is looked at again now and then`;
+  const message = `No runner has the files of the sandbox, and ${why}. ${olderBackups(status)}`;
+  return { kind: 'Fail', reason: 'NoCurrentBackup', message: message.slice(0, 4096), retry: 'OnChange' };
 }
 
 const toldBackups = 10;

@@ -220,8 +220,10 @@ export class RegistryWorker {
     const { uid } = sandbox.metadata;
     const results = this.#results.get(uid) ?? new Map<string, RegistryResult>();
     const key = workKey(work);
+    const isDone = outcome.outcome === 'Whole' || outcome.outcome === 'Deleted';
+    const failures = isDone ? 0 : (results.get(key)?.failures ?? 0) + 1;
     results.delete(key);
-    results.set(key, { work, at: this.#options.clock.monotonic(), ...outcome });
+    results.set(key, { work, at: this.#options.clock.monotonic(), failures, ...outcome });
     const [oldest] = results.keys();
     if (results.size > maxPerSandbox && oldest !== undefined) results.delete(oldest);
     this.#results.set(uid, results);

@@ -1,7 +1,7 @@
 import type { BackupRecord, SandboxSpec, SandboxStatus } from '../../crds/index.ts';
 import type { RegistryResult, RegistryWork, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import { pastTime } from '../lifecycle/time.ts';
-import { currentBackup, historyOf, newestUsable } from './current.ts';
+import { currentBackup, doubtedBackup, historyOf, newestUsable } from './current.ts';
 import { unchanged, withBackup, type BackupStep } from './operation.ts';
 
 /** After a failed try to remove a backup the registry is left alone for this long. */
@@ -9,7 +9,8 @@ export const removalRetryMs = 60_000;
 
 /**
  * Backups beyond spec.backup.retain go: marked first, by a patch under the object's resourceVersion, so that nothing can be restored from them any more; then
- * removed from the registry; then forgotten. Never the current one, the newest that was verified, or one that an assignment or a request names.
+ * removed from the registry; then forgotten. Never the current one, one that was and is doubted, the newest that was verified, or one that an assignment or a
+ * request names.
  */
 export function retain(world: SandboxSnapshot, status: SandboxStatus): BackupStep {
   const left = historyOf(status).filter((record) => !isRemoved(world, record));
@@ -31,6 +32,7 @@ function digestsInUse({ restore }: SandboxSpec, status: SandboxStatus): Readonly
   return new Set([
     currentBackup(status)?.digest,
     newestUsable(status)?.digest,
+    doubtedBackup(status)?.digest,
     status.assignment?.source.kind === 'Backup' ? status.assignment.source.digest : undefined,
     isAsked ? restore.digest : undefined,
   ]);
