@@ -1,4 +1,5 @@
 import type { TaskEndReason, TaskLimitName } from './codes.ts';
+import type { Table } from './table.ts';
 
 /**
  * What an agent keeps durably of its tasks (docs/adr/0010-tasks.md). A record is written before what follows it; the state is nothing but the
@@ -99,6 +100,8 @@ export interface TaskEntry {
 }
 
 export interface TaskJournalState {
-  readonly tasks: ReadonlyMap<string, TaskEntry>;
+  readonly tasks: Table<TaskEntry>;
+  /** Ids of tasks, by the reservation that they had and the key that they claim. */
+  readonly names: Table<string>;
   readonly reservations: ReadonlyMap<string, RecordedReservation>;
 }
