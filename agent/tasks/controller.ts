@@ -437,6 +437,7 @@ export class TaskController implements TaskService {
     if (recovery.kind === 'Done') return;
     if (recovery.kind !== 'Lost') {
       void this.#finishWhenEnded(task, run, recovery.kind, started?.timeMs ?? 0);
+      if (entry.isCancelled === true) void this.#cancelAgain(task, run);
       return;
     }
     const [stdoutBytes, stderrBytes] = await Promise.all([own.size('stdout'), own.size('stderr')]);
@@ -473,8 +474,20 @@ export class TaskController implements TaskService {
   async #cancel(taskID: string): Promise<TaskReply['reply']> {
     const live = this.#liveTask(taskID);
     if ('code' in live) return live.code === 'TaskEnded' ? this.#stateReply(taskID, false) : rejected(live);
+    await live.durable;
+    // Who is told that it is being cancelled need not ask again, whatever becomes of this agent.
+    await this.#options.journal.append([{ kind: 'Cancelled', id: taskID }]);
     await live.run.cancel();
     return this.#stateReply(taskID, false);
+  }
+
+  /** An agent before this one was asked to, and may not have come to it. */
+  async #cancelAgain(task: TaskFacts, run: TaskRun): Promise<void> {
+    try {
+      await run.cancel();
+    } catch (error) {
+      this.#options.log.warn({ task: task.id, said: messageOf(error) }, 'A task could not be cancelled');
+    }
   }
 
   #liveTask(taskID: string): Live | Refused {

@@ -10,6 +10,8 @@ export type TaskRecord =
   | { readonly kind: 'Accepted'; readonly task: TaskFacts }
   /** From here on it may have run. */
   | { readonly kind: 'Started'; readonly id: string; readonly bootID: string; readonly timeMs: number }
+  /** It is to end: whoever asked for that was told that it will. */
+  | { readonly kind: 'Cancelled'; readonly id: string }
   | { readonly kind: 'Ended'; readonly id: string; readonly result: TaskResult }
   | { readonly kind: 'Forgotten'; readonly ids: readonly string[] }
   | { readonly kind: 'Reserved'; readonly reservation: RecordedReservation }
@@ -97,6 +99,7 @@ export interface TaskEntry {
   readonly task: TaskFacts;
   readonly started: { readonly bootID: string; readonly timeMs: number } | undefined;
   readonly result: TaskResult | undefined;
+  readonly isCancelled?: true;
 }
 
 export interface TaskJournalState {

@@ -10,6 +10,7 @@ const history: readonly TaskRecord[] = [
   { kind: 'Reserved', reservation: reservation('r3') },
   { kind: 'Accepted', task: aTask({ id: 'a', reservationID: 'r1' }) },
   { kind: 'Started', id: 'a', bootID: 'boot', timeMs: 2_000 },
+  { kind: 'Cancelled', id: 'a' },
   { kind: 'Unreserved', id: 'r2' },
   { kind: 'Accepted', task: aTask({ id: 'b', keyHash: 'k' }) },
   { kind: 'Started', id: 'b', bootID: 'boot', timeMs: 2_500 },
@@ -26,7 +27,10 @@ describe('the journal of tasks', () => {
   it('keeps what was accepted, started and ended, and reservations that no task has', () => {
     expect([...state.reservations.values()]).toEqual([reservation('r3')]);
     expect([...state.tasks].toSorted(([one], [other]) => (one < other ? -1 : 1))).toEqual([
-      ['a', { task: aTask({ id: 'a', reservationID: 'r1' }), started: { bootID: 'boot', timeMs: 2_000 }, result: undefined }],
+      [
+        'a',
+        { task: aTask({ id: 'a', reservationID: 'r1' }), started: { bootID: 'boot', timeMs: 2_000 }, result: undefined, isCancelled: true },
+      ],
       [
         'b',
         {
@@ -47,7 +51,7 @@ describe('the journal of tasks', () => {
   it('says the same in fewer records', () => {
     const compacted = compactTasks(state);
     expect(applyTaskRecords(emptyTasks, compacted)).toEqual(state);
-    expect(compacted).toHaveLength(6);
+    expect(compacted).toHaveLength(7);
   });
 
   it('lets go of a result when it was kept long enough, never of a task that has none', () => {

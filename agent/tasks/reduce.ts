@@ -24,6 +24,8 @@ function applyRecord(state: TaskJournalState, record: TaskRecord): TaskJournalSt
     }
     case 'Started':
       return change(state, record.id, (entry) => ({ ...entry, started: { bootID: record.bootID, timeMs: record.timeMs } }));
+    case 'Cancelled':
+      return change(state, record.id, (entry) => ({ ...entry, isCancelled: true }));
     case 'Ended':
       return change(state, record.id, (entry) => ({ ...entry, result: record.result }));
     case 'Forgotten':
@@ -76,11 +78,12 @@ export function compactTasks(state: TaskJournalState): readonly TaskRecord[] {
   ];
 }
 
-function recordsOf({ task, started, result }: TaskEntry): readonly TaskRecord[] {
+function recordsOf({ task, started, result, isCancelled }: TaskEntry): readonly TaskRecord[] {
   const { id } = task;
   return [
     { kind: 'Accepted', task },
     ...(started === undefined ? [] : [{ kind: 'Started' as const, id, ...started }]),
+    ...(isCancelled === undefined ? [] : [{ kind: 'Cancelled' as const, id }]),
     ...(result === undefined ? [] : [{ kind: 'Ended' as const, id, result }]),
   ];
 }
