@@ -11,10 +11,9 @@ export const operatorFailpoints = [
   'preparation.sent',
   /** The status is acknowledged; its Events are not recorded. */
   'status.acknowledged',
-  /** As the one before, of a status with which a backup begins, is recorded, has failed, is to be removed, and is forgotten. */
+  /** As the one before, of a status with which a backup begins, is recorded, is to be removed, and is forgotten. */
   'backup.ordered',
   'backup.recorded',
-  'backup.failed',
   'backup.marked',
   'backup.forgotten',
   /** … of the steps of a move: a target is chosen, may start, has started, so that the copy of before may go; or is given up. */
@@ -62,7 +61,6 @@ function reachBackupSteps(before: Backups, after: Backups): void {
   FAILPOINT: {
     const [then, now] = [before?.operation, after?.operation];
     if (now?.state === 'Running' && now.id !== then?.id) failpoint('backup.ordered');
-    if (now?.state === 'Pending' && then?.state === 'Running') failpoint('backup.failed');
     const [known, left] = [digests(before), digests(after)];
     if (left.some((digest) => !known.includes(digest))) failpoint('backup.recorded');
     if (known.some((digest) => !left.includes(digest))) failpoint('backup.forgotten');

@@ -18,7 +18,6 @@ const ofOperator: Cases<OperatorStep | Extract<OperatorFailpoint, 'decision.made
   'orders.sent': ['move', 'move:2'],
   'backup.ordered': ['backup', 'archive'],
   'backup.recorded': ['backup', 'backup of what runs', 'retention'],
-  'backup.failed': ['failing backup'],
   'backup.marked': ['retention'],
   'backup.forgotten': ['retention'],
   'move.proposed': ['move', 'restore', 'move that is given up'],
@@ -32,43 +31,29 @@ const ofOperator: Cases<OperatorStep | Extract<OperatorFailpoint, 'decision.made
 };
 
 /** In which transitions the agent that has the files dies at each place. */
-const ofOrigin: Cases<Extract<AgentFailpoint, `backup.${string}` | `copy.${string}removed` | 'order.accepted' | 'journal.synced'>> = {
-  'order.accepted': ['move', 'archive:2'],
-  'journal.synced': ['move'],
-  'copy.container-removed': ['move', 'archive'],
+const ofOrigin: Cases<
+  Extract<AgentFailpoint, `backup.${string}` | 'order.accepted' | `copy.${'container-removed' | 'snapshot-removed' | 'removed'}`>
+> = {
+  'order.accepted': ['move'],
+  'copy.container-removed': ['move'],
   'copy.snapshot-removed': ['archive'],
-  'copy.log-removed': ['move'],
-  'copy.removed': ['move', 'archive'],
+  'copy.removed': ['archive'],
   'backup.begun': ['archive'],
   'backup.paused': ['backup of what runs'],
-  'backup.read': ['backup', 'backup of what runs'],
+  'backup.read': ['backup'],
   'backup.pushing': ['backup'],
-  'backup.pushed': ['backup', 'archive'],
+  'backup.pushed': ['backup'],
 };
 
 /** In which transitions the agent dies that is to restore. */
 const ofTarget: Cases<
-  Extract<
-    AgentFailpoint,
-    | `image.${string}`
-    | `task.${'created' | 'starting' | 'started'}`
-    | 'order.accepted'
-    | 'journal.synced'
-    | 'snapshot.prepared'
-    | 'container.created'
-    | 'copy.told'
-  >
+  Extract<AgentFailpoint, `image.${'pulling' | 'pulled'}` | `task.${'starting' | 'started'}` | 'order.accepted' | 'snapshot.prepared'>
 > = {
-  'order.accepted': ['move', 'restore'],
-  'journal.synced': ['move'],
-  'copy.told': ['move:2'],
-  'image.pulling': ['move', 'move that is given up'],
-  'image.pulled': ['move', 'restore'],
-  'image.proven': ['move'],
+  'order.accepted': ['move'],
+  'image.pulling': ['move'],
+  'image.pulled': ['move'],
   'snapshot.prepared': ['move'],
-  'container.created': ['restore'],
-  'task.created': ['move'],
-  'task.starting': ['move', 'restore'],
+  'task.starting': ['move'],
   'task.started': ['move'],
 };
 

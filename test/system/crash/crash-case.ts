@@ -62,6 +62,7 @@ export class CrashTest {
       // The next case begins with nothing.
       this.#crashable.disarm();
       await this.#crashable.part.ensure();
+      await transition.after?.(world);
       await world.user.delete(ref);
       throw error;
     }

@@ -87,20 +87,6 @@ export const moves = {
     boots: 1,
     after: uncordoned,
   },
-  /** The registry is away for longer than a backup may wait. */
-  'failing backup': {
-    prepare: async (world, ref) => {
-      await started()(world, ref);
-      await world.cluster.registry.stop();
-    },
-    ask: (world, ref) => world.user.patch(ref, { desiredState: 'Stopped' }),
-    done: async (world, ref) => {
-      await world.cluster.registry.start();
-      return isStoppedAndBackedUp(world, ref);
-    },
-    boots: 1,
-    after: uncordoned,
-  },
   /** A second backup of which only one may stay. */
   retention: {
     prepare: backedUp({ backup: { policy: 'OnStop', retain: 1 } }),
