@@ -1,6 +1,6 @@
 import { effectiveResources } from '../../crds/index.ts';
 import type { AssignmentReason, BackupRecord, PreviousCopy, SandboxStatus } from '../../crds/index.ts';
-import { currentBackup } from '../backups/current.ts';
+import { currentBackup, doubtedBackup } from '../backups/current.ts';
 import { verificationOf, type Verification } from '../backups/verification.ts';
 import type { Outcome, Situation } from '../lifecycle/outcome.ts';
 import type { RegistryWork } from '../lifecycle/snapshot.ts';
@@ -31,12 +31,27 @@ export function waitForRoom(
   return { kind: 'Wait', reason: 'NoRunnerAvailable', message, lookAgainMs };
 }
 
-/** One less than a status may have: a move may have to be given up, and that writes another. */
-const maxReleases = 30;
+/** Two less than a status may have of each: what is begun may have to be given up, and that writes another. */
+const maxLeft = 30;
 
-/** Each copy that is left is written down. While so many are, because their runners are away, nothing more is moved. */
-export function hasRoomForRelease({ releases, superseded }: SandboxStatus): boolean {
-  return releases.length + superseded.length < maxReleases;
+/** Each copy that is left is written down. While so many are, because their runners are away, no other is left. */
+export function hasRoomForRelease({ releases }: SandboxStatus): boolean {
+  return releases.length < maxLeft;
+}
+
+/** Whether another copy may take the place of the assigned one, which is then either released or superseded. */
+export function hasRoomForMove(status: SandboxStatus): boolean {
+  return hasRoomForRelease(status) && (status.assignment === undefined || status.superseded.length < maxLeft);
+}
+
+const toldRunners = 10;
+
+/** No copy can be left now. It goes on when those that were left are gone. */
+export function tooManyCopies({ releases, superseded }: SandboxStatus): Outcome & { readonly kind: 'Wait' } {
+  const names = [...new Set([...releases, ...superseded].map(({ runnerName }) => runnerName))].toSorted();
+  const told = `${names.slice(0, toldRunners).join(', ')}${names.length > toldRunners ? ' and others' : ''}`;
+  const counts = `${releases.length} that are to be removed when their runners answer, and ${superseded.length} that restores have replaced and no backup holds`;
+  return { kind: 'Wait', reason: 'TooManyCopies', message: `The sandbox has too many earlier copies on ${told}: ${counts}.` };
 }
 
 /** The copy to go back to, while another is being restored. */
@@ -88,7 +103,8 @@ export function asking(work: RegistryWork, lookAgainMs: number): Outcome {
 export function restoreCurrent(situation: Situation, reason: AssignmentReason, avoided: string | undefined, otherwise: Outcome): Outcome {
   const { status } = situation.settled;
   const record = currentBackup(status);
-  if (record === undefined || !hasRoomForRelease(status)) return otherwise;
+  if (record === undefined) return otherwise;
+  if (!hasRoomForMove(status)) return tooManyCopies(status);
   const tried = restoring(situation, record, reason, situation.world.fleet, { avoided });
   switch (tried.kind) {
     case 'NoRunner':
@@ -103,6 +119,17 @@ export function restoreCurrent(situation: Situation, reason: AssignmentReason, a
 /** The registry is asked again by itself. */
 export function registryUnavailable({ message, work, lookAgainMs }: Verification & { readonly kind: 'Unavailable' }): Outcome {
   return { kind: 'Wait', reason: 'RegistryUnavailable', message, lookAgainMs, registry: work === undefined ? [] : [work] };
+}
+
+/** D5: nothing current. */
+export function noCurrentBackup(status: SandboxStatus): Outcome & { readonly kind: 'Fail' } {
+  const doubted = doubtedBackup(status);
+  const why =
+    doubted === undefined
+      ? 'there is no current backup'
+      : `the backup ${doubted.digest} was found damaged or missing; it is looked at again now and then`;
+  const message = `No runner has the files of the sandbox, and ${why}. ${olderBackups(status)}`;
+  return { kind: 'Fail', reason: 'NoCurrentBackup', message: message.slice(0, 4096), retry: 'OnChange' };
 }
 
 const toldBackups = 10;

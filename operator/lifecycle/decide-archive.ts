@@ -1,6 +1,6 @@
 import { runnerAway } from '../assignment/decide-start.ts';
 import { targetWithdrawn } from '../assignment/decide-target.ts';
-import { hasRoomForRelease, olderBackups } from '../assignment/restore.ts';
+import { hasRoomForRelease, noCurrentBackup, tooManyCopies } from '../assignment/restore.ts';
 import { currentBackup } from '../backups/current.ts';
 import { runningOperation } from '../backups/operation.ts';
 import { verificationOf } from '../backups/verification.ts';
@@ -37,7 +37,7 @@ function archived({ settled: { status } }: Situation): Outcome | undefined {
 /** It has never run: there are no files. */
 function nothingToArchive({ settled: { status } }: Situation): Outcome | undefined {
   if (status.contentVersion > 0) return undefined;
-  return hasRoomForRelease(status) ? { kind: 'Archive', message: 'The sandbox has no files yet.' } : { kind: 'Keep' };
+  return hasRoomForRelease(status) ? { kind: 'Archive', message: 'The sandbox has no files yet.' } : tooManyCopies(status);
 }
 
 function notConfigured({ world, settled: { status } }: Situation): Outcome | undefined {
@@ -63,10 +63,7 @@ function backupFailing({ world, settled: { status } }: Situation): Outcome | und
 function notBackedUp(situation: Situation): Outcome | undefined {
   const { status } = situation.settled;
   if (currentBackup(status) !== undefined) return undefined;
-  if (status.runnerName === undefined) {
-    const message = `No runner has the files of the sandbox, and there is no current backup. ${olderBackups(status)}`;
-    return { kind: 'Fail', reason: 'NoCurrentBackup', message: message.slice(0, 4096), retry: 'OnChange' };
-  }
+  if (status.runnerName === undefined) return noCurrentBackup(status);
   const away = runningOperation(status) === undefined ? runnerAway(situation) : undefined;
   return away ?? { kind: 'Archiving', message: 'The sandbox is being backed up.' };
 }
@@ -74,9 +71,10 @@ function notBackedUp(situation: Situation): Outcome | undefined {
 /** Current: every byte is read back before the copy goes. Where there is no copy, nothing is removed. */
 function readBack({ world, settled: { status } }: Situation): Outcome | undefined {
   const record = currentBackup(status);
-  if (record === undefined || !hasRoomForRelease(status)) return { kind: 'Keep' };
+  if (record === undefined) return { kind: 'Keep' };
   const message = `The files of the sandbox are in the backup ${record.digest} alone.`;
   if (status.runnerName === undefined) return { kind: 'Archive', message };
+  if (!hasRoomForRelease(status)) return tooManyCopies(status);
   const found = verificationOf(world, record, 'Full');
   switch (found.kind) {
     case 'Whole':
