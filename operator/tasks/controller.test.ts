@@ -38,6 +38,8 @@ function setUp(slots: Readonly<Record<string, number>>, pods = 1) {
         if (name !== 'box') throw new ApiError('SandboxNotFound');
         return { uid: 'u', contentVersion: 3, runnerName: 'r1' };
       },
+      credentialsIn: (namespace, named) =>
+        Promise.resolve(named.map(({ name }) => ({ host: `${namespace}.registry`, username: name, password: 'secret' }))),
       clock,
     });
     return { link, tasks };

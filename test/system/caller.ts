@@ -75,7 +75,7 @@ export class Caller {
   }
 
   /** A body from a file: longer than an argument may be. */
-  async postFile(operator: Operator, path: string, body: string, contentType = 'application/json'): Promise<CurlAnswer> {
+  async postFile(operator: Operator, path: string, body: string | Uint8Array, contentType = 'application/json'): Promise<CurlAnswer> {
     const directory = await mkdtemp(join(tmpdir(), 'berth-body-'));
     try {
       await writeFile(join(directory, 'body'), body);
