@@ -62,7 +62,8 @@ export class Caller {
   async curl(operator: Operator, path: string, ...args: readonly string[]): Promise<CurlAnswer> {
     const token = this.#token === undefined ? [] : ['-H', `Authorization: Bearer ${this.#token}`];
     const fixed = ['-sS', '-i', '--http1.1', '--max-time', '150', '--cacert', this.#cluster.authority.caFile];
-    const { stdout } = await execa('curl', [...fixed, ...token, ...args, `https://${operator.address}${path}`]);
+    const command = [...fixed, ...token, ...args, `https://${operator.address}${path}`];
+    const { stdout } = await execa('curl', command, { stripFinalNewline: false });
     return answerOf(stdout);
   }
 
