@@ -51,6 +51,7 @@ function operationsOf(name: string | undefined, served: string[]): readonly Oper
     {
       route: { ...common, id: 'spend', method: 'POST', path: '/spent', body: 'Bytes' },
       serve: async (request) => {
+        served.push(`${name ?? 'lacking'}: asked`);
         for await (const chunk of request.bytes()) served.push(`${name ?? 'lacking'}: took ${chunk.length}`);
         throw new ApiError('RunnerUnreachable');
       },
@@ -159,7 +160,7 @@ describe('requests that a pod can not do since it lacks the runner', () => {
     const answer = await call(pod, '/bytes', { method: 'POST', body: Buffer.alloc(3_000_000) });
     expect(answer.body).toEqual({ name: 'having', length: 3_000_000 });
     const spent = await call(pod, '/spent', { method: 'POST', body: 'abc' });
-    expect([spent.status, served]).toEqual([503, ['lacking: took 3']]);
+    expect([spent.status, served]).toEqual([503, ['lacking: asked', 'lacking: took 3']]);
   });
 
   it('are answered with streams as they come', async () => {
