@@ -4,11 +4,11 @@ import type { Logger } from '../../process/log.ts';
 import { failpoint } from '../failpoints.ts';
 import type { RecordFile } from '../journal/record-file.client.ts';
 import { CopyState, type CopyReport } from '../proto/gen/berth/agent/v1/agent.ts';
-import type { SubmitTask, TaskCapacity, TaskReply, TaskRequest, TaskState } from '../proto/gen/berth/agent/v1/tasks.ts';
+import type { SubmitTask, TaskCapacity, TaskReply, TaskRequest } from '../proto/gen/berth/agent/v1/tasks.ts';
 import type { CopyController, ReportSink } from '../copies/controller.ts';
 import { BulkData } from './bulk.client.ts';
 import type { TaskFiles } from './files.client.ts';
-import { mostInlineOutput, stateMessage, type InlineOutput } from './messages.ts';
+import { TaskNews } from './news.client.ts';
 import type { TaskLink, TaskPeer, TaskService } from './peer.ts';
 import type { TaskEntry, TaskFacts, TaskJournalState, TaskPlace, TaskRecord, TaskResult } from './record.ts';
 import { decideRecovery } from './recovery.ts';
@@ -48,10 +48,10 @@ export class TaskController implements TaskService {
   readonly #options: TaskControllerOptions;
   readonly #desk: SlotDesk;
   readonly #bulk: BulkData;
+  readonly #news: TaskNews;
   readonly #live = new Map<string, Live>();
   /** Tasks whose files are being made: claimed, and not in the journal yet. */
   readonly #claimed = new Map<string, TaskEntry>();
-  readonly #watchers = new Map<string, Set<Link>>();
   readonly #links = new Map<string, Link>();
   readonly #ended = new AbortController();
   #shareCpuMillis = 0;
@@ -66,6 +66,7 @@ export class TaskController implements TaskService {
       peerOf: (link) => this.#links.get(link)?.peer,
       taskUnder: (reservationID) => this.#taskUnder(reservationID)?.task,
     });
+    this.#news = new TaskNews({ ...options, runOf: (taskID) => this.#live.get(taskID)?.run });
     this.#bulk = new BulkData({ ...options, liveTask: (taskID) => this.#liveTask(taskID) });
   }
 
@@ -116,7 +117,7 @@ export class TaskController implements TaskService {
       request: (request) => void this.#answer(link, request),
       close: () => {
         this.#links.delete(link.name);
-        for (const watchers of this.#watchers.values()) watchers.delete(link);
+        this.#news.leave(peer);
         this.#desk.change({ kind: 'LinkEnded', link: link.name });
       },
     };
@@ -177,7 +178,7 @@ export class TaskController implements TaskService {
     if (refused !== undefined) return rejected(refused);
     for (const id of submission.uploads) this.#bulk.forgetUpload(id);
     const durable = this.#accept(task, message, files);
-    this.#watchers.set(task.id, new Set([link]));
+    this.#news.follow(task.id, link.peer);
     try {
       await durable;
     } catch (error) {
@@ -185,7 +186,7 @@ export class TaskController implements TaskService {
       this.#options.log.warn({ task: task.id, err: error }, 'The files of a task could not be made');
       return rejected('DiskFull');
     }
-    return await this.#stateReply(task.id, false);
+    return await this.#news.reply(task.id, false);
   }
 
   /** The task that this submission is, or that has its key or its reservation. */
@@ -217,8 +218,8 @@ export class TaskController implements TaskService {
       return rejected(isKey || task.reservationID === '' ? 'IdempotencyConflict' : 'ReservationUsed', before.id);
     }
     await this.#live.get(before.id)?.durable;
-    this.#watchersOf(before.id).add(link);
-    return this.#stateReply(before.id, true);
+    this.#news.follow(before.id, link.peer);
+    return this.#news.reply(before.id, true);
   }
 
   #placeOf({ sandbox }: Submission): TaskPlace | Refused {
@@ -274,7 +275,7 @@ export class TaskController implements TaskService {
         if (task.place.kind === 'Sandbox' && journal.state().tasks.get(task.id)?.started !== undefined) return;
         await journal.append([{ kind: 'Started', id: task.id, bootID: identity.bootID, timeMs: Math.round(clock.now()) }]);
       },
-      onStarted: () => void this.#tell(task.id),
+      onStarted: () => void this.#news.tell(task.id),
       agentEnds: this.#ended.signal,
     });
   }
@@ -282,7 +283,7 @@ export class TaskController implements TaskService {
   /** Nothing was recorded and nothing ran. */
   #never(task: TaskFacts): void {
     this.#live.delete(task.id);
-    this.#watchers.delete(task.id);
+    this.#news.forget(task.id);
     this.#desk.change({ kind: 'Free', taskID: task.id });
     this.#options.files
       .of(task.id)
@@ -308,7 +309,7 @@ export class TaskController implements TaskService {
     log.info({ task: task.id, caller: task.caller, outcome, exitCode, limit, reason }, 'A task has ended');
     this.#live.delete(task.id);
     this.#desk.change({ kind: 'Free', taskID: task.id });
-    await this.#tell(task.id);
+    await this.#news.tell(task.id);
     await this.#clear(task, run.removed);
   }
 
@@ -363,8 +364,8 @@ export class TaskController implements TaskService {
   }
 
   async #watch(link: Link, taskID: string): Promise<TaskReply['reply']> {
-    if (this.#options.journal.state().tasks.has(taskID)) this.#watchersOf(taskID).add(link);
-    return this.#stateReply(taskID, false);
+    if (this.#options.journal.state().tasks.has(taskID)) this.#news.follow(taskID, link.peer);
+    return this.#news.reply(taskID, false);
   }
 
   async #signal(taskID: string, signal: number): Promise<TaskReply['reply']> {
@@ -373,56 +374,19 @@ export class TaskController implements TaskService {
     if ('code' in live) return rejected(live);
     if (live.run.startMs === 0) return rejected('TaskNotStarted');
     await live.run.signal(signal);
-    return this.#stateReply(taskID, false);
+    return this.#news.reply(taskID, false);
   }
 
   async #cancel(taskID: string): Promise<TaskReply['reply']> {
     const live = this.#liveTask(taskID);
-    if ('code' in live) return live.code === 'TaskEnded' ? this.#stateReply(taskID, false) : rejected(live);
+    if ('code' in live) return live.code === 'TaskEnded' ? this.#news.reply(taskID, false) : rejected(live);
     await live.run.cancel();
-    return this.#stateReply(taskID, false);
+    return this.#news.reply(taskID, false);
   }
 
   #liveTask(taskID: string): Live | Refused {
     const live = this.#live.get(taskID);
     return live ?? refusal(this.#options.journal.state().tasks.has(taskID) ? 'TaskEnded' : 'TaskGone');
-  }
-
-  #watchersOf(taskID: string): Set<Link> {
-    const known = this.#watchers.get(taskID) ?? new Set();
-    this.#watchers.set(taskID, known);
-    return known;
-  }
-
-  async #tell(taskID: string): Promise<void> {
-    const state = await this.#state(taskID);
-    if (state === undefined) return;
-    for (const { peer } of this.#watchers.get(taskID) ?? []) peer.event({ event: { $case: 'task', value: state } });
-    if (state.end !== undefined) this.#watchers.delete(taskID);
-  }
-
-  async #stateReply(taskID: string, repeated: boolean): Promise<TaskReply['reply']> {
-    const state = await this.#state(taskID);
-    return state === undefined ? rejected('TaskGone') : { $case: 'task', value: { ...state, repeated } };
-  }
-
-  async #state(taskID: string): Promise<TaskState | undefined> {
-    const { journal, clock } = this.#options;
-    const entry = journal.state().tasks.get(taskID);
-    if (entry === undefined) return undefined;
-    const run = this.#live.get(taskID)?.run;
-    // A result that is not durable yet is nobody's.
-    const told = run === undefined ? entry : { ...entry, result: undefined };
-    const { stdout, stderr } = run?.outputBytes ?? { stdout: 0, stderr: 0 };
-    const progress = { startMs: run?.startMs ?? 0, stdoutBytes: stdout, stderrBytes: stderr };
-    return stateMessage(told, progress, await this.#inline(told), clock.now());
-  }
-
-  async #inline({ task, result }: TaskEntry): Promise<InlineOutput> {
-    if (result === undefined || result.stdoutBytes + result.stderrBytes > mostInlineOutput) return undefined;
-    const own = this.#options.files.of(task.id);
-    const [stdout, stderr] = await Promise.all([own.read('stdout'), own.read('stderr')]);
-    return { stdout, stderr };
   }
 
   #copyChanged({ uid, epoch, state }: CopyReport): void {
