@@ -99,13 +99,13 @@ export class Forwarder {
     const sent = { now: false };
     try {
       const response = await this.#send({ ...address, port: apiListen?.port ?? address.port }, request, () => (sent.now = true));
-      return await answerOf(response);
+      return await answerOf(response, isRead(request));
     } catch (error) {
       request.signal.throwIfAborted();
       log.debug({ requestID: request.id, peer, said: messageOf(error) }, 'Operator pod not asked for another one');
       if (!sent.now) this.#shunned.set(peer, clock.monotonic() + shunnedMs);
       // What changes nothing may be asked elsewhere.
-      if (!sent.now || request.method === 'GET' || request.method === 'HEAD') return undefined;
+      if (!sent.now || isRead(request)) return undefined;
       this.#outcomes.inc({ outcome: 'Unknown' });
       throw new ApiError('OutcomeUnknown', 'The operator pod that was asked for it did not answer.', { cause: error });
     }
@@ -152,8 +152,12 @@ export class Forwarder {
   }
 }
 
-/** Undefined: the pod has done nothing, since it does not reach the runner. */
-async function answerOf(response: IncomingMessage): Promise<ApiAnswer | undefined> {
+function isRead({ method }: ForwardedRequest): boolean {
+  return method === 'GET' || method === 'HEAD';
+}
+
+/** Undefined: the pod has done nothing, since it does not reach the runner; or it can not tell, and what only reads may be asked elsewhere. */
+async function answerOf(response: IncomingMessage, mayAskAgain: boolean): Promise<ApiAnswer | undefined> {
   const status = response.statusCode ?? 0;
   const contentType = response.headers['content-type'] ?? '';
   const named = passedBack.flatMap((name) => (typeof response.headers[name] === 'string' ? [[name, response.headers[name]] as const] : []));
@@ -170,7 +174,8 @@ async function answerOf(response: IncomingMessage): Promise<ApiAnswer | undefine
   const text = Buffer.concat(chunks).toString('utf8');
   if (text === '') return { status, headers };
   const body = JSON.parse(text) as { readonly error?: { readonly code?: unknown } };
-  return notHere.has(String(body.error?.code)) ? undefined : { status, headers, body };
+  const code = String(body.error?.code);
+  return notHere.has(code) || (mayAskAgain && code === 'OutcomeUnknown') ? undefined : { status, headers, body };
 }
 
 async function pass(response: IncomingMessage, out: Outlet): Promise<void> {

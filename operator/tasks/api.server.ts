@@ -106,17 +106,23 @@ export function taskServing(options: TaskApiOptions): Serving {
     return (await request.elsewhere()) ?? attempt(true);
   };
 
-  /** As `Tasks.wait`; goes on through another pod when this one loses the runner meanwhile. */
-  const waitAnywhere = async (id: PlacedID, waitMs: number, { signal, elsewhere }: ApiRequest): Promise<ApiAnswer> => {
+  /** The task at its end, or when the wait is over. While this pod does not reach the runner, the others are asked, again and again. */
+  const waitAnywhere = async (id: PlacedID, waitMs: number, request: ApiRequest): Promise<ApiAnswer> => {
+    const { signal, elsewhere } = request;
     const until = options.clock.monotonic() + waitMs;
     for (;;) {
       const leftMs = Math.max(0, until - options.clock.monotonic());
+      const patienceMs = Math.min(leftMs, lostMs);
       try {
-        return { status: 200, body: viewOf(id, await tasks.wait(id, leftMs, signal, elsewhere === undefined ? leftMs : lostMs)) };
+        // Another pod that asks has patience itself.
+        const state = await tasks.getPatiently(id, elsewhere === undefined ? 0 : patienceMs, signal);
+        await authorizeUnlessOwned(request, state.caller);
+        return { status: 200, body: viewOf(id, leftMs === 0 ? state : await tasks.wait(id, leftMs, signal, patienceMs)) };
       } catch (error) {
         const answer = isCode(error, 'RunnerUnreachable') ? await elsewhere?.({ waitSeconds: String(leftMs / 1000) }) : undefined;
         if (answer !== undefined) return answer;
-        if (!isCode(error, 'RunnerUnreachable', 'OutcomeUnknown') || options.clock.monotonic() >= until) throw error;
+        const isLost = isCode(error, 'RunnerUnreachable', 'OutcomeUnknown');
+        if (!isLost || elsewhere === undefined || options.clock.monotonic() >= until) throw error;
       }
     }
   };
@@ -177,11 +183,13 @@ export function taskServing(options: TaskApiOptions): Serving {
         return anywhere(request, (mayWait) => submit(request, mayWait ? body : { ...body, queueSeconds: 0 }));
       },
     },
-    getTask: task((id, state, request) => {
-      const { waitSeconds } = request.query as z.output<typeof waitQuery>;
-      if (waitSeconds > 0) return waitAnywhere(id, waitSeconds * 1000, request);
-      return Promise.resolve({ status: 200, body: viewOf(id, state) });
-    }),
+    getTask: {
+      authorizesItself: true,
+      serve: (request) => {
+        const { waitSeconds } = request.query as z.output<typeof waitQuery>;
+        return waitAnywhere(placedIn(request, 'TaskGone'), waitSeconds * 1000, request);
+      },
+    },
     streamTask: task((id, state, { query }) => {
       const offsets = query as z.output<typeof eventsQuery>;
       const stream = async (out: Outlet) => {

@@ -119,12 +119,12 @@ export class Tasks implements AgentEvents {
     const { clock } = this.#options;
     const until = clock.monotonic() + waitMs;
     using ended = this.#watch(id, until, signal);
-    let state = await this.#getPatiently(id, patienceMs, signal);
+    let state = await this.getPatiently(id, patienceMs, signal);
     while (state.phase !== TaskPhase.TASK_PHASE_ENDED && clock.monotonic() < until) {
       const told = await ended.next();
       signal.throwIfAborted();
       state =
-        told ?? (clock.monotonic() < until ? await this.#getPatiently(id, Math.min(patienceMs, until - clock.monotonic()), signal) : state);
+        told ?? (clock.monotonic() < until ? await this.getPatiently(id, Math.min(patienceMs, until - clock.monotonic()), signal) : state);
     }
     return state;
   }
@@ -291,7 +291,8 @@ export class Tasks implements AgentEvents {
     return storeID;
   }
 
-  async #getPatiently(id: PlacedID, patienceMs: number, signal: AbortSignal): Promise<TaskState> {
+  /** As `get`. A runner that is not reached is tried again for `patienceMs`. */
+  async getPatiently(id: PlacedID, patienceMs: number, signal: AbortSignal): Promise<TaskState> {
     const { clock } = this.#options;
     for (const until = clock.monotonic() + patienceMs; ;) {
       try {
