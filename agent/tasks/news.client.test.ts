@@ -3,6 +3,7 @@ import { FakeClock } from '../../process/fake-clock.ts';
 import type { TaskFiles } from './files.client.ts';
 import { TaskNews } from './news.client.ts';
 import type { TaskPeer } from './peer.ts';
+import { emptyTasks } from './reduce.ts';
 import type { TaskRun } from './task-run.client.ts';
 
 const aPeer = (): TaskPeer => ({
@@ -17,7 +18,7 @@ describe('streams that follow tasks', () => {
   it('are remembered for as long as there is something to be told, and no longer', () => {
     const open = new Map([['open', {} as unknown as TaskRun]]);
     const news = new TaskNews({
-      journal: { state: () => ({ tasks: new Map(), reservations: new Map() }) },
+      journal: { state: () => emptyTasks },
       files: {} as unknown as TaskFiles,
       clock: new FakeClock(),
       runOf: (taskID) => open.get(taskID),
