@@ -5,6 +5,7 @@ import type { Clock, Random, Timer } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Counter, Histogram, Metrics } from '../../process/metrics.ts';
 import type { RegistryCredential } from '../../process/registry-credential.ts';
+import { failpoint } from '../failpoints.ts';
 import { RegistryError } from '../../registry/errors.ts';
 import type { RegistryClient } from '../../registry/registry.client.ts';
 import { parseRepository } from '../../registry/repository.ts';
@@ -202,8 +203,13 @@ export class RegistryWorker {
     if (repository === undefined) throw new RegistryError('Unsupported', `"${work.repository}" names no repository: write host/path.`);
     const credential = backupCredential(work.repository, await credentialsOf(sandbox), registry.credentials());
     const access = { credential, signal: this.#stop.signal };
-    if (work.kind === 'Delete') await registry.client.delete(repository, work.digest, access);
-    else await registry.client.verify(repository, work.digest, work.depth, access);
+    if (work.kind === 'Delete') {
+      await registry.client.delete(repository, work.digest, access);
+      FAILPOINT: failpoint('registry.deleted');
+    } else {
+      await registry.client.verify(repository, work.digest, work.depth, access);
+      FAILPOINT: failpoint('registry.verified');
+    }
     return undefined;
   }
 
