@@ -136,6 +136,11 @@ export class Operator {
     });
   }
 
+  /** The other operator pods, as host:port; none while they are not known yet. */
+  get peerAddresses(): readonly string[] {
+    return this.#peers?.addresses ?? [];
+  }
+
   /** Runs until the signal is aborted: hub and caches at once, the election as soon as the caches know the world. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;

@@ -22,6 +22,7 @@ import { reviewedCallers, trustedCallers } from './http/callers.client.ts';
 import { createApiServer } from './http/api.server.ts';
 import { apiOperations } from './http/controller.ts';
 import { decideTrust } from './http/decide-trust.ts';
+import { Forwarder } from './http/forward.client.ts';
 import { startServing } from './http/serving.server.ts';
 import { createHubServer } from './hub/hub.server.ts';
 import { noAuthentication, peerAuthenticator, tokenAuthenticator } from './hub/token-review.client.ts';
@@ -67,6 +68,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   requireSecurePeers(peers, mayDialAnywhere(config), service);
   const peerTls = peerCa === undefined ? undefined : await loadTls({ files: { caFile: peerCa }, clock, log });
   const serverName = config.peerServerName ?? (peerTls === undefined ? undefined : `berth-operator.${namespace}.svc`);
+  const ca = () => peerTls?.current().ca;
   const review = { reviews: createReviews({ transport, clock }), audience, namespace };
   const podName = config.podName ?? hostname();
   const backups = await backupsOf(config, clock, log);
@@ -84,7 +86,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     authenticator: isUnasked ? noAuthentication : tokenAuthenticator(review),
     peerAuthenticator: isUnasked ? noAuthentication : peerAuthenticator(review),
     watchesNodes: !isUnasked,
-    peers: { addresses: peers, service, dialer: grpcPeerDialer({ ca: () => peerTls?.current().ca, serverName, tokenFile, clock }) },
+    peers: { addresses: peers, service, dialer: grpcPeerDialer({ ca, serverName, tokenFile, clock }) },
     tokenRecheckMs: config.tokenRecheckSeconds * 1000,
     workers: config.workers,
     deadlines: deadlinesOf(config),
@@ -113,9 +115,12 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
   void taskService.run(stop.signal);
   const { transfers } = taskService;
   const hub = createHubServer({ hub: operator.hub, ...(operator.relay !== undefined && { relay: operator.relay }), transfers, log });
+  const dials = { peers: () => operator.peerAddresses, apiListen, ca, serverName, podName };
+  const forwarder = new Forwarder({ ...dials, clock, metrics, log: log.child({ part: 'forward' }) });
   const api = createApiServer({
     operations: apiOperations(taskService.serving),
     callers: isUnasked ? trustedCallers : reviewedCallers(review),
+    forwarder,
     ...{ clock, metrics, log: log.child({ part: 'http' }) },
   });
   const serving = await startServing({ hub, api, listen, apiListen, tls, isUnsafeAllowed: config.unsafeListen, clock, log });

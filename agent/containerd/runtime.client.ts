@@ -160,7 +160,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
     });
     housekeeping.start();
     return new Runtime({
-      taskRuntime: new ContainerdTasks({ connection, cgroups, oneShots, clock }),
+      taskRuntime: new ContainerdTasks({ connection, cgroups, oneShots, freezes, clock }),
       ...{
         connection,
         images,

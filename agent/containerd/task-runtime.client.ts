@@ -18,6 +18,7 @@ import { packProcess } from './any.ts';
 import type { Cgroups } from './cgroups.client.ts';
 import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isAlreadyExists, isAmbiguous, isNotFound, status } from './containerd-error.ts';
+import type { Freezes } from './freezes.client.ts';
 import { ContainersService } from './gen/services/containers/v1/containers.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { type Process, Status } from './gen/types/task/task.ts';
@@ -30,6 +31,7 @@ export interface ContainerdTasksOptions {
   readonly connection: ContainerdConnection;
   readonly cgroups: Cgroups;
   readonly oneShots: OneShots;
+  readonly freezes: Freezes;
   readonly clock: Clock;
 }
 
@@ -38,6 +40,9 @@ const waitMs = 3_600_000;
 const awayMs = 60_000;
 const pollMs = 20;
 const mostTemplates = 256;
+const pausedMessage = 'The sandbox is paused for a backup.';
+/** A container that is not being paused is entered at once. */
+const nobodyWaits = new AbortController().signal;
 const sigkill = 9;
 
 /** Processes of tasks over containerd: further ones in the containers of sandboxes, and the main ones of one-shots. */
@@ -65,10 +70,11 @@ export class ContainerdTasks implements TaskRuntime {
       const process = commandIn(await this.#template(ref.containerID, command.contentVersion), command);
       this.#commands.set(keyOf(ref), { command: process.args[0] ?? '', workingDir: process.cwd });
       const spec = packProcess(process);
-      await connection.call(TasksService.exec, { containerId: ref.containerID, execId: ref.execID, terminal: false, spec, ...io });
+      const request = { containerId: ref.containerID, execId: ref.execID, terminal: false, spec, ...io };
+      await this.#unlessFrozen(ref, () => connection.call(TasksService.exec, request));
     } catch (error) {
       if (isAlreadyExists(error)) return;
-      if (isPaused(error)) throw new TaskStartError('SandboxPaused', 'The sandbox is paused for a backup.', error);
+      if (isPaused(error)) throw new TaskStartError('SandboxPaused', pausedMessage, error);
       if (isNotFound(error)) throw new TaskStartError('SandboxStopped', 'The sandbox was stopped before the command ran.', error);
       throw error;
     }
@@ -82,7 +88,8 @@ export class ContainerdTasks implements TaskRuntime {
     const { connection } = this.#options;
     for (;;) {
       try {
-        const { pid } = await connection.call(TasksService.start, { containerId: ref.containerID, execId: ref.execID });
+        const request = { containerId: ref.containerID, execId: ref.execID };
+        const { pid } = await this.#unlessFrozen(ref, () => connection.call(TasksService.start, request));
         if (ref.execID !== '') this.#trees.set(keyOf(ref), new WatchedTree(pid));
         this.#commands.delete(keyOf(ref));
         return;
@@ -177,6 +184,13 @@ export class ContainerdTasks implements TaskRuntime {
     return this.#options.oneShots.list();
   }
 
+  /** Begins a process, in a container that nobody pauses meanwhile. Rejects at once with `SandboxPaused` while somebody does. */
+  #unlessFrozen<T>({ containerID }: ProcessRef, begin: () => Promise<T>): Promise<T> {
+    const { freezes } = this.#options;
+    if (freezes.isFrozen(containerID)) throw new TaskStartError('SandboxPaused', pausedMessage);
+    return freezes.entering(containerID, nobodyWaits, begin);
+  }
+
   async #get({ containerID, execID }: ProcessRef): Promise<Process | undefined> {
     const { connection } = this.#options;
     const answer = await connection.call(TasksService.get, { containerId: containerID, execId: execID }).catch(unlessGone);
@@ -195,7 +209,7 @@ export class ContainerdTasks implements TaskRuntime {
       if (kind === 'Stopped' && exit !== undefined) return;
       throw error;
     }
-    if (isPaused(error)) throw new TaskStartError('SandboxPaused', 'The sandbox is paused for a backup.', error);
+    if (isPaused(error)) throw new TaskStartError('SandboxPaused', pausedMessage, error);
     if ((await this.sandbox(ref.containerID)) === 'Gone') throw error;
     throw startFailure(error, this.#commands.get(keyOf(ref)) ?? { command: 'of the task', workingDir: 'of the task' });
   }

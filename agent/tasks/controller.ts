@@ -1,46 +1,23 @@
-import { randomUUID } from 'node:crypto';
 import type { Clock, Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
 import { failpoint } from '../failpoints.ts';
 import type { RecordFile } from '../journal/record-file.client.ts';
 import { CopyState, type CopyReport } from '../proto/gen/berth/agent/v1/agent.ts';
-import {
-  Channel,
-  TransferKind,
-  type OpenTransfer,
-  type Reservation as ReservationMessage,
-  type SubmitTask,
-  type TaskCapacity,
-  type TaskReply,
-  type TaskRequest,
-  type TaskSpec,
-  type TaskState,
-  type Ticket as TicketMessage,
-} from '../proto/gen/berth/agent/v1/tasks.ts';
+import type { SubmitTask, TaskCapacity, TaskReply, TaskRequest, TaskSpec } from '../proto/gen/berth/agent/v1/tasks.ts';
 import type { CopyController, ReportSink } from '../copies/controller.ts';
-import { taskRejections, type TaskRejectionCode } from './codes.ts';
+import { BulkData } from './bulk.client.ts';
 import type { TaskFiles } from './files.client.ts';
-import { mostInlineOutput, stateMessage, type InlineOutput } from './messages.ts';
+import { TaskNews } from './news.client.ts';
 import type { TaskLink, TaskPeer, TaskService } from './peer.ts';
 import type { TaskEntry, TaskFacts, TaskJournalState, TaskPlace, TaskRecord, TaskResult } from './record.ts';
 import { decideRecovery } from './recovery.ts';
 import { overdue, taskOfKey, taskUnder } from './reduce.ts';
-import { isID, isRefused, readSubmission, type Refused, type Submission } from './request.ts';
+import { done, refusal, rejected } from './replies.ts';
+import { isRefused, readSubmission, type Refused, type Submission } from './request.ts';
 import type { TaskRuntime } from './runtime.ts';
-import {
-  countsOf,
-  emptyBook,
-  nextLook,
-  slotStep,
-  type Reservation,
-  type SlotBook,
-  type SlotChange,
-  type SlotNews,
-  type SlotStep,
-} from './slots.ts';
+import { SlotDesk } from './slot-desk.client.ts';
 import { refOf, TaskRun, type TaskBegin } from './task-run.client.ts';
-import { Transfers } from './transfers.client.ts';
 import { lost } from './verdict.ts';
 
 export interface TaskControllerOptions {
@@ -57,13 +34,7 @@ export interface TaskControllerOptions {
   readonly onFailed: (error: unknown) => void;
 }
 
-const longestTtlMs = 600_000;
-const longestWaitMs = 600_000;
 const sweepMs = 30_000;
-const uploadKeptMs = 300_000;
-const largestUpload = 256 * 2 ** 20;
-const mostUploads = 256;
-const mostTransfers = 256;
 
 /** One task that has not ended, and who is told of it. */
 interface Live {
@@ -75,44 +46,39 @@ interface Live {
 /** The tasks of a runner: the authority on its slots. Takes requests from any pod, keeps them durably, and runs each once. */
 export class TaskController implements TaskService {
   readonly #options: TaskControllerOptions;
-  readonly #transfers: Transfers;
+  readonly #desk: SlotDesk;
+  readonly #bulk: BulkData;
+  readonly #news: TaskNews;
   readonly #live = new Map<string, Live>();
   /** Tasks whose files are being made: claimed, and not in the journal yet. */
   readonly #claimed = new Map<string, TaskEntry>();
-  readonly #watchers = new Map<string, Set<Link>>();
   readonly #links = new Map<string, Link>();
-  readonly #uploads = new Map<string, { isWhole: boolean; timer: Timer }>();
   readonly #ended = new AbortController();
-  #book: SlotBook = emptyBook;
-  #capacity: TaskCapacity = { slots: 0, used: 0, reserved: 0, queued: 0, seq: 0 };
   #shareCpuMillis = 0;
-  #look: Timer | undefined;
   #sweep: Timer | undefined;
   #count = 0;
 
   constructor(options: TaskControllerOptions) {
     this.#options = options;
-    const { clock, log, identity } = options;
-    const { runnerName, storeID: storeId, incarnation } = identity;
-    this.#transfers = new Transfers({ clock, log, hello: (transferId) => ({ transferId, runnerName, storeId, incarnation }) });
+    this.#desk = new SlotDesk({
+      ...options,
+      record: (record) => this.#record(record),
+      peerOf: (link) => this.#links.get(link)?.peer,
+      taskUnder: (reservationID) => this.#taskUnder(reservationID)?.task,
+    });
+    this.#news = new TaskNews({ ...options, runOf: (taskID) => this.#live.get(taskID)?.run });
+    this.#bulk = new BulkData({ ...options, liveTask: (taskID) => this.#liveTask(taskID) });
   }
 
   /** Goes on with what an agent before this one had accepted. Requests may come once it has resolved. */
   async start(): Promise<void> {
-    const { journal, files, clock, copies } = this.#options;
+    const { journal, files, copies } = this.#options;
     await files.prepare();
     await files.forgetUploads();
     const { tasks, reservations } = journal.state();
     const open = [...tasks.values()].filter(({ result }) => result === undefined);
-    const now = clock.monotonic();
-    this.#change({
-      kind: 'Restore',
-      tasks: open.map(({ task }) => task.id),
-      reservations: [...reservations.values()].map(({ id, caller, ticketID, untilMs }) => ({
-        ...{ id, caller, ticketID },
-        until: now + untilMs - clock.now(),
-      })),
-    });
+    const ids = open.map(({ task }) => task.id);
+    this.#desk.restore(ids, reservations);
     for (const entry of open) await this.#recover(entry);
     for (const { task, result } of tasks.values()) {
       // Its result was durable before its process was removed.
@@ -129,19 +95,19 @@ export class TaskController implements TaskService {
   /** Does nothing more. What runs goes on. */
   stop(): void {
     this.#ended.abort(new Error('the agent ends'));
-    this.#look?.cancel();
+    this.#desk.stop();
+    this.#bulk.stop();
     this.#sweep?.cancel();
-    for (const { timer } of this.#uploads.values()) timer.cancel();
   }
 
   capacity(): TaskCapacity {
-    return this.#capacity;
+    return this.#desk.capacity;
   }
 
   /** So many slots from now on, and what each is given of the processor when there is not enough for all. */
   setSlots(slots: number, shareCpuMillis: number): void {
     this.#shareCpuMillis = shareCpuMillis;
-    if (slots !== this.#book.slots) this.#change({ kind: 'Resize', slots });
+    if (slots !== this.#desk.slots) this.#desk.change({ kind: 'Resize', slots });
   }
 
   connect(peer: TaskPeer): TaskLink {
@@ -151,8 +117,8 @@ export class TaskController implements TaskService {
       request: (request) => void this.#answer(link, request),
       close: () => {
         this.#links.delete(link.name);
-        for (const watchers of this.#watchers.values()) watchers.delete(link);
-        this.#change({ kind: 'LinkEnded', link: link.name });
+        this.#news.leave(peer);
+        this.#desk.change({ kind: 'LinkEnded', link: link.name });
       },
     };
   }
@@ -170,18 +136,18 @@ export class TaskController implements TaskService {
     if (this.#ended.signal.aborted) return rejected('AgentEnding');
     switch (request.$case) {
       case 'ticket':
-        return this.#ticket(link, request.value);
+        return this.#desk.ticket(link.name, request.value);
       case 'take':
-        return this.#take(request.value.ticketId);
+        return this.#desk.take(request.value.ticketId);
       case 'withdraw':
-        this.#change({ kind: 'Withdraw', ticketID: request.value.ticketId });
+        this.#desk.change({ kind: 'Withdraw', ticketID: request.value.ticketId });
         return done;
       case 'getReservation':
-        return this.#reservationReply(request.value.reservationId);
+        return this.#desk.reservation(request.value.reservationId);
       case 'extend':
-        return this.#extend(request.value.reservationId, request.value.ttlMs);
+        return this.#desk.extend(request.value.reservationId, request.value.ttlMs);
       case 'release':
-        return this.#release(request.value.reservationId);
+        return this.#desk.release(request.value.reservationId);
       case 'submit':
         return this.#submit(link, request.value);
       case 'watch':
@@ -191,68 +157,8 @@ export class TaskController implements TaskService {
       case 'cancel':
         return this.#cancel(request.value.taskId);
       case 'openTransfer':
-        return this.#openTransfer(link, request.value);
+        return this.#bulk.open(link.peer, request.value);
     }
-  }
-
-  #ticket(link: Link, { ticketId, caller, ageMs, waitMs, sole, ttlMs }: TicketMessage): TaskReply['reply'] {
-    if (ticketId === '' || caller === '') return rejected('InvalidTask');
-    const { clock, identity } = this.#options;
-    const now = clock.monotonic();
-    const { refused } = this.#change({
-      kind: 'Ticket',
-      ticket: {
-        ...{ id: ticketId, caller, link: link.name, isSole: sole },
-        since: now - Math.max(0, ageMs),
-        until: now + between(0, waitMs, longestWaitMs),
-        reservationID: `${randomUUID()}.${identity.storeID}.${identity.runnerName}`,
-        ttlMs: between(1_000, ttlMs, longestTtlMs),
-      },
-    });
-    if (refused !== undefined) return rejected(refused);
-    const given = this.#book.reservations.find((one) => one.ticketID === ticketId);
-    if (given !== undefined) return { $case: 'reservation', value: this.#reservationMessage(given) };
-    return { $case: 'queued', value: { queued: this.#book.tickets.length } };
-  }
-
-  #take(ticketID: string): TaskReply['reply'] {
-    const { refused } = this.#change({ kind: 'Take', ticketID });
-    const given = this.#book.reservations.find((one) => one.ticketID === ticketID);
-    if (refused !== undefined || given === undefined) return rejected(refused ?? 'OfferExpired');
-    return { $case: 'reservation', value: this.#reservationMessage(given) };
-  }
-
-  #extend(reservationID: string, ttlMs: number): TaskReply['reply'] {
-    const until = this.#options.clock.monotonic() + between(0, ttlMs, longestTtlMs);
-    const { refused } = this.#change({ kind: 'Extend', reservationID, until });
-    const extended = this.#book.reservations.find(({ id }) => id === reservationID);
-    if (extended !== undefined) this.#record(reservedRecord(extended, this.#options.clock));
-    return refused === undefined ? this.#reservationReply(reservationID) : (this.#usedReservation(reservationID) ?? rejected(refused));
-  }
-
-  #release(reservationID: string): TaskReply['reply'] {
-    const before = this.#reservationReply(reservationID);
-    this.#change({ kind: 'Release', reservationID });
-    return before;
-  }
-
-  #reservationReply(reservationID: string): TaskReply['reply'] {
-    this.#change({ kind: 'Look' });
-    const held = this.#book.reservations.find(({ id }) => id === reservationID);
-    if (held !== undefined) return { $case: 'reservation', value: this.#reservationMessage(held) };
-    return this.#usedReservation(reservationID) ?? rejected('ReservationGone');
-  }
-
-  /** One that has become a task's. */
-  #usedReservation(reservationId: string): TaskReply['reply'] {
-    const task = this.#taskUnder(reservationId)?.task;
-    if (task === undefined) return undefined;
-    return { $case: 'reservation', value: { reservationId, caller: task.caller, expiresInMs: 0, taskId: task.id } };
-  }
-
-  #reservationMessage({ id, caller, until }: Reservation): ReservationMessage {
-    const expiresInMs = Math.max(1, Math.round(until - this.#options.clock.monotonic()));
-    return { reservationId: id, caller, expiresInMs, taskId: '' };
   }
 
   async #submit(link: Link, message: SubmitTask): Promise<TaskReply['reply']> {
@@ -265,14 +171,14 @@ export class TaskController implements TaskService {
     const place = this.#placeOf(submission);
     if ('code' in place) return rejected(place);
     if (journal.isFull()) return rejected('DiskFull');
-    if (!submission.uploads.every((id) => this.#uploads.get(id)?.isWhole === true)) return rejected('UploadGone');
+    if (!submission.uploads.every((id) => this.#bulk.hasUpload(id))) return rejected('UploadGone');
     const task: TaskFacts = { ...submission.task, place, acceptedMs: Math.round(clock.now()) };
     const reservationID = task.reservationID === '' ? undefined : task.reservationID;
-    const { refused } = this.#change({ kind: 'Occupy', taskID: task.id, reservationID });
+    const { refused } = this.#desk.change({ kind: 'Occupy', taskID: task.id, reservationID });
     if (refused !== undefined) return rejected(refused);
-    for (const id of submission.uploads) this.#forgetUpload(id);
+    for (const id of submission.uploads) this.#bulk.forgetUpload(id);
     const durable = this.#accept(task, message, files);
-    this.#watchers.set(task.id, new Set([link]));
+    this.#news.follow(task.id, link.peer);
     try {
       await durable;
     } catch (error) {
@@ -280,7 +186,7 @@ export class TaskController implements TaskService {
       this.#options.log.warn({ task: task.id, err: error }, 'The files of a task could not be made');
       return rejected('DiskFull');
     }
-    return await this.#stateReply(task.id, false);
+    return await this.#news.reply(task.id, false);
   }
 
   /** The task that this submission is, or that has its key or its reservation. */
@@ -310,8 +216,8 @@ export class TaskController implements TaskService {
       return rejected(isKey || task.reservationID === '' ? 'IdempotencyConflict' : 'ReservationUsed', before.id);
     }
     await this.#live.get(before.id)?.durable;
-    this.#watchersOf(before.id).add(link);
-    return this.#stateReply(before.id, true);
+    this.#news.follow(before.id, link.peer);
+    return this.#news.reply(before.id, true);
   }
 
   #placeOf({ sandbox }: Submission): TaskPlace | Refused {
@@ -368,7 +274,7 @@ export class TaskController implements TaskService {
         if (task.place.kind === 'Sandbox' && journal.state().tasks.get(task.id)?.started !== undefined) return;
         await journal.append([{ kind: 'Started', id: task.id, bootID: identity.bootID, timeMs: Math.round(clock.now()) }]);
       },
-      onStarted: () => void this.#tell(task.id),
+      onStarted: () => void this.#news.tell(task.id),
       agentEnds: this.#ended.signal,
     });
   }
@@ -376,8 +282,8 @@ export class TaskController implements TaskService {
   /** Nothing was recorded and nothing ran. */
   #never(task: TaskFacts): void {
     this.#live.delete(task.id);
-    this.#watchers.delete(task.id);
-    this.#change({ kind: 'Free', taskID: task.id });
+    this.#news.forget(task.id);
+    this.#desk.change({ kind: 'Free', taskID: task.id });
     this.#options.files
       .of(task.id)
       .remove()
@@ -401,8 +307,8 @@ export class TaskController implements TaskService {
     const { outcome, exitCode, limit, reason } = result;
     log.info({ task: task.id, caller: task.caller, outcome, exitCode, limit, reason }, 'A task has ended');
     this.#live.delete(task.id);
-    this.#change({ kind: 'Free', taskID: task.id });
-    await this.#tell(task.id);
+    this.#desk.change({ kind: 'Free', taskID: task.id });
+    await this.#news.tell(task.id);
     await this.#clear(task, run.removed);
   }
 
@@ -458,8 +364,8 @@ export class TaskController implements TaskService {
   }
 
   async #watch(link: Link, taskID: string): Promise<TaskReply['reply']> {
-    if (this.#options.journal.state().tasks.has(taskID)) this.#watchersOf(taskID).add(link);
-    return this.#stateReply(taskID, false);
+    if (this.#options.journal.state().tasks.has(taskID)) this.#news.follow(taskID, link.peer);
+    return this.#news.reply(taskID, false);
   }
 
   async #signal(taskID: string, signal: number): Promise<TaskReply['reply']> {
@@ -468,17 +374,17 @@ export class TaskController implements TaskService {
     if ('code' in live) return rejected(live);
     if (live.run.startMs === 0) return rejected('TaskNotStarted');
     await live.run.signal(signal);
-    return this.#stateReply(taskID, false);
+    return this.#news.reply(taskID, false);
   }
 
   async #cancel(taskID: string): Promise<TaskReply['reply']> {
     const live = this.#liveTask(taskID);
-    if ('code' in live) return live.code === 'TaskEnded' ? this.#stateReply(taskID, false) : rejected(live);
+    if ('code' in live) return live.code === 'TaskEnded' ? this.#news.reply(taskID, false) : rejected(live);
     await live.durable;
     // Who is told that it is being cancelled need not ask again, whatever becomes of this agent.
     await this.#options.journal.append([{ kind: 'Cancelled', id: taskID }]);
     await live.run.cancel();
-    return this.#stateReply(taskID, false);
+    return this.#news.reply(taskID, false);
   }
 
   /** An agent before this one was asked to, and may not have come to it. */
@@ -495,175 +401,11 @@ export class TaskController implements TaskService {
     return live ?? refusal(this.#options.journal.state().tasks.has(taskID) ? 'TaskEnded' : 'TaskGone');
   }
 
-  #openTransfer(link: Link, request: OpenTransfer): TaskReply['reply'] {
-    if (!isID(request.transferId)) return rejected('InvalidTask');
-    if (this.#transfers.open >= mostTransfers) return rejected('TransferUnavailable');
-    switch (request.kind) {
-      case TransferKind.TRANSFER_KIND_UPLOAD:
-        return this.#upload(link, request);
-      case TransferKind.TRANSFER_KIND_STDIN:
-        return this.#feed(link, request);
-      case TransferKind.TRANSFER_KIND_OUTPUT:
-        return this.#sendOutput(link, request);
-      case TransferKind.TRANSFER_KIND_FILE:
-        return this.#sendFile(link, request);
-      default:
-        return rejected('InvalidTask');
-    }
-  }
-
-  #upload(link: Link, request: OpenTransfer): TaskReply['reply'] {
-    const { files, clock, journal } = this.#options;
-    const id = request.uploadId;
-    if (!isID(id) || this.#uploads.has(id)) return rejected('InvalidTask');
-    if (this.#uploads.size >= mostUploads) return rejected('TransferUnavailable');
-    if (journal.isFull()) return rejected('DiskFull');
-    const upload = { isWhole: false, timer: clock.after(uploadKeptMs, () => this.#dropUpload(id)) };
-    this.#uploads.set(id, upload);
-    this.#transfers.upload(link.peer, request, files.upload(id), largestUpload, (isWhole) => {
-      upload.isWhole = isWhole;
-      if (!isWhole) this.#forgetUpload(id);
-    });
-    return done;
-  }
-
-  #forgetUpload(id: string): void {
-    this.#uploads.get(id)?.timer.cancel();
-    this.#uploads.delete(id);
-  }
-
-  #dropUpload(id: string): void {
-    this.#forgetUpload(id);
-    this.#options.files.dropUpload(id).catch(() => undefined);
-  }
-
-  #feed(link: Link, request: OpenTransfer): TaskReply['reply'] {
-    const live = this.#liveTask(request.taskId);
-    if ('code' in live) return rejected(live);
-    if (live.run.startMs === 0) return rejected('TaskNotStarted');
-    const { stdin } = live.run;
-    if (stdin?.take() !== true) return rejected('TransferUnavailable');
-    this.#transfers.feed(link.peer, request, stdin);
-    return done;
-  }
-
-  #sendOutput(link: Link, request: OpenTransfer): TaskReply['reply'] {
-    const { journal, files } = this.#options;
-    const { taskId, stdoutOffset, stderrOffset, follow } = request;
-    if (!journal.state().tasks.has(taskId)) return rejected('TaskGone');
-    const own = files.of(taskId);
-    this.#transfers.send(link.peer, request, {
-      files: [
-        { channel: Channel.CHANNEL_STDOUT, path: own.stream('stdout'), offset: Math.max(0, stdoutOffset) },
-        { channel: Channel.CHANNEL_STDERR, path: own.stream('stderr'), offset: Math.max(0, stderrOffset) },
-      ],
-      follow,
-      hasEnded: () => journal.state().tasks.get(taskId)?.result !== undefined || !journal.state().tasks.has(taskId),
-    });
-    return done;
-  }
-
-  #sendFile(link: Link, request: OpenTransfer): TaskReply['reply'] {
-    const { journal, files } = this.#options;
-    const entry = journal.state().tasks.get(request.taskId);
-    const index = entry?.task.outputFiles.indexOf(request.path) ?? -1;
-    if (entry === undefined || entry.result?.files[index]?.problem !== '') return rejected('TaskGone');
-    const path = files.of(request.taskId).output(index);
-    this.#transfers.send(link.peer, request, {
-      files: [{ channel: Channel.CHANNEL_FILE, path, offset: Math.max(0, request.stdoutOffset) }],
-      follow: false,
-      hasEnded: () => true,
-    });
-    return done;
-  }
-
-  #watchersOf(taskID: string): Set<Link> {
-    const known = this.#watchers.get(taskID) ?? new Set();
-    this.#watchers.set(taskID, known);
-    return known;
-  }
-
-  async #tell(taskID: string): Promise<void> {
-    const state = await this.#state(taskID);
-    if (state === undefined) return;
-    for (const { peer } of this.#watchers.get(taskID) ?? []) peer.event({ event: { $case: 'task', value: state } });
-    if (state.end !== undefined) this.#watchers.delete(taskID);
-  }
-
-  async #stateReply(taskID: string, repeated: boolean): Promise<TaskReply['reply']> {
-    const state = await this.#state(taskID);
-    return state === undefined ? rejected('TaskGone') : { $case: 'task', value: { ...state, repeated } };
-  }
-
-  async #state(taskID: string): Promise<TaskState | undefined> {
-    const { journal, clock } = this.#options;
-    const entry = journal.state().tasks.get(taskID);
-    if (entry === undefined) return undefined;
-    const run = this.#live.get(taskID)?.run;
-    // A result that is not durable yet is nobody's.
-    const told = run === undefined ? entry : { ...entry, result: undefined };
-    const { stdout, stderr } = run?.outputBytes ?? { stdout: 0, stderr: 0 };
-    const progress = { startMs: run?.startMs ?? 0, stdoutBytes: stdout, stderrBytes: stderr };
-    return stateMessage(told, progress, await this.#inline(told), clock.now());
-  }
-
-  async #inline({ task, result }: TaskEntry): Promise<InlineOutput> {
-    if (result === undefined || result.stdoutBytes + result.stderrBytes > mostInlineOutput) return undefined;
-    const own = this.#options.files.of(task.id);
-    const [stdout, stderr] = await Promise.all([own.read('stdout'), own.read('stderr')]);
-    return { stdout, stderr };
-  }
-
   #copyChanged({ uid, epoch, state }: CopyReport): void {
     if (state === CopyState.COPY_STATE_RUNNING) return;
     for (const [id, { run }] of this.#live) {
       const place = this.#options.journal.state().tasks.get(id)?.task.place;
       if (place?.kind === 'Sandbox' && place.uid === uid && place.epoch === epoch) run.sandboxStops();
-    }
-  }
-
-  /** One change of the book, recorded and told. */
-  #change(change: SlotChange): SlotStep {
-    const { clock } = this.#options;
-    const step = slotStep(this.#book, change, clock.monotonic());
-    this.#book = step.book;
-    this.#tellCapacity();
-    for (const news of step.news) this.#deliver(news);
-    this.#look?.cancel();
-    const next = nextLook(this.#book);
-    this.#look =
-      next === undefined || this.#ended.signal.aborted
-        ? undefined
-        : clock.after(next - clock.monotonic(), () => this.#change({ kind: 'Look' }));
-    return step;
-  }
-
-  #tellCapacity(): void {
-    const counts = countsOf(this.#book);
-    const { seq, ...before } = this.#capacity;
-    const isSame = (Object.keys(counts) as (keyof typeof counts)[]).every((key) => counts[key] === before[key]);
-    if (isSame) return;
-    this.#capacity = { ...counts, seq: seq + 1 };
-    this.#options.onCapacity(this.#capacity);
-  }
-
-  #deliver(news: SlotNews): void {
-    const { clock } = this.#options;
-    switch (news.kind) {
-      case 'Offered': {
-        const { ticket, until } = news.offer;
-        const offer = { ticketId: ticket.id, validMs: Math.round(until - clock.monotonic()) };
-        this.#links.get(ticket.link)?.peer.event({ event: { $case: 'offer', value: offer } });
-        return;
-      }
-      case 'Reserved':
-        this.#record(reservedRecord(news.reservation, clock));
-        return;
-      case 'TicketExpired':
-        this.#links.get(news.ticket.link)?.peer.event({ event: { $case: 'ticketExpired', value: { ticketId: news.ticket.id } } });
-        return;
-      case 'ReservationEnded':
-        this.#record({ kind: 'Unreserved', id: news.reservation.id });
     }
   }
 
@@ -710,29 +452,6 @@ class Link {
     this.name = name;
     this.peer = peer;
   }
-}
-
-const done: TaskReply['reply'] = { $case: 'done', value: {} };
-const retryAfterMs: Partial<Record<TaskRejectionCode, number>> = {
-  ...{ NoSlot: 1_000, QueueFull: 5_000, AgentEnding: 2_000, DiskFull: 30_000, SandboxPaused: 1_000, TransferUnavailable: 1_000 },
-};
-
-function refusal(code: TaskRejectionCode): Refused {
-  return { code, message: taskRejections[code] };
-}
-
-function rejected(why: TaskRejectionCode | Refused, taskId = ''): TaskReply['reply'] {
-  const { code, message } = typeof why === 'string' ? refusal(why) : why;
-  return { $case: 'rejected', value: { code, message, retryAfterMs: retryAfterMs[code] ?? 0, taskId } };
-}
-
-function reservedRecord({ id, caller, ticketID, until }: Reservation, clock: Clock): TaskRecord {
-  const untilMs = Math.round(clock.now() + until - clock.monotonic());
-  return { kind: 'Reserved', reservation: { id, caller, ticketID, untilMs } };
-}
-
-function between(least: number, value: number, most: number): number {
-  return Math.min(most, Math.max(least, value));
 }
 
 function ignore(): void {

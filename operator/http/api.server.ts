@@ -7,15 +7,18 @@ import { noMetrics, type Counter, type Histogram, type Metrics } from '../../pro
 import { check, readJson, type Checked } from './body.ts';
 import type { Caller, Callers, Subject } from './callers.client.ts';
 import type { HttpErrorCode } from './error-table.ts';
-import { ApiError } from './errors.ts';
+import { ApiError, isCode } from './errors.ts';
 import { Exchange } from './exchange.server.ts';
-import type { Operation } from './operation.ts';
+import { forwardedHeader, type Forwarder } from './forward.client.ts';
+import type { ApiAnswer, ApiRequest, Operation } from './operation.ts';
 import { refuseConnection } from './port.server.ts';
 import { matchRoute, type Route } from './route.ts';
 
 export interface ApiServerOptions {
   readonly operations: readonly Operation[];
   readonly callers: Callers;
+  /** Asks the other operator pods; absent: there are none. */
+  readonly forwarder?: Pick<Forwarder, 'ask'>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics?: Metrics;
@@ -153,7 +156,7 @@ class HttpApi implements ApiServer {
     outcome.route = route.route.id;
     const operation = this.#operations.get(route.route);
     if (operation === undefined) throw new ApiError('NotFound');
-    const { permission, query: querySchema, params: paramSchema } = route.route;
+    const { permission, query: querySchema, params: paramSchema, mostBytes = this.#limits.streamBytes } = route.route;
     const { callers } = this.#options;
     const caller = permission === undefined ? nobody : await callers.identify(exchange.header('authorization'));
     if (permission !== undefined) outcome.caller = caller.username;
@@ -168,11 +171,25 @@ class HttpApi implements ApiServer {
     }
     exchange.warn([...query.unknown, ...body.unknown]);
     const { id, signal } = exchange;
-    const answer = await operation.serve({
+    const elsewhere = this.#elsewhere(exchange, route.route);
+    const answer = await orElsewhere(operation, exchange, {
       ...{ id, caller, params, query: query.value, body: body.value, idempotencyKey, signal, authorize },
-      bytes: () => exchange.bytes(this.#limits.streamBytes),
+      bytes: () => exchange.bytes(mostBytes),
+      ...(elsewhere !== undefined && { elsewhere }),
     });
     await exchange.send(answer);
+  }
+
+  #elsewhere(exchange: Exchange, { body: kind, mostBytes = this.#limits.streamBytes }: Route): ApiRequest['elsewhere'] {
+    const { forwarder } = this.#options;
+    if (forwarder === undefined || exchange.header(forwardedHeader) !== undefined) return undefined;
+    return (query = {}) => {
+      const { id, method, path, signal } = exchange;
+      const parameters = new URLSearchParams({ ...exchange.query, ...query }).toString();
+      const body = kind === 'Bytes' ? exchange.bytes(mostBytes) : exchange.whole;
+      const url = parameters === '' ? path : `${path}?${parameters}`;
+      return forwarder.ask({ id, method, url, header: (name) => exchange.header(name), body, signal });
+    };
   }
 
   #routeOf(exchange: Exchange): { readonly route: Route; readonly params: Readonly<Record<string, string>> } {
@@ -203,6 +220,18 @@ class HttpApi implements ApiServer {
 
   #refuse(request: IncomingMessage, response: ServerResponse, error: ApiError): void {
     new Exchange(request, response, false, this.#limits, this.#closing.signal).fail(error);
+  }
+}
+
+/** What this pod can not do, since it lacks the runner, and has not begun, another one may do. */
+async function orElsewhere(operation: Operation, exchange: Exchange, request: ApiRequest): Promise<ApiAnswer> {
+  try {
+    return await operation.serve(request);
+  } catch (error) {
+    if (!isCode(error, 'RunnerUnreachable', 'NoRunner') || request.elsewhere === undefined || exchange.isSpent) throw error;
+    const answer = await request.elsewhere();
+    if (answer === undefined) throw error;
+    return answer;
   }
 }
 

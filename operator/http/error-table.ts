@@ -36,12 +36,12 @@ export const httpErrors = {
   TooManyWaiting: { status: 429, message: 'Too many callers wait for a slot already.', retryAfter: 2 },
   QueueFull: { status: 429, message: 'Too many wait for a slot of this runner already.', retryAfter: 2 },
   NoSlot: { status: 503, message: 'No slot became free in the time that the request could wait.', retryAfter: 2 },
-  NoRunner: { status: 503, message: 'No runner with slots for tasks is connected to this operator pod.', retryAfter: 2 },
+  NoRunner: { status: 503, message: 'No runner with slots for tasks is connected to an operator pod that can be reached.', retryAfter: 2 },
   OfferExpired: { status: 503, message: 'The slot that was offered was not taken in time.', retryAfter: 1 },
   // Runners.
   RunnerUnreachable: {
     status: 503,
-    message: 'The runner is not connected to this operator pod: ask another one, or later.',
+    message: 'The runner is not connected to any operator pod that can be reached: try again later.',
     retryAfter: 1,
   },
   RunnerRefused: { status: 503, message: 'The runner refused it.', retryAfter: 5 },
@@ -67,6 +67,8 @@ export const httpErrors = {
   LimitUnsupported: { status: 400, message: 'The limit can not be kept where the task runs.' },
   FilesUnsupported: { status: 400, message: 'Files go in and out of one-shots only.' },
   InvalidTask: { status: 400, message: 'The task is not as it should be.' },
+  ImagePullSecretInvalid: { status: 400, message: 'A Secret in imagePullSecrets does not exist, or holds no credentials for registries.' },
+  SecretUnavailable: { status: 503, message: 'The Secrets can not be read now: the API server does not answer.', retryAfter: 2 },
   UploadGone: { status: 409, message: 'An input was not uploaded, or too long ago.' },
   TaskGone: { status: 404, message: 'There is no such task, or its result was kept long enough.' },
   TaskEnded: { status: 409, message: 'The task has ended.' },

@@ -24,6 +24,10 @@ export class ApiError extends Error {
   }
 }
 
+export function isCode(error: unknown, ...codes: readonly HttpErrorCode[]): error is ApiError {
+  return error instanceof ApiError && codes.includes(error.code);
+}
+
 /** The body of every answer that is no success. */
 export interface ErrorBody {
   readonly error: {

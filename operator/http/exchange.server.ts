@@ -23,6 +23,8 @@ export class Exchange implements Outlet {
   readonly #limits: ExchangeLimits;
   readonly #gone = new AbortController();
   #expectsContinue: boolean;
+  #whole: Buffer | undefined;
+  #hasBegun = false;
 
   constructor(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean, limits: ExchangeLimits, closing: AbortSignal) {
     this.#request = request;
@@ -80,7 +82,18 @@ export class Exchange implements Outlet {
   async read(): Promise<Buffer> {
     const chunks: Buffer[] = [];
     for await (const chunk of this.bytes(this.#limits.bodyBytes)) chunks.push(chunk);
-    return Buffer.concat(chunks);
+    this.#whole = Buffer.concat(chunks);
+    return this.#whole;
+  }
+
+  /** The body, if it was read as a whole. */
+  get whole(): Buffer | undefined {
+    return this.#whole;
+  }
+
+  /** Some of the body was read, and not kept. */
+  get isSpent(): boolean {
+    return this.#hasBegun && this.#whole === undefined;
   }
 
   /** The body as it comes. What is not read of it is dropped when the answer is sent. @throws ApiError `BodyTooLarge` */
@@ -89,6 +102,7 @@ export class Exchange implements Outlet {
       details: { mostBytes: most },
     });
     if (Number(this.header('content-length') ?? 0) > most) throw tooLarge;
+    this.#hasBegun = true;
     if (this.#expectsContinue) this.#response.writeContinue();
     this.#expectsContinue = false;
     let sum = 0;

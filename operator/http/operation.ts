@@ -17,6 +17,11 @@ export interface ApiRequest {
   bytes(): AsyncIterable<Uint8Array>;
   /** Aborted when the caller has gone away or this pod ends. */
   readonly signal: AbortSignal;
+  /**
+   * Asks the other operator pods the same, `query` replacing parameters of it: for what this pod can not do, having done nothing. Undefined comes
+   * of it when none of them can. Absent: there are none, or one of them has asked already.
+   */
+  readonly elsewhere?: (query?: Readonly<Record<string, string>>) => Promise<ApiAnswer | undefined>;
 }
 
 /** What is answered: JSON, or a stream of something else. */

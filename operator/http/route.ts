@@ -38,6 +38,8 @@ export interface Route<P extends Shape = Shape, Q extends Shape = Shape, B exten
   readonly query?: Q;
   /** `Bytes`: it is read as it comes. Undefined: whatever comes is passed over. */
   readonly body?: B | 'Bytes';
+  /** Of `Bytes`, where it is more than usual. */
+  readonly mostBytes?: number;
   /** By status. */
   readonly answers: Readonly<Record<number, Answer>>;
   /** Beside those that every route may have. */

@@ -12,6 +12,8 @@ import {
   statusSchema,
   submitBody,
   taskSchema,
+  uploadQuery,
+  uploadSchema,
   waitQuery,
 } from '../tasks/schemas.ts';
 import type { HttpErrorCode } from './error-table.ts';
@@ -93,6 +95,20 @@ export const routes = {
     answers: { 200: { description: 'The fleet.', schema: statusSchema } },
     errors: [],
   },
+  upload: {
+    id: 'upload',
+    method: 'POST',
+    path: '/sandbox/uploads',
+    summary: 'Sends an input of a task to the runner where that will run: for more than comes with a request.',
+    description:
+      'At most 256 MiB, kept for 5 minutes, and removed by the task that takes it. Who made the reservation may do this without asking again.',
+    permission: may('create', 'tasks'),
+    query: uploadQuery,
+    body: 'Bytes',
+    mostBytes: 256 * 2 ** 20,
+    answers: { 201: { description: 'All of it was taken.', schema: uploadSchema } },
+    errors: [...ofReservation, ...ofSandbox, 'TransferUnavailable', 'DiskFull'],
+  },
   submitTask: {
     id: 'submitTask',
     method: 'POST',
@@ -108,7 +124,7 @@ export const routes = {
       ...ofSandbox,
       ...withKey,
       ...(['ReservationGone', 'ReservationUsed', 'SandboxChanged', 'SandboxPaused', 'LimitUnsupported', 'FilesUnsupported'] as const),
-      ...(['InvalidTask', 'UploadGone', 'DiskFull', 'TaskGone'] as const),
+      ...(['InvalidTask', 'UploadGone', 'DiskFull', 'TaskGone', 'ImagePullSecretInvalid', 'SecretUnavailable'] as const),
     ],
   },
   getTask: {

@@ -118,6 +118,19 @@ describe('reserving a slot', () => {
     expect(waiter.code).toEqual(new Error('gone'));
     expect(agents[0]?.state).toMatchObject({ reserved: 0, queued: 0 });
   });
+  it('is given a slot of a runner that may be given work again, which tells nothing of it by itself', async () => {
+    const { pod, link, clock } = setUp({ r1: 1, r2: 1 });
+    link.cut.add('r2');
+    await pod.reserve(request());
+    const waiter = outcome(pod.reserve(request()));
+    await turns();
+    link.cut.delete('r2');
+    clock.advance(1_000);
+    await turns();
+    expect(waiter.value?.runnerName).toBe('r2');
+    clock.advance(1_000);
+    expect(clock.timers).toBe(0);
+  });
   it('waits elsewhere when the runner it waits at is lost, and for one that comes', async () => {
     const { pod, link, agents } = setUp({ r1: 1, r2: 1 });
     const held = await Promise.all([pod.reserve(request()), pod.reserve(request())]);

@@ -53,6 +53,8 @@ const fastTries = 3;
 const assumedMs = 2_000;
 /** A waiter that has no ticket anywhere tries again so much later. */
 const retryMs = 250;
+/** So often those that wait are brought to runners that have room and do not say so: to one that is not cordoned any more, for instance. */
+const lookMs = 500;
 
 /**
  * Slots of the whole fleet. Whether there is one an agent decides; this chooses whom to ask, and keeps the callers that wait. A caller has tickets at up to
@@ -66,6 +68,7 @@ export class Reservations implements AgentEvents {
   readonly #waited: Histogram;
   readonly #outcomes: Counter;
   #assumptions: readonly Assumption[] = [];
+  #look: Timer | undefined;
 
   constructor(options: ReservationsOptions) {
     this.#options = options;
@@ -142,9 +145,11 @@ export class Reservations implements AgentEvents {
 
   /** A runner with a free slot that nobody waits for there does not idle beside those that wait here. */
   slotsChanged(runnerName: string): void {
-    const [view] = this.#views().filter((one) => one.runnerName === runnerName);
-    if (view === undefined || this.#waiters.size === 0) return;
-    const { slots, used, reserved, queued } = view.slots;
+    if (this.#waiters.size > 0) for (const view of this.#views(runnerName)) this.#bring(view);
+  }
+
+  /** Those that wait, to a runner that has more room than there are tickets. */
+  #bring({ runnerName, slots: { slots, used, reserved, queued } }: SlotView): void {
     const idle = slots - used - reserved - queued;
     const candidates = inTurn([...this.#waiters].filter((waiter) => waiter.only === undefined || waiter.only === runnerName));
     for (const waiter of candidates.filter((one) => ![...one.tickets.values()].includes(runnerName)).slice(0, Math.max(0, idle)))
@@ -195,6 +200,16 @@ export class Reservations implements AgentEvents {
       this.#waiters.add(waiter);
       this.#waiting.set(this.#waiters.size);
       this.#queueUp(waiter);
+      this.#lookLater();
+    });
+  }
+
+  #lookLater(): void {
+    this.#look ??= this.#options.clock.after(lookMs, () => {
+      this.#look = undefined;
+      if (this.#waiters.size === 0) return;
+      for (const view of this.#views()) this.#bring(view);
+      this.#lookLater();
     });
   }
 

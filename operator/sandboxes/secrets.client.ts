@@ -18,7 +18,7 @@ const rememberedSecrets = 256;
 export type PullCredentials = { readonly kind: 'Ready'; readonly credentials: readonly RegistryCredential[] } | MissingCredentials;
 
 /**
- * Reads the Secrets that a Sandbox names in spec.imagePullSecrets, in its namespace, and no others. Rejects with the errors of the transport
+ * Reads the Secrets that a Sandbox or a task names in imagePullSecrets, in its namespace, and no others. Rejects with the errors of the transport
  * when the API server can not be asked.
  */
 export class PullSecrets {
@@ -31,26 +31,31 @@ export class PullSecrets {
   }
 
   async credentialsOf({ metadata, spec }: Pick<Sandbox, 'metadata' | 'spec'>): Promise<PullCredentials> {
-    const read = await Promise.all((spec.imagePullSecrets ?? []).map(({ name }) => this.#read(metadata.namespace, name)));
+    return this.credentialsIn(metadata.namespace, spec.imagePullSecrets ?? []);
+  }
+
+  /** `field` is where they were named, for the message. */
+  async credentialsIn(namespace: string, named: readonly { readonly name: string }[], field?: string): Promise<PullCredentials> {
+    const read = await Promise.all(named.map(({ name }) => this.#read(namespace, name, field)));
     const missing = read.find((secret) => secret.kind === 'Missing');
     if (missing !== undefined) return missing;
     return { kind: 'Ready', credentials: read.flatMap((secret) => (secret.kind === 'Credentials' ? secret.credentials : [])) };
   }
 
-  async #read(namespace: string, name: string): Promise<PullSecret> {
+  async #read(namespace: string, name: string, field: string | undefined): Promise<PullSecret> {
     const key = `${namespace}/${name}`;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    const secret = await this.#get(namespace, name);
+    const secret = await this.#get(namespace, name, field);
     if (secret.kind === 'Credentials') this.#known.set(key, secret, rememberedMs);
     return secret;
   }
 
-  async #get(namespace: string, name: string): Promise<PullSecret> {
+  async #get(namespace: string, name: string, field: string | undefined): Promise<PullSecret> {
     try {
-      return readPullSecret(name, await this.#transport.get(secrets, { namespace, name }));
+      return readPullSecret(name, await this.#transport.get(secrets, { namespace, name }), field);
     } catch (error) {
-      if (isKubeError(error, 'NotFound') || isKubeError(error, 'Forbidden')) return secretNotFound(name);
+      if (isKubeError(error, 'NotFound') || isKubeError(error, 'Forbidden')) return secretNotFound(name, field);
       throw error;
     }
   }

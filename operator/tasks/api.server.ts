@@ -1,10 +1,10 @@
 import type { z } from 'zod';
-import { Channel, type Frame, type TaskState } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
+import { Channel, type Frame, type Reservation, type TaskState } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
 import type { Clock } from '../../process/clock.ts';
 import { sha256Hex } from '../../process/digest.ts';
 import type { Caller, Subject } from '../http/callers.client.ts';
 import type { Serving } from '../http/controller.ts';
-import { ApiError } from '../http/errors.ts';
+import { ApiError, isCode } from '../http/errors.ts';
 import type { ApiAnswer, ApiRequest, Operation, Outlet } from '../http/operation.ts';
 import type { Reservations } from '../reservations/controller.ts';
 import type { Agents } from './agents.client.ts';
@@ -20,6 +20,7 @@ import type {
   reserveBody,
   signalBody,
   submitBody,
+  uploadQuery,
   waitQuery,
 } from './schemas.ts';
 import type { FleetStatus } from './status.ts';
@@ -31,6 +32,8 @@ export interface TaskApiOptions {
   readonly agents: Agents;
   readonly sandboxOf: TasksOptions['sandboxOf'];
   readonly status: () => FleetStatus;
+  /** Whether agents of all runners that are ready are connected to this pod. */
+  readonly reachesAll: () => boolean;
   readonly clock: Clock;
 }
 
@@ -39,17 +42,26 @@ type ReservationAsked = Extract<Parameters<Agents['ask']>[1], { readonly $case: 
 
 /** So long a silent stream of events stays silent: proxies end what seems dead. */
 const heartbeatMs = 15_000;
+/** As the agent keeps it. */
+const uploadKeptSeconds = 300;
+/** While one waits for a task whose runner is lost to this pod, the others are asked so often. */
+const lostMs = 1_000;
 
 /** What the routes about slots and tasks do. */
 export function taskServing(options: TaskApiOptions): Serving {
   const { tasks, reservations, agents, status } = options;
 
+  const currentReservation = async (id: PlacedID) => {
+    const current = await agents.demand(id.runnerName, { $case: 'getReservation', value: { reservationId: placedID(id) } });
+    if (current.$case !== 'reservation') throw new ApiError('OutcomeUnknown');
+    return current;
+  };
+
   const reservation = (asked: (id: string, request: ApiRequest) => ReservationAsked): Handler => ({
     authorizesItself: true,
     serve: async (request) => {
       const id = placedIn(request, 'ReservationGone');
-      const current = await agents.demand(id.runnerName, { $case: 'getReservation', value: { reservationId: placedID(id) } });
-      if (current.$case !== 'reservation') throw new ApiError('OutcomeUnknown');
+      const current = await currentReservation(id);
       await authorizeUnlessOwned(request, current.value.caller);
       const question = asked(placedID(id), request);
       const answer = question.$case === 'getReservation' ? current : await agents.demand(id.runnerName, question);
@@ -68,27 +80,85 @@ export function taskServing(options: TaskApiOptions): Serving {
     },
   });
 
+  /** Where the input is to lie, if the caller may run a task there. */
+  const runnerForUpload = async (request: ApiRequest): Promise<string> => {
+    const { reservationID, sandbox: name, namespace } = request.query as z.output<typeof uploadQuery>;
+    if ((reservationID === undefined) === (name === undefined))
+      throw new ApiError('InvalidRequest', 'The query is not as it should be. Name either reservationID or sandbox.');
+    if (name !== undefined) {
+      await request.authorize({ namespace, name });
+      return options.sandboxOf(namespace, name).runnerName;
+    }
+    const id = parsePlacedID(reservationID ?? '');
+    if (id === undefined) throw new ApiError('ReservationGone', 'This is no id that was ever answered.');
+    await authorizeUnlessOwned(request, (await currentReservation(id)).value.caller);
+    return id.runnerName;
+  };
+
+  /** What any runner will do for waits here only when no slot is free at the runners that this pod lacks and others may have. */
+  const anywhere = async (request: ApiRequest, attempt: (mayWait: boolean) => Promise<ApiAnswer>): Promise<ApiAnswer> => {
+    if (request.elsewhere === undefined || options.reachesAll()) return attempt(true);
+    try {
+      return await attempt(false);
+    } catch (error) {
+      if (!isCode(error, 'NoSlot', 'NoRunner')) throw error;
+    }
+    return (await request.elsewhere()) ?? attempt(true);
+  };
+
+  /** The task at its end, or when the wait is over. While this pod does not reach the runner, the others are asked, again and again. */
+  const waitAnywhere = async (id: PlacedID, waitMs: number, request: ApiRequest): Promise<ApiAnswer> => {
+    const { signal, elsewhere } = request;
+    const until = options.clock.monotonic() + waitMs;
+    for (;;) {
+      const leftMs = Math.max(0, until - options.clock.monotonic());
+      const patienceMs = Math.min(leftMs, lostMs);
+      try {
+        // Another pod that asks has patience itself.
+        const state = await tasks.getPatiently(id, elsewhere === undefined ? 0 : patienceMs, signal);
+        await authorizeUnlessOwned(request, state.caller);
+        return { status: 200, body: viewOf(id, leftMs === 0 ? state : await tasks.wait(id, leftMs, signal, patienceMs)) };
+      } catch (error) {
+        const answer = isCode(error, 'RunnerUnreachable') ? await elsewhere?.({ waitSeconds: String(leftMs / 1000) }) : undefined;
+        if (answer !== undefined) return answer;
+        const isLost = isCode(error, 'RunnerUnreachable', 'OutcomeUnknown');
+        if (!isLost || elsewhere === undefined || options.clock.monotonic() >= until) throw error;
+      }
+    }
+  };
+
+  const reserve = async (request: ApiRequest, only: string | undefined, waitSeconds: number): Promise<ApiAnswer> => {
+    const { ttlSeconds, sandbox } = request.body as z.output<typeof reserveBody>;
+    const { idempotencyKey, signal } = request;
+    const caller = ownerOf(request.caller);
+    const slot = () => reservations.reserve({ ...{ caller, only, signal }, ttlMs: ttlSeconds * 1000, waitMs: waitSeconds * 1000 });
+    if (idempotencyKey === undefined) {
+      const { reservationID, expiresInMs } = await slot();
+      return reserved({ reservationId: reservationID, caller, expiresInMs, taskId: '' });
+    }
+    const bodyHash = sha256Hex(JSON.stringify({ ttlSeconds, sandbox }));
+    const { runnerName, reservationID } = await tasks.reserveOnce(idempotencyKey, caller, bodyHash, slot);
+    const current = await agents.demand(runnerName, { $case: 'getReservation', value: { reservationId: reservationID } });
+    if (current.$case !== 'reservation') throw new ApiError('OutcomeUnknown');
+    return reserved(current.value);
+  };
+
+  const submit = async (request: ApiRequest, body: z.output<typeof submitBody>): Promise<ApiAnswer> => {
+    const { idempotencyKey, signal } = request;
+    const placed = await tasks.submit({ caller: ownerOf(request.caller), body, idempotencyKey, signal });
+    const state = body.waitSeconds === 0 ? placed.state : await waitOrElse(tasks, placed, body.waitSeconds * 1000, signal);
+    const view = viewOf(placed.id, { ...state, repeated: placed.state.repeated });
+    return created(view, `/sandbox/tasks/${view.id}`);
+  };
+
   return {
     reserve: {
       subjectOf: ({ body }) => (body as z.output<typeof reserveBody>).sandbox ?? {},
       serve: async (request) => {
-        const { ttlSeconds, waitSeconds, sandbox } = request.body as z.output<typeof reserveBody>;
+        const { waitSeconds, sandbox } = request.body as z.output<typeof reserveBody>;
         const only = sandbox && options.sandboxOf(sandbox.namespace, sandbox.name).runnerName;
-        const caller = ownerOf(request.caller);
-        const reserve = () =>
-          reservations.reserve({ ...{ caller, only, signal: request.signal }, ttlMs: ttlSeconds * 1000, waitMs: waitSeconds * 1000 });
-        if (request.idempotencyKey === undefined) {
-          const { reservationID, expiresInMs } = await reserve();
-          return created(
-            reservationViewOf({ reservationId: reservationID, caller, expiresInMs, taskId: '' }),
-            `/sandbox/reservations/${reservationID}`,
-          );
-        }
-        const bodyHash = sha256Hex(JSON.stringify({ ttlSeconds, sandbox }));
-        const { runnerName, reservationID } = await tasks.reserveOnce(request.idempotencyKey, caller, bodyHash, reserve);
-        const current = await agents.demand(runnerName, { $case: 'getReservation', value: { reservationId: reservationID } });
-        if (current.$case !== 'reservation') throw new ApiError('OutcomeUnknown');
-        return created(reservationViewOf(current.value), `/sandbox/reservations/${reservationID}`);
+        if (only !== undefined) return reserve(request, only, waitSeconds);
+        return anywhere(request, (mayWait) => reserve(request, undefined, mayWait ? waitSeconds : 0));
       },
     },
     getReservation: reservation((reservationId) => ({ $case: 'getReservation', value: { reservationId } })),
@@ -98,21 +168,28 @@ export function taskServing(options: TaskApiOptions): Serving {
     })),
     releaseReservation: reservation((reservationId) => ({ $case: 'release', value: { reservationId } })),
     getStatus: { serve: () => Promise.resolve({ status: 200, body: status() }) },
+    upload: {
+      authorizesItself: true,
+      serve: async (request) => {
+        const { id, sizeBytes } = await tasks.upload(await runnerForUpload(request), request.bytes());
+        return { status: 201, body: { id: placedID(id), runnerName: id.runnerName, sizeBytes, keptForSeconds: uploadKeptSeconds } };
+      },
+    },
     submitTask: {
       subjectOf: ({ body }) => subjectOfSubmit(body as z.output<typeof submitBody>),
       serve: async (request) => {
         const body = request.body as z.output<typeof submitBody>;
-        const { idempotencyKey, signal } = request;
-        const placed = await tasks.submit({ caller: ownerOf(request.caller), body, idempotencyKey, signal });
-        const state = body.waitSeconds === 0 ? placed.state : await waitOrElse(tasks, placed, body.waitSeconds * 1000, signal);
-        const view = viewOf(placed.id, { ...state, repeated: placed.state.repeated });
-        return created(view, `/sandbox/tasks/${view.id}`);
+        if (body.sandbox !== undefined || body.reservationID !== undefined) return submit(request, body);
+        return anywhere(request, (mayWait) => submit(request, mayWait ? body : { ...body, queueSeconds: 0 }));
       },
     },
-    getTask: task(async (id, state, { query, signal }) => {
-      const { waitSeconds } = query as z.output<typeof waitQuery>;
-      return { status: 200, body: viewOf(id, waitSeconds === 0 ? state : await tasks.wait(id, waitSeconds * 1000, signal)) };
-    }),
+    getTask: {
+      authorizesItself: true,
+      serve: (request) => {
+        const { waitSeconds } = request.query as z.output<typeof waitQuery>;
+        return waitAnywhere(placedIn(request, 'TaskGone'), waitSeconds * 1000, request);
+      },
+    },
     streamTask: task((id, state, { query }) => {
       const offsets = query as z.output<typeof eventsQuery>;
       const stream = async (out: Outlet) => {
@@ -197,6 +274,10 @@ function placedIn({ params }: ApiRequest, otherwise: 'TaskGone' | 'ReservationGo
 
 function viewOf(id: PlacedID, state: TaskState) {
   return taskViewOf(id, placedID(id), state);
+}
+
+function reserved(reservation: Reservation): ApiAnswer {
+  return created(reservationViewOf(reservation), `/sandbox/reservations/${reservation.reservationId}`);
 }
 
 function created(body: object, location: string): ApiAnswer {

@@ -38,6 +38,8 @@ function setUp(slots: Readonly<Record<string, number>>, pods = 1) {
         if (name !== 'box') throw new ApiError('SandboxNotFound');
         return { uid: 'u', contentVersion: 3, runnerName: 'r1' };
       },
+      credentialsIn: (namespace, named) =>
+        Promise.resolve(named.map(({ name }) => ({ host: `${namespace}.registry`, username: name, password: 'secret' }))),
       clock,
     });
     return { link, tasks };
@@ -62,6 +64,18 @@ describe('submitting a task', () => {
     const { id } = await pod(0).tasks.submit(submission(oneShot));
     expect([id.runnerName, id.storeID, tasksOf(agents)]).toEqual(['r2', '5-r2', [id.uuid]]);
     expect([claims(), agents[1]?.reservations.size]).toEqual([0, 0]);
+  });
+  it('gives the agent what the Secrets hold that it names in its namespace', async () => {
+    const { pod } = setUp({ r1: 1 });
+    const { link } = pod(0);
+    const given: unknown[] = [];
+    const ask = link.ask.bind(link);
+    link.ask = (runnerName, asked) => {
+      if (asked.$case === 'submit') given.push(...asked.value.credentials);
+      return ask(runnerName, asked);
+    };
+    await pod(0).tasks.submit(submission({ ...oneShot, namespace: 'team', imagePullSecrets: [{ name: 'pull' }] }));
+    expect(given).toEqual([{ host: 'team.registry', username: 'pull', password: 'secret' }]);
   });
   it('waits for a slot, and runs it there', async () => {
     const { pod, agents } = setUp({ r1: 1 });

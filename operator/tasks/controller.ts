@@ -3,13 +3,14 @@ import {
   TaskPhase,
   TransferKind,
   type OpenTransfer,
+  type RegistryLogin,
   type SubmitTask,
   type TaskEvent,
   type TaskState,
 } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
 import type { Clock } from '../../process/clock.ts';
 import { sha256Hex } from '../../process/digest.ts';
-import { ApiError } from '../http/errors.ts';
+import { ApiError, isCode } from '../http/errors.ts';
 import type { Reservations, Reserved } from '../reservations/controller.ts';
 import type { AgentEvents, Agents, Answered, Asked } from './agents.client.ts';
 import { parsePlacedID, placedID, type PlacedID } from './ids.ts';
@@ -19,9 +20,7 @@ import { taskSpecOf, type TaskSandbox } from './task-spec.ts';
 import type { Transfers } from './transfers.server.ts';
 
 /** A sandbox that runs, and where. */
-export interface RunningSandbox extends TaskSandbox {
-  readonly runnerName: string;
-}
+export type RunningSandbox = TaskSandbox;
 
 export interface TasksOptions {
   readonly agents: Agents;
@@ -32,6 +31,8 @@ export interface TasksOptions {
   readonly storeOf: (runnerName: string) => string | undefined;
   /** @throws ApiError `SandboxNotFound`, `SandboxNotRunning` */
   readonly sandboxOf: (namespace: string, name: string) => RunningSandbox;
+  /** What Secrets in a namespace hold for pulling images. @throws ApiError `ImagePullSecretInvalid`, `SecretUnavailable` */
+  readonly credentialsIn: (namespace: string, named: SubmitBody['imagePullSecrets']) => Promise<readonly RegistryLogin[]>;
   readonly clock: Clock;
 }
 
@@ -77,9 +78,11 @@ export class Tasks implements AgentEvents {
   async submit(submission: Submission): Promise<PlacedTask> {
     const { body, caller, idempotencyKey } = submission;
     const sandbox = body.sandbox && this.#options.sandboxOf(body.sandbox.namespace, body.sandbox.name);
-    const spec = taskSpecOf(body, sandbox && { uid: sandbox.uid, contentVersion: sandbox.contentVersion });
+    const spec = taskSpecOf(body, sandbox);
+    const { namespace, imagePullSecrets } = body;
+    const credentials = imagePullSecrets.length === 0 ? [] : [...(await this.#options.credentialsIn(namespace, imagePullSecrets))];
     const { waitSeconds: _, queueSeconds: __, ...same } = body;
-    const draft: Draft = { caller, bodyHash: sha256Hex(JSON.stringify(same)), keyHash: '', spec };
+    const draft: Draft = { caller, bodyHash: sha256Hex(JSON.stringify(same)), keyHash: '', spec, credentials };
     if (sandbox !== undefined) {
       const keyHash = idempotencyKey === undefined ? '' : sha256Hex(JSON.stringify([caller, idempotencyKey]));
       return this.#submitTo(sandbox.runnerName, { ...draft, keyHash }, submission);
@@ -111,16 +114,17 @@ export class Tasks implements AgentEvents {
     return taskOf(await this.#ask(id, { $case: 'watch', value: { taskId: id.uuid } }));
   }
 
-  /** As `get`, at its end or when the wait is over. */
-  async wait(id: PlacedID, waitMs: number, signal: AbortSignal): Promise<TaskState> {
+  /** As `get`, at its end or when the wait is over. A runner that is not reached meanwhile is tried again for `patienceMs`. */
+  async wait(id: PlacedID, waitMs: number, signal: AbortSignal, patienceMs = waitMs): Promise<TaskState> {
     const { clock } = this.#options;
     const until = clock.monotonic() + waitMs;
     using ended = this.#watch(id, until, signal);
-    let state = await this.get(id);
+    let state = await this.getPatiently(id, patienceMs, signal);
     while (state.phase !== TaskPhase.TASK_PHASE_ENDED && clock.monotonic() < until) {
       const told = await ended.next();
       signal.throwIfAborted();
-      state = told ?? (clock.monotonic() < until ? await this.#getPatiently(id, until, signal) : state);
+      state =
+        told ?? (clock.monotonic() < until ? await this.getPatiently(id, Math.min(patienceMs, until - clock.monotonic()), signal) : state);
     }
     return state;
   }
@@ -154,6 +158,13 @@ export class Tasks implements AgentEvents {
       chunks,
       isLast,
     );
+  }
+
+  /** Brings an input to a runner, for a task there. */
+  async upload(runnerName: string, chunks: AsyncIterable<Uint8Array>): Promise<{ readonly id: PlacedID; readonly sizeBytes: number }> {
+    const id = { uuid: uuid(), storeID: this.#storeAt(runnerName), runnerName };
+    const wanted = { ...nothing, kind: TransferKind.TRANSFER_KIND_UPLOAD, uploadId: id.uuid };
+    return { id, sizeBytes: await this.#options.transfers.write(runnerName, wanted, chunks, true) };
   }
 
   /** Removes expired keys until the signal is aborted. */
@@ -263,8 +274,7 @@ export class Tasks implements AgentEvents {
   }
 
   async #send(runnerName: string, storeID: string, taskUuid: string, reservationId: string, draft: Draft): Promise<PlacedTask> {
-    const { caller, bodyHash, keyHash, spec } = draft;
-    const task: SubmitTask = { taskId: taskUuid, storeId: storeID, caller, reservationId, keyHash, bodyHash, spec, credentials: [] };
+    const task: SubmitTask = { taskId: taskUuid, storeId: storeID, reservationId, ...draft };
     try {
       const state = taskOf(await this.#options.agents.demand(runnerName, { $case: 'submit', value: task }));
       return { id: { uuid: state.taskId, storeID, runnerName }, state };
@@ -281,16 +291,16 @@ export class Tasks implements AgentEvents {
     return storeID;
   }
 
-  /** While the runner is not reached it is tried again, until the wait is over. */
-  async #getPatiently(id: PlacedID, until: number, signal: AbortSignal): Promise<TaskState> {
+  /** As `get`. A runner that is not reached is tried again for `patienceMs`. */
+  async getPatiently(id: PlacedID, patienceMs: number, signal: AbortSignal): Promise<TaskState> {
     const { clock } = this.#options;
-    for (;;) {
+    for (const until = clock.monotonic() + patienceMs; ;) {
       try {
         return await this.get(id);
       } catch (error) {
         if (!isCode(error, 'RunnerUnreachable', 'OutcomeUnknown') || clock.monotonic() >= until) throw error;
       }
-      await new Promise<void>((resolve) => clock.after(patienceMs, resolve));
+      await new Promise<void>((resolve) => clock.after(retryMs, resolve));
       signal.throwIfAborted();
     }
   }
@@ -332,7 +342,7 @@ export class Tasks implements AgentEvents {
   }
 }
 
-type Draft = Pick<SubmitTask, 'caller' | 'bodyHash' | 'keyHash' | 'spec'>;
+type Draft = Pick<SubmitTask, 'caller' | 'bodyHash' | 'keyHash' | 'spec' | 'credentials'>;
 
 interface Watch extends Disposable {
   next(): Promise<TaskState | undefined>;
@@ -340,7 +350,7 @@ interface Watch extends Disposable {
 
 /** A key whose runner never comes back is forgotten in the end. */
 const forgottenMs = 24 * 3_600_000;
-const patienceMs = 250;
+const retryMs = 250;
 const nothing = { taskId: '', uploadId: '', path: '', stdoutOffset: 0, stderrOffset: 0, follow: false };
 
 const watchKey = (runnerName: string, taskId: string) => `${runnerName}/${taskId}`;
@@ -348,8 +358,4 @@ const watchKey = (runnerName: string, taskId: string) => `${runnerName}/${taskId
 function taskOf(answer: Answered): TaskState {
   if (answer.$case === 'task') return answer.value;
   throw new ApiError('OutcomeUnknown', 'The agent gave an answer of a newer version.');
-}
-
-function isCode(error: unknown, ...codes: readonly string[]): error is ApiError {
-  return error instanceof ApiError && codes.includes(error.code);
 }

@@ -22,6 +22,15 @@ export function openRunners({ hub, runners }: TaskWorld): readonly OpenRunner[] 
   });
 }
 
+/** Whether the agents of all runners that are ready are connected to this pod. */
+export function reachesAll({ hub, runners }: TaskWorld): boolean {
+  return runners.list().every(({ metadata, status }) => !isReady(status) || hub.taskStream(metadata.name) !== undefined);
+}
+
+function isReady({ conditions }: Runner['status']): boolean {
+  return conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+}
+
 export function storeOf({ hub }: TaskWorld, runnerName: string): string | undefined {
   const facts = hub.facts(runnerName);
   return facts?.isConnected === true ? facts.storeID : undefined;
@@ -45,6 +54,6 @@ export function fleetOf({ hub, runners }: TaskWorld): Pick<StatusInput, 'agents'
     const running = copies.filter(({ state }) => state === 'Running').length;
     return { ...instance, slots: facts?.isComplete === true ? facts.tasks : undefined, startedSandboxes: running };
   });
-  const ready = runners.list().filter(({ status }) => status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True'));
+  const ready = runners.list().filter(({ status }) => isReady(status));
   return { agents, ready: ready.map(({ metadata }) => metadata.name) };
 }

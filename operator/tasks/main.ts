@@ -3,11 +3,13 @@ import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Metrics } from '../../process/metrics.ts';
 import type { Serving } from '../http/controller.ts';
+import { ApiError } from '../http/errors.ts';
 import { Reservations } from '../reservations/controller.ts';
+import { PullSecrets } from '../sandboxes/secrets.client.ts';
 import { Agents } from './agents.client.ts';
 import { taskServing } from './api.server.ts';
-import { Tasks } from './controller.ts';
-import { fleetOf, openRunners, runningSandbox, storeOf, type TaskWorld } from './gather.ts';
+import { Tasks, type TasksOptions } from './controller.ts';
+import { fleetOf, openRunners, reachesAll, runningSandbox, storeOf, type TaskWorld } from './gather.ts';
 import { KeyClaims } from './key-claims.client.ts';
 import { statusOf } from './status.ts';
 import { Transfers } from './transfers.server.ts';
@@ -38,11 +40,28 @@ export function createTaskService(options: TaskServiceOptions): TaskService {
   const transfers = new Transfers(agents, clock);
   const reservations = new Reservations({ agents, openRunners: () => openRunners(world), clock, log, metrics });
   const keys = new KeyClaims({ transport, namespace, clock, log });
+  const secrets = new PullSecrets(transport, clock);
+  const credentialsIn: TasksOptions['credentialsIn'] = async (of, named) => {
+    const read = await secrets.credentialsIn(of, named, 'imagePullSecrets').catch((cause: unknown) => {
+      throw new ApiError('SecretUnavailable', undefined, { cause });
+    });
+    if (read.kind !== 'Ready') throw new ApiError('ImagePullSecretInvalid', read.message);
+    return read.credentials;
+  };
   const sandboxOf = (sandboxNamespace: string, name: string) => runningSandbox(world, sandboxNamespace, name);
-  const tasks = new Tasks({ agents, reservations, keys, transfers, storeOf: (name) => storeOf(world, name), sandboxOf, clock });
+  const tasks = new Tasks({
+    agents,
+    reservations,
+    keys,
+    transfers,
+    storeOf: (name) => storeOf(world, name),
+    sandboxOf,
+    credentialsIn,
+    clock,
+  });
   const status = () => statusOf({ ...fleetOf(world), operator: { name: podName, version }, waiting: reservations.waiting });
   return {
-    serving: taskServing({ tasks, reservations, agents, sandboxOf, status, clock }),
+    serving: taskServing({ tasks, reservations, agents, sandboxOf, status, reachesAll: () => reachesAll(world), clock }),
     transfers,
     run: (signal) => tasks.run(signal),
   };

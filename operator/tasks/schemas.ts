@@ -33,7 +33,20 @@ export const reservationSchema = z.object({
 const data = {
   text: z.string().max(65_536).optional().describe('As UTF-8.'),
   base64: z.base64().max(90_000).optional().describe('As bytes.'),
+  upload: z.string().max(512).optional().describe('The id of what was sent by POST /sandbox/uploads: for more than 64 KiB.'),
 };
+
+export const uploadQuery = z.object({
+  reservationID: z.string().max(512).optional().describe('For a task under this reservation. Either this or sandbox.'),
+  sandbox: dnsName.optional().describe('For a task in this sandbox. Either this or reservationID.'),
+  namespace: dnsName.default('default').describe('Of the sandbox.'),
+});
+export const uploadSchema = z.object({
+  id: z.string().describe('For `upload` in stdin or inputFiles of one task on this runner.'),
+  runnerName: z.string(),
+  sizeBytes: z.int(),
+  keptForSeconds: z.number().describe('Until a task takes it.'),
+});
 
 export const submitBody = z.object({
   sandbox: sandboxRef.optional().describe('Run in this sandbox, which must be Started. Either this or image.'),
@@ -45,6 +58,11 @@ export const submitBody = z.object({
     .describe('Run in a container of its own from this image, which is removed afterwards. Either this or sandbox.'),
   namespace: dnsName.default('default').describe('With image: where the permission is asked for.'),
   imagePullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).default('IfNotPresent').describe('With image.'),
+  imagePullSecrets: z
+    .array(z.object({ name: dnsName }))
+    .max(8)
+    .default([])
+    .describe('With image: Secrets of type kubernetes.io/dockerconfigjson in `namespace`.'),
   runAsUser: z.int().min(0).max(4_294_967_294).optional().describe('With image. Default: that of the image.'),
   runAsGroup: z.int().min(0).max(4_294_967_294).optional().describe('With image. Default: that of the image.'),
   command: z

@@ -104,14 +104,33 @@ describe('taskSpecOf', () => {
       limits: { cpuTimeMs: 2, wallTimeMs: 0, cpuMillis: 500, memoryBytes: 0 },
       inputFiles: [{ path: '/a', content: { content: { $case: 'inline', value: Buffer.from([0, 1]) } }, mode: 0o644 }],
     });
-    const inSandbox = taskSpecOf(body({ sandbox: { name: 'box' }, command: ['true'] }), { uid: 'u', contentVersion: 3 });
+    const inSandbox = taskSpecOf(body({ sandbox: { name: 'box' }, command: ['true'] }), { uid: 'u', contentVersion: 3, runnerName: 'r1' });
     expect(inSandbox).toMatchObject({
       where: { $case: 'sandbox', value: { uid: 'u', contentVersion: 3 } },
       command: ['true'],
       stdin: undefined,
     });
   });
+  it('takes what was uploaded to the runner where it will run', () => {
+    const upload = 'a-1.5-r1.r1';
+    const uploaded = { content: { $case: 'uploadId', value: 'a-1' } };
+    const files = [{ path: '/a', upload }];
+    expect(taskSpecOf(body({ image: 'i', inputFiles: files, reservationID: '1.5-r1.r1' }), undefined)).toMatchObject({
+      inputFiles: [{ path: '/a', content: uploaded }],
+    });
+    const inSandbox = body({ sandbox: { name: 'box' }, command: ['cat'], stdin: { upload } });
+    expect(taskSpecOf(inSandbox, { uid: 'u', contentVersion: 3, runnerName: 'r1' })).toMatchObject({ stdin: uploaded });
+    expect(() => taskSpecOf(inSandbox, { uid: 'u', contentVersion: 3, runnerName: 'r2' })).toThrow(
+      expect.objectContaining({ code: 'UploadGone' }),
+    );
+  });
   it.each([
+    { when: 'an upload is for no runner', given: { image: 'i', stdin: { upload: 'a.5-r1.r1' } }, code: 'InvalidRequest' },
+    {
+      when: 'secrets are named without an image',
+      given: { sandbox: { name: 'b' }, command: ['a'], imagePullSecrets: [{ name: 's' }] },
+      code: 'InvalidRequest',
+    },
     { when: 'nowhere is named', given: {}, code: 'InvalidRequest' },
     { when: 'two places are named', given: { image: 'i', sandbox: { name: 'b' } }, code: 'InvalidRequest' },
     { when: 'nothing is to be run', given: { sandbox: { name: 'b' } }, code: 'InvalidRequest' },

@@ -68,7 +68,8 @@ export class Caller {
   async curl(operator: Operator, path: string, ...args: readonly string[]): Promise<CurlAnswer> {
     const token = this.#token === undefined ? [] : ['-H', `Authorization: Bearer ${this.#token}`];
     const fixed = ['-sS', '-i', '--http1.1', '--max-time', '150', '--cacert', this.#cluster.authority.caFile];
-    const { stdout } = await execa('curl', [...fixed, ...token, ...args, `https://${operator.address}${path}`]);
+    const command = [...fixed, ...token, ...args, `https://${operator.address}${path}`];
+    const { stdout } = await execa('curl', command, { stripFinalNewline: false });
     return answerOf(stdout);
   }
 
@@ -81,7 +82,7 @@ export class Caller {
   }
 
   /** A body from a file: longer than an argument may be. */
-  async postFile(operator: Operator, path: string, body: string, contentType = 'application/json'): Promise<CurlAnswer> {
+  async postFile(operator: Operator, path: string, body: string | Uint8Array, contentType = 'application/json'): Promise<CurlAnswer> {
     const directory = await mkdtemp(join(tmpdir(), 'berth-body-'));
     try {
       await writeFile(join(directory, 'body'), body);

@@ -39,6 +39,21 @@ describe('the commands in the documentation', () => {
     await world.stop();
   }, startTimeoutMs);
 
+  it('docs/tasks.md: the commands work as they stand there, one after another', async () => {
+    const blocks = blocksOf('docs/tasks.md');
+    expect(blocks.length).toBeGreaterThan(3);
+    const [operator] = world.cluster.operators;
+    const script = blocks
+      .map((block, index) => `echo "block ${index}"\n${block}`)
+      .join('\n')
+      .replaceAll('127.0.0.1:3001', operator?.address ?? '')
+      .replaceAll('127.0.0.1:3004', world.cluster.registry.address);
+    const env = { KUBECONFIG: world.cluster.kubeconfig, PATH: `${dirname(world.cluster.tools.kubectl)}:${process.env.PATH ?? ''}` };
+    const options = { cwd: clone, env, reject: false, all: true } as const;
+    const { exitCode, all } = await execa('bash', ['-e', '-u', '-o', 'pipefail', '-c', script], options);
+    expect({ exitCode, all }).toMatchObject({ exitCode: 0, all: expect.stringContaining('"outcome":"Cancelled"') as unknown });
+  });
+
   it.each(['README.md', 'docs/guide.md'])('%s: every command works as it stands there', async (page) => {
     const blocks = blocksOf(page);
     expect(blocks.length).toBeGreaterThan(2);
