@@ -252,6 +252,7 @@ async function connectToContainerd(
           minimumAgeMs: settings.imageMinimumAgeSeconds * 1000,
         },
         diskWatchMs: settings.diskCheckSeconds * 1000,
+        backupMaxPauseMs: settings.backupMaxPauseSeconds * 1000,
         logLimits: { maxBytes: bytes(settings.sandboxLogMaxSize), maxFiles: settings.sandboxLogMaxFiles },
         plainHttpHosts: settings.plainHttpRegistries,
         ...(settings.registryConfigDir !== undefined && { registryConfigDir: settings.registryConfigDir }),

@@ -92,6 +92,13 @@ export const agentSettings = z.object({
       'Directory of `<host:port>/hosts.toml` files, as containerd reads them: certificates of registries, and mirrors. Under the same path for containerd.',
     ),
   backupsAtOnce: z.coerce.number().int().min(1).max(100).default(2).describe('Backups that are read and sent away at once.'),
+  backupMaxPauseSeconds: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(86_400)
+    .default(300)
+    .describe('A running sandbox is paused for a backup no longer than this; a backup that takes longer fails.'),
   capacityCpu: amount.describe('Processor cores for sandboxes and task slots. Default: all of the machine.'),
   capacityMemory: amount.describe('Memory for sandboxes and task slots. Default: all of the machine.'),
   capacityDisk: amount.describe('Disk for sandboxes. Default: nine tenths of the disk of the state directory.'),

@@ -1,5 +1,6 @@
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { AttemptErrorCode } from '../copies/runtime.ts';
+import { withoutQueries } from '../containerd/containerd-error.ts';
 import { pullError } from '../images/pull-errors.ts';
 import { BackupError } from './backup-error.ts';
 
@@ -47,7 +48,6 @@ export function restoreError(backup: string, error: unknown): unknown {
   return new AttemptError(known, sentence(backup), { cause: error, details: error.details });
 }
 
-/** Without what stands in the addresses of uploads: it says nothing, and is nobody's business. */
 function firstLine(text: string): string {
-  return (text.split('\n')[0] ?? '').replaceAll(/\?[^\s"]*/g, '').slice(0, 300);
+  return withoutQueries(text.split('\n')[0] ?? '').slice(0, 300);
 }

@@ -44,6 +44,8 @@ export interface BackupsOptions {
   readonly logger: Logger;
   /** A push that moves no byte for so long is given up. Default 300 s. */
   readonly stallMs?: number;
+  /** A sandbox is paused for a backup no longer than this. Default 300 s. */
+  readonly maxPauseMs?: number;
 }
 
 /** What is made for one backup while it is read, by name. */
@@ -60,7 +62,7 @@ export class Backups {
   readonly #differ: Differ;
 
   constructor(options: BackupsOptions) {
-    this.#options = { stallMs: 300_000, ...options };
+    this.#options = { stallMs: 300_000, maxPauseMs: 300_000, ...options };
     this.#differ = new Differ(options.connection, options.clock);
   }
 
@@ -116,7 +118,8 @@ export class Backups {
 
   /** `dropBackup` of CopyRuntime. */
   async drop({ name }: LocalBackup): Promise<void> {
-    await this.#options.connection.call(ImagesService.delete, { name, sync: true, target: undefined }).catch(unlessNotFound);
+    // containerd frees the room by itself soon after: nobody waits for that.
+    await this.#options.connection.call(ImagesService.delete, { name, sync: false, target: undefined }).catch(unlessNotFound);
   }
 
   /** `resume` of CopyRuntime. */
@@ -188,26 +191,30 @@ export class Backups {
     onProgress: (progress: BackupProgress) => void,
     signal: AbortSignal,
   ): Promise<{ readonly layer: BlobDescriptor; readonly takenWhileStopped: boolean }> {
-    const compare = () =>
-      this.#differ.compare({ left, right, ref: attempt, lease: attempt }, (bytes) => onProgress({ bytes, totalBytes: 0 }), signal);
+    const compare = (until: AbortSignal) =>
+      this.#differ.compare({ left, right, ref: attempt, lease: attempt }, (bytes) => onProgress({ bytes, totalBytes: 0 }), until);
     if (!(await this.#runs(key))) {
-      const layer = await compare();
+      const layer = await compare(signal);
       return { layer, takenWhileStopped: !(await this.#runs(key)) };
     }
     const goOn = () => {
       this.#untilAnswered(() => this.resume(key)).catch(() => undefined);
     };
     return this.#options.freezes.frozen(copyID(key), signal, async () => {
-      signal.addEventListener('abort', goOn, { once: true });
-      const { clock, logger } = this.#options;
+      const { clock, logger, maxPauseMs } = this.#options;
+      const late = new AbortController();
+      const timer = clock.after(maxPauseMs, () => late.abort(pausedTooLong(maxPauseMs)));
+      const until = AbortSignal.any([signal, late.signal]);
+      until.addEventListener('abort', goOn, { once: true });
       const begin = clock.monotonic();
       try {
         await this.#pause(key);
         FAILPOINT: failpoint('backup.paused');
-        signal.throwIfAborted();
-        return { layer: await compare(), takenWhileStopped: false };
+        until.throwIfAborted();
+        return { layer: await compare(until), takenWhileStopped: false };
       } finally {
-        signal.removeEventListener('abort', goOn);
+        timer.cancel();
+        until.removeEventListener('abort', goOn);
         await this.#untilAnswered(() => this.resume(key));
         logger.info({ ...key, ms: Math.round(clock.monotonic() - begin) }, 'The sandbox was paused for a backup');
       }
@@ -218,9 +225,9 @@ export class Backups {
     try {
       await this.#options.connection.call(TasksService.pause, { containerId: copyID(key) });
     } catch (error) {
-      // It has ended in this moment, or was paused before.
-      const status = (await this.#options.tasks.get(copyID(key)))?.status;
-      if (status === Status.RUNNING || status === Status.PAUSING) throw error;
+      // It was paused before, or has ended in this moment and no process of it is left. Anything else may write on.
+      if ((await this.#options.tasks.get(copyID(key)))?.status === Status.PAUSED) return;
+      if (await this.#runs(key)) throw error;
     }
   }
 
@@ -353,6 +360,13 @@ function unlessUnsuitable(error: unknown): undefined {
 
 function sha256(text: string): string {
   return `sha256:${sha256Hex(text)}`;
+}
+
+function pausedTooLong(ms: number): BackupError {
+  return new BackupError(
+    'BackupFailed',
+    `The backup was given up: the sandbox had been paused for ${Math.round(ms / 1000)} s. Stop it to back it up, or let backups pause for longer (BERTH_BACKUP_MAX_PAUSE_SECONDS of the agent).`,
+  );
 }
 
 function unlessNotFound(error: unknown): undefined {

@@ -129,7 +129,7 @@ function deadlineIn(ms: number): number {
 
 /** What containerd answered, as an error of ours. */
 export function failure(path: string, error: ServiceError | null): ContainerdError {
-  return new ContainerdError(path, error?.code ?? status.unknown, error?.details ?? 'nothing', error);
+  return new ContainerdError(path, error?.code ?? status.unknown, error?.details ?? 'nothing');
 }
 
 /**

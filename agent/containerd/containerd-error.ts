@@ -13,15 +13,21 @@ export const status = {
   unavailable: 14,
 } as const;
 
-/** A call to containerd that was answered with an error, or not at all. `details.said` is containerd's own text. */
+/** The text without the queries of the addresses in it: they hold the state and the signatures of uploads, and say nothing. */
+export function withoutQueries(text: string): string {
+  return text.replaceAll(/\?[^\s"]*/g, '');
+}
+
+/** A call to containerd that was answered with an error, or not at all. `details.said` is containerd's own text, without queries. */
 export class ContainerdError extends BerthError {
   /** The gRPC status code. */
   readonly grpcCode: number;
   /** containerd's text. For logs and for classification; may name files of the host. */
   readonly said: string;
 
-  constructor(call: string, grpcCode: number, said: string, cause?: unknown) {
-    super('ContainerdFailed', `containerd answered ${call} with: ${said}`, { cause, details: { call, grpcCode, said } });
+  constructor(call: string, grpcCode: number, text: string) {
+    const said = withoutQueries(text);
+    super('ContainerdFailed', `containerd answered ${call} with: ${said}`, { details: { call, grpcCode, said } });
     this.grpcCode = grpcCode;
     this.said = said;
   }

@@ -19,6 +19,8 @@ export interface Difference {
 const layer = 'application/vnd.oci.image.layer.v1.tar';
 const deadlineMs = 3_600_000;
 const [firstLookMs, lookMs] = [25, 250];
+/** A comparison that has written nothing so long after it was to be cancelled is given up as it is: it may hang before its first byte. */
+const writerMs = 10_000;
 
 /** containerd's comparison of two trees of files. */
 export class Differ {
@@ -65,19 +67,23 @@ export class Differ {
       if (diff === undefined) throw new ContainerdError(DiffService.diff.path, status.unknown, 'no layer');
       return { mediaType: diff.mediaType, digest: diff.digest, size: diff.size };
     } catch (error) {
-      await endWrite(this.#connection, this.#clock, ref);
+      // Why it failed is what counts: a write that can not be ended now is when the agent starts next.
+      await endWrite(this.#connection, this.#clock, ref).catch(() => undefined);
       throw signal.aborted ? (signal.reason as Error) : error;
     } finally {
       ended.abort(new Error('the comparison has ended'));
     }
   }
 
-  /** Tells how much is written, and cancels when that is wanted: as soon as the writer is there. Never rejects. */
+  /** Tells how much is written, and cancels when that is wanted: as soon as the writer is there, or does not come. Never rejects. */
   async #watch(ref: string, onBytes: (bytes: number) => void, cancel: () => void, wanted: AbortSignal, ended: AbortSignal): Promise<void> {
-    for (let isSeen = false; !ended.aborted;) {
+    let [isSeen, wantedSince]: [boolean, number | undefined] = [false, undefined];
+    while (!ended.aborted) {
       const written = await this.#written(ref);
       isSeen ||= written !== undefined;
-      if (wanted.aborted && isSeen) {
+      const now = this.#clock.monotonic();
+      if (wanted.aborted) wantedSince ??= now;
+      if (wantedSince !== undefined && (isSeen || now - wantedSince >= writerMs)) {
         cancel();
         return;
       }

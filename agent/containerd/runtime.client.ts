@@ -72,6 +72,8 @@ export interface ContainerdRuntimeOptions extends HousekeepingSettings {
   readonly shimGroupSize?: number;
   /** How many containers are created at once. Default two per core. */
   readonly concurrentCreates?: number;
+  /** A sandbox is paused for a backup no longer than this. Default 300 s. */
+  readonly backupMaxPauseMs?: number;
   /** Default overlayfs. */
   readonly snapshotter?: string;
   /** Registries besides loopback that speak plain http, as `host:port`. */
@@ -142,7 +144,10 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
     };
     await requirePlugins(connection, snapshotter);
     const freezes = new Freezes();
-    const backups = new Backups({ connection, images, tasks, cgroups, freezes, transfer, installID, snapshotter, clock, logger });
+    const backups = new Backups({
+      ...{ connection, images, tasks, cgroups, freezes, transfer, installID, snapshotter, clock, logger },
+      ...(options.backupMaxPauseMs !== undefined && { maxPauseMs: options.backupMaxPauseMs }),
+    });
     await backups.sweep();
     const [runtime] = await Promise.all([
       chooseRuntime(probe, wanted === 'auto' ? ociRuntimes : [wanted]),

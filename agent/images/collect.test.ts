@@ -7,6 +7,7 @@ const image = (name: string, of: Partial<CollectableImage> = {}): CollectableIma
   digest: `sha256:${name}`,
   chainID: `chain:${name}`,
   content: [`sha256:index-of-${name}`],
+  isBackup: false,
   isPreloaded: false,
   isHeld: false,
   lastUsed: 0,

@@ -7,6 +7,8 @@ export interface CollectableImage {
   readonly chainID: string | undefined;
   /** Digests of the record's own content and of what is known to belong to it. */
   readonly content: readonly string[];
+  /** It is a backup of a sandbox, pulled to restore it. */
+  readonly isBackup: boolean;
   /** An administrator loaded it by hand: nobody could bring it back. */
   readonly isPreloaded: boolean;
   /** It is being pulled, or something is being made from it. */

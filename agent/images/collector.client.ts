@@ -7,7 +7,7 @@ import { LABELS } from '../../crds/names.ts';
 import type { Clock, Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
-import type { ImageUses } from './collect.ts';
+import type { CollectableImage, ImageUses } from './collect.ts';
 import { removableImages } from './collect.ts';
 import type { Images } from './images.client.ts';
 
@@ -37,8 +37,8 @@ export interface ImageCollectorOptions {
 }
 
 /**
- * Removes images that nothing stands on when the disk runs full, the longest unused first, until there is room again. What is removed is
- * pulled again when it is needed. Nothing else removes images: neither kubelet nor containerd looks into this namespace.
+ * Removes images that nothing stands on: those of backups soon, the others when the disk runs full, the longest unused first, until there is room
+ * again. What is removed is pulled again when it is needed. Nothing else removes images: neither kubelet nor containerd looks into this namespace.
  */
 export class ImageCollector {
   readonly #options: ImageCollectorOptions;
@@ -66,34 +66,54 @@ export class ImageCollector {
     this.#timer?.cancel();
   }
 
-  /** Removes as much as is needed; returns the names of what went. */
+  /** Removes what has to go; returns the names of what went. */
   async collect(): Promise<readonly string[]> {
-    const { images, collection, usedPercent, clock, logger, onRemoved } = this.#options;
-    const { highPercent, lowPercent, minimumAgeMs } = collection;
-    if ((await usedPercent()) <= highPercent) return [];
     const removed: string[] = [];
     try {
-      // Each time anew: what was unused a moment ago may be in use now.
-      for (;;) {
-        const used = await usedPercent();
-        if (used <= lowPercent) break;
-        const uses = await this.#uses();
-        const [name] = removableImages(await images.collectable(), uses, { now: clock.monotonic(), minimumAgeMs });
-        if (name === undefined) {
-          logger.warn(
-            { used: Math.round(used), lowPercent },
-            'The disk is full, and every image that is left is in use or was a moment ago',
-          );
-          break;
-        }
-        if (!(await images.remove(name))) continue;
-        removed.push(name);
-        logger.info({ image: name, used: Math.round(used) }, 'Removed unused image');
-      }
+      await this.#collectBackups(removed);
+      await this.#makeRoom(removed);
     } finally {
-      if (removed.length > 0) onRemoved();
+      if (removed.length > 0) this.#options.onRemoved();
     }
     return removed;
+  }
+
+  /** The image of a backup holds the files of a sandbox: it goes when nothing stands on it any more, however much room there is. */
+  async #collectBackups(removed: string[]): Promise<void> {
+    const { images, logger } = this.#options;
+    for (let name = await this.#removable('backups'); name !== undefined; name = await this.#removable('backups')) {
+      if (!(await images.remove(name))) continue;
+      removed.push(name);
+      logger.info({ image: name }, 'Removed the image of a backup on which nothing stands any more');
+    }
+  }
+
+  /** Removes unused images until there is as much room as there should be. */
+  async #makeRoom(removed: string[]): Promise<void> {
+    const { images, collection, usedPercent, logger } = this.#options;
+    const { highPercent, lowPercent } = collection;
+    if ((await usedPercent()) <= highPercent) return;
+    for (let used = await usedPercent(); used > lowPercent; used = await usedPercent()) {
+      const name = await this.#removable('all');
+      if (name === undefined) {
+        logger.warn({ used: Math.round(used), lowPercent }, 'The disk is full, and every image that is left is in use or was a moment ago');
+        return;
+      }
+      if (!(await images.remove(name))) continue;
+      removed.push(name);
+      logger.info({ image: name, used: Math.round(used) }, 'Removed unused image');
+    }
+  }
+
+  /** The unused image that goes next. Each time anew: what was unused a moment ago may be in use now. */
+  async #removable(which: 'all' | 'backups'): Promise<string | undefined> {
+    const { images, collection, clock } = this.#options;
+    // What it is used by first: who begins to use an image after that is seen at it.
+    const isWanted = ({ isBackup }: CollectableImage) => which === 'all' || isBackup;
+    if (!(await images.collectable()).some(isWanted)) return undefined;
+    const uses = await this.#uses();
+    const candidates = (await images.collectable()).filter(isWanted);
+    return removableImages(candidates, uses, { now: clock.monotonic(), minimumAgeMs: collection.minimumAgeMs })[0];
   }
 
   /** Leases first, snapshots last: what is being made is leased before it has a snapshot. */

@@ -176,6 +176,7 @@ export class Images {
         const content = target === undefined ? [] : [target.digest];
         return {
           ...{ name, content, lastUsed, digest: local?.digest, chainID: local?.chainID },
+          isBackup: local?.backup !== undefined,
           isPreloaded: isPreloaded(labels),
           isHeld: this.#holds.has(name),
         };

@@ -1,3 +1,4 @@
+import { withoutQueries } from '../containerd/containerd-error.ts';
 import { AttemptError } from '../copies/attempt-error.ts';
 import type { AttemptErrorCode } from '../copies/runtime.ts';
 
@@ -55,5 +56,5 @@ export function pullError(image: string, host: string, said: string, cause?: unk
 }
 
 function firstLine(text: string): string {
-  return (text.split('\n')[0] ?? '').slice(0, 300);
+  return withoutQueries(text.split('\n')[0] ?? '').slice(0, 300);
 }

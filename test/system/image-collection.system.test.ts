@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type ContainerdRuntime, createContainerdRuntime } from '../../agent/containerd/runtime.client.ts';
 import type { Attempt, CopyKey } from '../../agent/copies/runtime.ts';
+import type { ImageCollection } from '../../agent/images/collector.client.ts';
 import { silentLogger } from '../../process/log.ts';
 import { systemClock } from '../../process/system-clock.ts';
 import { Cluster } from '../harness/cluster.ts';
@@ -23,7 +24,15 @@ describe('images that nothing stands on', () => {
       images.push(await cluster.pushImage(`${name}:1`, image));
     }
     // The disk is always too full, and nothing is too young.
-    runtime = await createContainerdRuntime({
+    runtime = await runtimeWith({ highPercent: 0, lowPercent: 0, minimumAgeMs: 0 });
+  }, startTimeoutMs);
+  afterAll(async () => {
+    await runtime.close();
+    await cluster.stop();
+  }, startTimeoutMs);
+
+  const runtimeWith = (imageCollection: ImageCollection) =>
+    createContainerdRuntime({
       address: runner.socket,
       installID: 'install',
       storeID: 'store',
@@ -31,16 +40,10 @@ describe('images that nothing stands on', () => {
       stateDir: runner.agentStateDir,
       runtimeRoot: runner.runtimeRoot,
       cgroups: { parent: runner.cgroupParent },
-      imageCollection: { highPercent: 0, lowPercent: 0, minimumAgeMs: 0 },
+      imageCollection,
       clock: systemClock(),
       logger: silentLogger,
     });
-  }, startTimeoutMs);
-  afterAll(async () => {
-    await runtime.close();
-    await cluster.stop();
-  }, startTimeoutMs);
-
   const attempt = (image: string): Attempt => {
     const amounts = { cpuMillis: 100, memoryBytes: 64 * 2 ** 20, diskBytes: 0 };
     return {
@@ -114,5 +117,28 @@ describe('images that nothing stands on', () => {
     await Promise.all([making(0), making(0), making(1), making(2)]);
     isOver = true;
     expect(await collected).toBeGreaterThan(0);
+  });
+
+  it('of backups go as soon as nothing stands on them, however much room there is', async () => {
+    const never = new AbortController().signal;
+    const roomy = await runtimeWith({ highPercent: 100, lowPercent: 100, minimumAgeMs: 0 });
+    try {
+      const first = await prepare(imageAt(0));
+      const repository = cluster.image('backups/box');
+      const request = { key: first, id: 1, repository, contentVersion: 0, credentials: [] };
+      const backup = await roomy.readBackup(request, () => undefined, never);
+      await roomy.pushBackup(backup, [], () => undefined, never);
+      await roomy.dropBackup(backup);
+      const restored = { ...attempt(imageAt(0)), source: { kind: 'Backup', digest: backup.digest, repository } as const };
+      await roomy.prepare(restored, () => undefined, never);
+      await roomy.stop(restored.key, 0, never);
+      expect(await roomy.collectImages()).toEqual([]);
+      await roomy.remove(restored.key);
+      expect(await roomy.collectImages()).toEqual([`${repository}@${backup.digest}`]);
+      expect(await roomy.images()).toContain(imageAt(0));
+      await roomy.remove(first);
+    } finally {
+      await roomy.close();
+    }
   });
 });
