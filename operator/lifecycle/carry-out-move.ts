@@ -1,6 +1,6 @@
 import type { Assignment, PreviousCopy, Release, SandboxStatus } from '../../crds/index.ts';
 import { assignedCopy, previousOf } from '../assignment/restore.ts';
-import { historyOf, holdsVersion } from '../backups/current.ts';
+import { historyOf, holdsVersion, recordOf } from '../backups/current.ts';
 import { asFailed, asStarting, committed, transitionTo } from './carry-out.ts';
 import type { OutcomeOf, Situation } from './outcome.ts';
 import { wasSeenRunning } from './observe.ts';
@@ -14,11 +14,18 @@ export function highestEpochOf({ highestEpoch, assignment }: SandboxStatus): num
   return Math.max(highestEpoch, assignment?.epoch ?? 0);
 }
 
+/** The assignment is left with a copy before it that nobody has decided about: that one is kept. */
+function withPreviousKept(status: SandboxStatus): SandboxStatus {
+  const { assignment, superseded } = status;
+  if (assignment?.previous === undefined) return status;
+  return { ...status, assignment: { ...assignment, previous: undefined }, superseded: [...superseded, assignment.previous] };
+}
+
 /** Prepared: nothing of the original copy is touched, and the target may still be given up. */
 export function asRestoring(situation: Situation, { runner, agent, record, reason }: OutcomeOf<'Restore'>): SandboxStatus {
   const { world, settled } = situation;
-  const { status } = settled;
   const isNextTarget = settled.isUnused;
+  const status = isNextTarget ? settled.status : withPreviousKept(settled.status);
   const original = isNextTarget ? previousOf(status) : assignedCopy(status);
   const epoch = highestEpochOf(status) + 1;
   const attempts = (status.transition?.attempts ?? 0) + (isNextTarget ? 1 : 0);
@@ -95,7 +102,17 @@ function assignmentOf({ fleet, configHash, now }: SandboxSnapshot, status: Sandb
   const bootID = runner?.storeID === previous.storeID ? (runner.bootID ?? assignment.bootID) : assignment.bootID;
   const { storeID, epoch } = previous;
   const { reason } = assignment;
-  return { epoch, storeID, bootID, phase: 'Committed', source: { kind: 'Local' }, reason, startTime: pastTime(now.wall), configHash };
+  const source: Assignment['source'] = isFromUnseen(status) ? assignment.source : { kind: 'Local' };
+  return { epoch, storeID, bootID, phase: 'Committed', source, reason, startTime: pastTime(now.wall), configHash };
+}
+
+/** What is restored once more after a target was lost that nobody saw running: an older version than the one that was permitted there. */
+function isFromUnseen(status: SandboxStatus): boolean {
+  const { reason, source } = status.assignment ?? {};
+  const record = recordOf(status, source?.digest ?? '');
+  return (
+    reason === 'ContentMissing' && status.startTime === undefined && record !== undefined && record.contentVersion < status.contentVersion
+  );
 }
 
 function withTargetReleased(status: SandboxStatus): readonly Release[] {
