@@ -47,6 +47,10 @@ export const ASSIGNMENT_REASON_TEXTS = {
   },
   DrainNoTarget: { means: 'The runner is being drained and no other can take the sandbox.', todo: 'Add a runner.', later: true },
   DrainBlocked: { means: 'The runner is being drained, but the sandbox has no current backup and may not be backed up.', later: true },
+  TooManyCopies: {
+    means: 'Another copy would replace that of the sandbox, and there are as many earlier ones already as its status can name.',
+    todo: 'Bring back the runners with copies that are to be removed. Copies that restores have replaced stay until a backup of them was read back, or the Sandbox is deleted.',
+  },
   NoCurrentBackup: {
     means: 'The sandbox has no runner and no current backup.',
     todo: 'Start from an older backup with spec.restore.',

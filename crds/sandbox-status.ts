@@ -153,13 +153,13 @@ export const sandboxStatusSchema = z
         runnerName: runnerName('status.superseded[].runnerName').describe('The runner that holds the copy.'),
         storeID: identity().describe('Its store.'),
         epoch: counter().describe('The epoch of the copy.'),
-        contentVersion: counter().describe('The version of its content, which no backup holds.'),
+        contentVersion: counter().describe('The version of its content.'),
       }),
       ['runnerName', 'epoch'],
       32,
     )
       .default([])
-      .describe('Copies that a restore has replaced and that no backup holds. They are stopped and kept until the Sandbox is deleted.'),
+      .describe('Copies that a restore has replaced. They are stopped and kept until a backup with their version was read back, or the Sandbox is deleted.'),
     transition: transitionSchema.optional().describe('The change that is being made.'),
     startTime: time().optional().describe('When the main program was last started.'),
     finishTime: time().optional().describe('When it last ended.'),

@@ -8,12 +8,13 @@ import { lacking } from './amounts.ts';
 import { chooseRunner, placementMismatch, type Unavailability } from './choose-runner.ts';
 import {
   asking,
-  hasRoomForRelease,
+  hasRoomForMove,
   olderBackups,
   registryUnavailable,
   requestOf,
   restoreCurrent,
   restoring,
+  tooManyCopies,
   waitForRoom,
 } from './restore.ts';
 import { freeOf, isLost, type RunnerView } from './runner-view.ts';
@@ -30,7 +31,7 @@ export function requestedRestore(situation: Situation): Outcome | undefined {
     const message = `There is no backup ${restore.digest} of this sandbox. ${olderBackups(settled.status)}`;
     return { kind: 'Fail', reason: 'BackupNotFound', message, retry: 'OnChange' };
   }
-  if (!hasRoomForRelease(settled.status)) return undefined;
+  if (!hasRoomForMove(settled.status)) return tooManyCopies(settled.status);
   const choice = chooseRunner(world.fleet, requestOf(world, {}));
   if (choice.kind === 'None') return waitForRoom(situation, choice);
   const found = verificationOf(world, record, 'Meta');
@@ -59,6 +60,8 @@ export function noRunner(situation: Situation): Outcome | undefined {
 export function runnerLost(situation: Situation): Outcome | undefined {
   const { runner } = situation.world;
   if (!isLost(runner)) return undefined;
+  const { status } = situation.settled;
+  if (currentBackup(status) !== undefined && !hasRoomForMove(status)) return tooManyCopies(status);
   const moved = moveFrom(situation, 'RunnerLost', () => true);
   return moved === undefined || moved.kind === 'Unverified' ? undefined : moved.outcome;
 }
@@ -118,7 +121,7 @@ type Moved = { readonly kind: 'Moved'; readonly outcome: Outcome } | { readonly 
 function moveFrom(situation: Situation, reason: AssignmentReason, isWanted: (runner: RunnerView) => boolean): Moved | undefined {
   const { world, settled } = situation;
   const record = currentBackup(settled.status);
-  if (record === undefined || !hasRoomForRelease(settled.status)) return undefined;
+  if (record === undefined || !hasRoomForMove(settled.status)) return undefined;
   const others = world.fleet.filter((runner) => runner.name !== settled.status.runnerName && isWanted(runner));
   const tried = restoring(situation, record, reason, others);
   switch (tried.kind) {

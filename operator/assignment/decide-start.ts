@@ -10,7 +10,16 @@ import { chooseRunner, unavailability } from './choose-runner.ts';
 import { inPlace, noRunner, requestedRestore, runnerLost, runnerOverloaded, runnerUnfit, runnerUnschedulable } from './decide-move.ts';
 import { targetFailed, targetPrepared } from './decide-target.ts';
 import { describeFencing } from './fencing.ts';
-import { requestOf, restoreCurrent, restoreFrom, unseenSource, waitForRoom, type Preference } from './restore.ts';
+import {
+  hasRoomForRelease,
+  requestOf,
+  restoreCurrent,
+  restoreFrom,
+  tooManyCopies,
+  unseenSource,
+  waitForRoom,
+  type Preference,
+} from './restore.ts';
 import type { RunnerView } from './runner-view.ts';
 
 /** Where a sandbox that should run is to run, and when. Pure; rows D1–D13 and S4 of docs/assignment.md as far as built, first match wins. */
@@ -89,7 +98,7 @@ function rejectedFirstPlacement(situation: Situation): Outcome | undefined {
   const why = isFull ? 'insufficient by its own count' : 'in back-off after failures';
   const other = place(situation, { excluded: { runnerName: status.runnerName, why } });
   const isTriedEverywhere = (status.transition?.attempts ?? 0) + 1 >= situation.world.fleet.length;
-  if (other.kind === 'Assign' && !isTriedEverywhere) return { ...other, lesson };
+  if (other.kind === 'Assign' && !isTriedEverywhere && hasRoomForRelease(status)) return { ...other, lesson };
   return isFull && other.kind === 'Wait' ? { ...other, retry: 'BackOff' } : { ...fail, lesson };
 }
 
@@ -164,8 +173,10 @@ function firstPlacement(situation: Situation): Outcome | undefined {
   const { status } = situation.settled;
   if (status.contentVersion > 0) return undefined;
   if (status.state !== 'Error' || status.runnerName === undefined) return place(situation, {});
-  if (blameOf(reasonOf(status.reason ?? '')) !== 'Sandbox') return place(situation, { avoided: status.runnerName });
-  return placeOn(situation, situation.world.runner) ?? place(situation, {});
+  const isOwnFault = blameOf(reasonOf(status.reason ?? '')) === 'Sandbox';
+  const there = isOwnFault ? placeOn(situation, situation.world.runner) : undefined;
+  if (there !== undefined) return there;
+  return hasRoomForRelease(status) ? place(situation, isOwnFault ? {} : { avoided: status.runnerName }) : tooManyCopies(status);
 }
 
 /** A start in place needs the agent of its runner. */

@@ -5,7 +5,7 @@ import { timeLeft } from '../lifecycle/deadlines.ts';
 import type { RunnerLesson } from '../lifecycle/decision.ts';
 import type { AfterGoingBack, Outcome, OutcomeOf, Situation } from '../lifecycle/outcome.ts';
 import { lacking } from './amounts.ts';
-import { previousOf, requestOf, restoring } from './restore.ts';
+import { hasRoomForRelease, previousOf, requestOf, restoring } from './restore.ts';
 import { freeOf, isLost, type AgentView } from './runner-view.ts';
 
 /** What becomes of a copy that is being restored: committed when it is ready; while nothing has run in it, another target or back to where the files lie. */
@@ -15,9 +15,12 @@ export function targetWithdrawn({ settled }: Situation): Outcome | undefined {
   return settled.isUnused ? { kind: 'GoBack', then: { kind: 'Rest' } } : undefined;
 }
 
-/** It is ready: the patch that permits it to run. */
+/** It is ready: the patch that permits it to run, while its runner can be told. From then on only a proof leaves it: one that is away now may never give it. */
 export function targetPrepared({ world, settled }: Situation): Outcome | undefined {
-  return settled.isPrepared && world.environment.kind === 'Ready' ? { kind: 'Commit' } : undefined;
+  const { runner, environment } = world;
+  const isThere = runner?.agent?.isComplete === true && runner.agent.storeID === settled.status.assignment?.storeID;
+  const isTold = isThere && runner.fencing === undefined;
+  return settled.isPrepared && isTold && environment.kind === 'Ready' ? { kind: 'Commit' } : undefined;
 }
 
 /** The target is lost, has refused, is too late, or was ordered to stop before anything ran: the next one, else back. */
@@ -56,7 +59,7 @@ function nextTarget(situation: Situation, failure: Failure): Outcome | undefined
   const { world, settled } = situation;
   const { status } = settled;
   const isTriedEverywhere = (status.transition?.attempts ?? 0) + 1 >= world.fleet.length;
-  const record = isTriedEverywhere ? undefined : sameBackup(status);
+  const record = isTriedEverywhere || !hasRoomForRelease(status) ? undefined : sameBackup(status);
   if (record === undefined) return undefined;
   const reason = knownReason(status.assignment?.reason ?? '');
   const original = reason === 'RestoreRequested' ? undefined : previousOf(status)?.runnerName;
@@ -85,7 +88,7 @@ const notInPlace: readonly string[] = ['RestoreRequested', 'RunnerLost', 'Conten
 
 function goBack(situation: Situation, { reason, message, lesson }: Failure): Outcome {
   const agent = originalAgent(situation);
-  const then: AfterGoingBack = agent === undefined ? { kind: 'Fail', reason, message } : { kind: 'Start', agent };
+  const then: AfterGoingBack = agent === undefined ? { kind: 'Wait', reason, message } : { kind: 'Start', agent };
   return {
     kind: 'GoBack',
     then,

@@ -16,7 +16,7 @@ import { historyOf, holdsVersion } from '../backups/current.ts';
 import { decide } from '../lifecycle/decide.ts';
 import type { Decision } from '../lifecycle/decision.ts';
 import { asksForMore, mainOrder, ordersOf } from '../lifecycle/orders.ts';
-import type { SandboxSnapshot } from '../lifecycle/snapshot.ts';
+import type { RegistryResult, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 
 const golden = join(import.meta.dirname, 'move-space.golden.txt');
 const decided = allMovePoints().map((point) => {
@@ -76,6 +76,12 @@ function holdsEverywhere(test: (world: SandboxSnapshot, decision: Decision, poin
       throw new Error(`at ${JSON.stringify(point)}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     }
   }
+}
+
+/** The backup that is assigned, which was restored, and those of which every byte was read back. */
+function provenBackups({ registry, sandbox }: SandboxSnapshot): ReadonlySet<string | undefined> {
+  const isReadBack = ({ work, outcome }: RegistryResult) => work.kind === 'Verify' && work.depth === 'Full' && outcome === 'Whole';
+  return new Set([sandbox.status.assignment?.source.digest, ...registry.filter(isReadBack).map(({ work }) => work.digest)]);
 }
 
 function holds(value: boolean, what: string): void {
@@ -183,18 +189,19 @@ describe('the decision space of moves', () => {
       const before = world.sandbox.status;
       const isNew = next.state === 'Restoring' && next.assignment?.epoch !== before.assignment?.epoch;
       const isOnceMore = state.startsWith('committed') && others.startsWith('rebuilt') && backup === 'outdated';
-      holds(!isNew || backup === 'current, whole' || isOnceMore, 'restored');
+      holds(!isNew || backup === 'current, whole' || backup === 'current, another' || isOnceMore, 'restored');
     });
   });
 
-  it('no copy with the newest content goes, unless a backup that was read back has it', () => {
+  it('no copy goes, unless the backup that was restored from or one that was read back has its version', () => {
     holdsEverywhere((world, { status: next }, { wanted, backup }) => {
       const before = world.sandbox.status;
       if (wanted === 'Deleted') return;
       const known = new Set(before.releases.map(({ epoch }) => epoch));
       for (const release of next.releases.filter(({ epoch }) => !known.has(epoch))) {
         const isTarget = release.epoch === before.assignment?.epoch && before.assignment.source.kind === 'Backup';
-        const isHeld = historyOf(next).some((record) => holdsVersion(record, release.contentVersion));
+        const proven = provenBackups(world);
+        const isHeld = historyOf(next).some((record) => holdsVersion(record, release.contentVersion) && proven.has(record.digest));
         const hasRun = next.startTime !== undefined || world.copy?.state === 'Stopped';
         holds(isTarget || isHeld, `${release.runnerName}/${release.epoch} is released`);
         if (isTarget) holds(before.assignment.phase === 'Prepared' || before.startTime === undefined, 'what ran is released');
@@ -218,8 +225,8 @@ describe('the decision space of moves', () => {
       const isBack = next.assignment?.epoch === previous.epoch;
       const isReleased =
         next.releases.some(({ epoch }) => epoch === previous.epoch) || world.fleet.every(({ name }) => name !== previous.runnerName);
-      const isListed = !historyOf(next).some((record) => holdsVersion(record, previous.contentVersion));
-      holds(isBack || ((isReleased || isListed) && world.copy?.contentVersion === before.contentVersion), 'forgotten');
+      const isKept = next.superseded.some(({ epoch }) => epoch === previous.epoch);
+      holds(isBack || ((isReleased || isKept) && world.copy?.contentVersion === before.contentVersion), 'forgotten');
     });
   });
 

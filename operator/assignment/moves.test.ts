@@ -432,12 +432,12 @@ describe('a target while it is only prepared', () => {
     {
       when: 'it refuses, there is no other, and the original is full: back, and tried again later',
       given: wholeOn(restoring, r1.capacity({ memoryBytes: 1 }), r2).reported(rejected('OutOfDisk')),
-      want: { state: 'Error', reason: 'OutOfDisk', runner: 'r1', epoch: 1, version: 1, releases: ['r2/2'] },
+      want: { state: 'Pending', reason: 'OutOfDisk', runner: 'r1', epoch: 1, version: 1, releases: ['r2/2'] },
     },
     {
       when: 'it refuses, there is no other, and the original is lost: back, and tried again later',
       given: wholeOn(restoring, r1.notReady(), r2).reported(rejected('OutOfDisk')),
-      want: { state: 'Error', runner: 'r1', epoch: 1, source: 'Local', version: 1, releases: ['r2/2'] },
+      want: { state: 'Pending', reason: 'OutOfDisk', runner: 'r1', epoch: 1, source: 'Local', version: 1, releases: ['r2/2'] },
     },
     {
       when: 'D2: it is not to run any more: back',
@@ -601,7 +601,7 @@ describe('a target that is committed', () => {
     });
   });
 
-  it('a copy of before whose version no verified backup holds is not removed, and no object names it any more', () => {
+  it('a copy of before whose version no verified backup holds is not removed', () => {
     const older = committed.status({
       assignment: { ...assignment, phase: 'Committed', previous: { runnerName: 'r1', storeID: 'store-r1', epoch: 1, contentVersion: 7 } },
     });
@@ -807,7 +807,7 @@ describe('D3: spec.restore', () => {
       )
         .reported(aCopy('Rejected', { order: 3, reason: 'OutOfDisk' }))
         .registry(aLook('Unavailable')),
-      want: { state: 'Error', reason: 'OutOfDisk', runner: 'r1', epoch: 1, version: 1 },
+      want: { state: 'Pending', reason: 'OutOfDisk', runner: 'r1', epoch: 1, version: 1 },
     },
   ]);
 

@@ -32,12 +32,27 @@ export function waitForRoom(
   return { kind: 'Wait', reason: 'NoRunnerAvailable', message, lookAgainMs };
 }
 
-/** One less than a status may have: a move may have to be given up, and that writes another. */
-const maxReleases = 30;
+/** Two less than a status may have of each: what is begun may have to be given up, and that writes another. */
+const maxLeft = 30;
 
-/** Each copy that is left is written down. While so many are, because their runners are away, nothing more is moved. */
-export function hasRoomForRelease({ releases, superseded }: SandboxStatus): boolean {
-  return releases.length + superseded.length < maxReleases;
+/** Each copy that is left is written down. While so many are, because their runners are away, no other is left. */
+export function hasRoomForRelease({ releases }: SandboxStatus): boolean {
+  return releases.length < maxLeft;
+}
+
+/** Whether another copy may take the place of the assigned one, which is then either released or superseded. */
+export function hasRoomForMove(status: SandboxStatus): boolean {
+  return hasRoomForRelease(status) && (status.assignment === undefined || status.superseded.length < maxLeft);
+}
+
+const toldRunners = 10;
+
+/** No copy can be left now. It goes on when those that were left are gone. */
+export function tooManyCopies({ releases, superseded }: SandboxStatus): Outcome & { readonly kind: 'Wait' } {
+  const names = [...new Set([...releases, ...superseded].map(({ runnerName }) => runnerName))].toSorted();
+  const told = `${names.slice(0, toldRunners).join(', ')}${names.length > toldRunners ? ' and others' : ''}`;
+  const counts = `${releases.length} that are to be removed when their runners answer, and ${superseded.length} that restores have replaced and no backup holds`;
+  return { kind: 'Wait', reason: 'TooManyCopies', message: `The sandbox has too many earlier copies on ${told}: ${counts}.` };
 }
 
 /** The copy to go back to, while another is being restored. */
@@ -115,7 +130,7 @@ export function restoreFrom(
   record: BackupRecord,
   { reason, avoided, otherwise, notices = [] }: Restoration,
 ): Outcome {
-  if (!hasRoomForRelease(situation.settled.status)) return otherwise;
+  if (!hasRoomForMove(situation.settled.status)) return tooManyCopies(situation.settled.status);
   const tried = restoring(situation, record, reason, situation.world.fleet, { avoided });
   switch (tried.kind) {
     case 'NoRunner':

@@ -27,6 +27,7 @@ const known: Readonly<Partial<Record<SandboxReason, Blame>>> = {
   ImagePullFailed: 'Registry',
   RegistryUnavailable: 'Registry',
   InsufficientOnRunner: 'Capacity',
+  TooManyCopies: 'Content',
   ContentMissing: 'Content',
 };
 

@@ -1,7 +1,7 @@
 import type { Assignment, PreviousCopy, Release, SandboxStatus } from '../../crds/index.ts';
 import { assignedCopy, previousOf } from '../assignment/restore.ts';
-import { historyOf, holdsVersion, recordOf } from '../backups/current.ts';
-import { asFailed, asStarting, committed, transitionTo } from './carry-out.ts';
+import { holdsVersion, recordOf } from '../backups/current.ts';
+import { asStarting, asWaiting, committed, transitionTo } from './carry-out.ts';
 import type { OutcomeOf, Situation } from './outcome.ts';
 import { wasSeenRunning } from './observe.ts';
 import type { SandboxSnapshot } from './snapshot.ts';
@@ -14,8 +14,11 @@ export function highestEpochOf({ highestEpoch, assignment }: SandboxStatus): num
   return Math.max(highestEpoch, assignment?.epoch ?? 0);
 }
 
-/** The assignment is left with a copy before it that nobody has decided about: that one is kept. */
-function withPreviousKept(status: SandboxStatus): SandboxStatus {
+/**
+ * The assignment is left, or begins anew where it is, with a copy before it that nobody has decided about: that one is kept. Whoever drops an assignment or its
+ * source begins with this.
+ */
+export function withPreviousKept(status: SandboxStatus): SandboxStatus {
   const { assignment, superseded } = status;
   if (assignment?.previous === undefined) return status;
   return { ...status, assignment: { ...assignment, previous: undefined }, superseded: [...superseded, assignment.previous] };
@@ -87,8 +90,8 @@ export function asGoneBack(situation: Situation, { then }: OutcomeOf<'GoBack'>):
   switch (then.kind) {
     case 'Start':
       return asStarting(returned, { kind: 'StartInPlace', agent: then.agent });
-    case 'Fail':
-      return asFailed(returned, { kind: 'Fail', reason: then.reason, message: then.message, retry: 'BackOff' });
+    case 'Wait':
+      return asWaiting(returned, { kind: 'Wait', reason: then.reason, message: then.message, retry: 'BackOff' });
     case 'Rest':
       return { ...back, transition: undefined };
   }
@@ -121,21 +124,23 @@ function withTargetReleased(status: SandboxStatus): readonly Release[] {
 }
 
 /**
- * The restored copy was seen running, or its exit was: now the copy that it replaces may go, if a verified backup has what is in it; else it is superseded:
- * kept, and listed, until the object is deleted. A restore that was asked for is answered.
+ * The restored copy was seen running, or its exit was: now the copy that it replaces may go, if the very backup that has just been restored has what is in it.
+ * Whatever another backup is said to have was not proven by this run: the copy is superseded, stopped and kept, until that one was read back
+ * (backups/superseded.ts), or the object is deleted. A restore that was asked for is answered.
  */
 export function withRestored(status: SandboxStatus, { sandbox, now }: SandboxSnapshot): SandboxStatus {
   const { assignment, startTime } = status;
   if (assignment?.source.kind !== 'Backup' || startTime !== undefined) return status;
   const { previous, source, reason } = assignment;
-  const isKept = previous !== undefined && historyOf(status).some((record) => holdsVersion(record, previous.contentVersion));
+  const restored = recordOf(status, source.digest ?? '');
+  const isKept = previous !== undefined && restored !== undefined && holdsVersion(restored, previous.contentVersion);
   const { restore } = sandbox.spec;
   const isAnswered = reason === 'RestoreRequested' && restore !== undefined && restore.digest === source.digest;
+  const settled = isKept
+    ? { ...status, assignment: { ...assignment, previous: undefined }, releases: [...status.releases, previous] }
+    : withPreviousKept(status);
   return {
-    ...status,
-    assignment: { ...assignment, previous: undefined },
-    releases: isKept ? [...status.releases, previous] : status.releases,
-    superseded: isKept || previous === undefined ? status.superseded : [...status.superseded, previous],
+    ...settled,
     ...(isAnswered && {
       restore: { requestID: restore.requestID, digest: restore.digest, completionTime: pastTime(now.wall) },
     }),
@@ -143,7 +148,8 @@ export function withRestored(status: SandboxStatus, { sandbox, now }: SandboxSna
 }
 
 /** The files are in a backup that was read back, every byte of it: the copy goes in the same patch. */
-export function asArchived({ settled: { status } }: Situation, { message }: OutcomeOf<'Archive'>): SandboxStatus {
+export function asArchived({ settled }: Situation, { message }: OutcomeOf<'Archive'>): SandboxStatus {
+  const status = withPreviousKept(settled.status);
   const copy = assignedCopy(status);
   return {
     ...status,

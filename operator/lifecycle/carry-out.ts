@@ -3,7 +3,7 @@ import { backoffDelay } from '../../process/backoff.ts';
 import { retryBackOff } from '../assignment/decide-start.ts';
 import { deadlineOf } from './deadlines.ts';
 import type { CopyPreparation } from './decision.ts';
-import { asArchived, asArchiving, asCommitted, asGoneBack, asRestoring, highestEpochOf } from './carry-out-move.ts';
+import { asArchived, asArchiving, asCommitted, asGoneBack, asRestoring, highestEpochOf, withPreviousKept } from './carry-out-move.ts';
 import type { Outcome, OutcomeOf, Situation } from './outcome.ts';
 import { waitOf } from './shared-rules.ts';
 import type { SandboxSnapshot } from './snapshot.ts';
@@ -50,7 +50,7 @@ export function preparationOf({ runnerName, assignment }: SandboxStatus, outcome
   return { runnerName, epoch, storeID, bootID, source };
 }
 
-function asWaiting({ world, settled: { status } }: Situation, { reason, message, retry }: OutcomeOf<'Wait'>): SandboxStatus {
+export function asWaiting({ world, settled: { status } }: Situation, { reason, message, retry }: OutcomeOf<'Wait'>): SandboxStatus {
   const attempts = status.transition?.attempts ?? 0;
   const kept = attempts === 0 ? undefined : { startTime: status.transition?.startTime ?? pastTime(world.now.wall), attempts };
   return { ...status, state: 'Pending', reason, message, transition: retry === undefined ? kept : retrying(world, attempts + 1) };
@@ -98,14 +98,13 @@ function asAssigned(situation: Situation, { runner, agent, reason }: OutcomeOf<'
   };
 }
 
-export function asStarting(situation: Situation, { agent }: OutcomeOf<'StartInPlace'>): SandboxStatus {
-  const { world, settled } = situation;
-  const { status } = settled;
+export function asStarting({ world, settled }: Situation, { agent }: OutcomeOf<'StartInPlace'>): SandboxStatus {
+  const status = withPreviousKept(settled.status);
   const { assignment } = status;
   if (assignment === undefined) return status;
   const isRestart = status.reason === 'RestartBackOff' && status.state === 'Stopped';
   return {
-    ...committed(situation, status.transition?.attempts ?? 0, 'Starting'),
+    ...committed({ world, settled: { ...settled, status } }, status.transition?.attempts ?? 0, 'Starting'),
     assignment: {
       ...assignment,
       bootID: agent.bootID,

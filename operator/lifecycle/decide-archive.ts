@@ -1,6 +1,6 @@
 import { runnerAway } from '../assignment/decide-start.ts';
 import { targetWithdrawn } from '../assignment/decide-target.ts';
-import { hasRoomForRelease, olderBackups } from '../assignment/restore.ts';
+import { hasRoomForRelease, olderBackups, tooManyCopies } from '../assignment/restore.ts';
 import { currentBackup } from '../backups/current.ts';
 import { runningOperation } from '../backups/operation.ts';
 import { verificationOf } from '../backups/verification.ts';
@@ -37,7 +37,7 @@ function archived({ settled: { status } }: Situation): Outcome | undefined {
 /** It has never run: there are no files. */
 function nothingToArchive({ settled: { status } }: Situation): Outcome | undefined {
   if (status.contentVersion > 0) return undefined;
-  return hasRoomForRelease(status) ? { kind: 'Archive', message: 'The sandbox has no files yet.' } : { kind: 'Keep' };
+  return hasRoomForRelease(status) ? { kind: 'Archive', message: 'The sandbox has no files yet.' } : tooManyCopies(status);
 }
 
 function notConfigured({ world, settled: { status } }: Situation): Outcome | undefined {
@@ -74,9 +74,10 @@ function notBackedUp(situation: Situation): Outcome | undefined {
 /** Current: every byte is read back before the copy goes. Where there is no copy, nothing is removed. */
 function readBack({ world, settled: { status } }: Situation): Outcome | undefined {
   const record = currentBackup(status);
-  if (record === undefined || !hasRoomForRelease(status)) return { kind: 'Keep' };
+  if (record === undefined) return { kind: 'Keep' };
   const message = `The files of the sandbox are in the backup ${record.digest} alone.`;
   if (status.runnerName === undefined) return { kind: 'Archive', message };
+  if (!hasRoomForRelease(status)) return tooManyCopies(status);
   const found = verificationOf(world, record, 'Full');
   switch (found.kind) {
     case 'Whole':

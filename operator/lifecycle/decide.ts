@@ -6,6 +6,7 @@ import { followBackup } from '../backups/follow-backup.ts';
 import type { BackupStep } from '../backups/operation.ts';
 import { planBackup } from '../backups/plan-backup.ts';
 import { retain } from '../backups/retention.ts';
+import { freeSuperseded } from '../backups/superseded.ts';
 import { blameOf } from './blame.ts';
 import { carryOut, preparationOf } from './carry-out.ts';
 import { backedUp, conditionsOf, startedClaim } from './conditions.ts';
@@ -45,8 +46,10 @@ function decideWanted(world: SandboxSnapshot): Decision {
   const outcome = rulesFor[desiredState](situation);
   const planned = planBackup(world, carryOut(situation, outcome));
   const retained = retain(world, planned.status);
-  const steps = [trusted, followed, planned, retained];
-  const next = finished(world, retained.status);
+  // Last of all: what is to be removed holds nothing any more.
+  const freed = freeSuperseded(world, retained.status);
+  const steps = [trusted, followed, planned, retained, freed];
+  const next = finished(world, freed.status);
   const decision = withOutcome(withSteps(changed(world, next), steps), outcome);
   return {
     ...decision,

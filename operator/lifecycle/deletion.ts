@@ -1,4 +1,4 @@
-import type { BackupRecord, Sandbox, SandboxStatus } from '../../crds/index.ts';
+import type { BackupRecord, Release, Sandbox, SandboxStatus } from '../../crds/index.ts';
 import { historyOf } from '../backups/current.ts';
 import { removalOf, removalWork } from '../backups/retention.ts';
 import { transitionTo } from './carry-out.ts';
@@ -24,35 +24,53 @@ export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
   const left = world.remains.filter(({ isAbsent, isKnown, isReachable }) => !isAbsent && (isKnown || isReachable));
   const backups = backupsToRemove(world);
   const { status } = world.sandbox;
-  const isReleased = status.assignment?.previous === undefined && status.superseded.length === 0;
+  const kept = keptCopies(status);
   const isDeleting = status.state === 'Deleting';
   const overdue = isDeleting && timeLeft(world) === 0;
   const awaited = left.filter(({ isElsewhere }) => !isElsewhere);
-  if (overdue || (awaited.length === 0 && backups.length === 0 && isReleased)) {
-    return { kind: 'Go', removals: left.map((remains) => noted(world, remains)), events: [farewell(left), ...leftInRegistry(backups)] };
+  if (overdue || (awaited.length === 0 && backups.length === 0 && kept.length === 0)) {
+    const removals = [...left, ...kept.filter(({ runnerName }) => world.fleet.some(({ name }) => name === runnerName))];
+    return { kind: 'Go', removals: removals.map((remains) => noted(world, remains)), events: [farewell(left), ...leftInRegistry(backups)] };
   }
   const { registry, lookAgainMs } = removalWork(world, backups);
   if (isDeleting) {
     const times = [timeLeft(world), lookAgainMs].filter((time) => time !== undefined);
-    return { kind: 'Wait', status, lookAgainMs: times.length === 0 ? undefined : Math.min(...times), registry };
+    return { kind: 'Wait', status: withReleased(status), lookAgainMs: times.length === 0 ? undefined : Math.min(...times), registry };
   }
   return { kind: 'Wait', status: asDeleting(world, awaited), lookAgainMs: undefined, registry };
 }
 
-/** A copy that it could have gone back to, and those that restores have replaced, are released like every other one: the user wants none of it any more. */
-function asDeleting(world: SandboxSnapshot, awaited: readonly RemainsView[]): SandboxStatus {
-  const { status } = world.sandbox;
-  const { assignment, releases, superseded } = status;
-  const names = awaited.map(({ runnerName }) => runnerName).join(', ');
+/** Releases that a status may have. */
+const maxReleases = 32;
+
+/** A copy that it could have gone back to, and those that restores have replaced. */
+function keptCopies({ assignment, superseded }: SandboxStatus): readonly Release[] {
+  return [...(assignment?.previous === undefined ? [] : [assignment.previous]), ...superseded];
+}
+
+/** What was kept is released like every other copy: the user wants none of it any more. As many as the status can name; the others when some of these are gone. */
+function withReleased(status: SandboxStatus): SandboxStatus {
+  const kept = keptCopies(status);
+  if (kept.length === 0) return status;
+  const room = Math.max(0, maxReleases - status.releases.length);
+  const { assignment } = status;
   return {
     ...status,
+    ...(assignment !== undefined && { assignment: { ...assignment, previous: undefined } }),
+    releases: [...status.releases, ...kept.slice(0, room)],
+    superseded: kept.slice(room),
+  };
+}
+
+function asDeleting(world: SandboxSnapshot, awaited: readonly RemainsView[]): SandboxStatus {
+  const { status } = world.sandbox;
+  const names = awaited.map(({ runnerName }) => runnerName).join(', ');
+  return {
+    ...withReleased(status),
     state: 'Deleting',
     reason: 'Deleting',
     message: names === '' ? 'What is left of the sandbox is being removed.' : `The copy on ${names} is being removed.`,
     transition: transitionTo('Deleting', world, 0),
-    ...(assignment?.previous !== undefined && { assignment: { ...assignment, previous: undefined } }),
-    releases: [...releases, ...superseded, ...(assignment?.previous === undefined ? [] : [assignment.previous])],
-    superseded: [],
   };
 }
 
@@ -86,7 +104,7 @@ function whyLeft({ runnerName, isElsewhere, isReachable }: RemainsView): string 
 }
 
 /** Under a number above every order that was given, so that the runner does not take it for an old one. */
-function noted({ sandbox, now }: SandboxSnapshot, { runnerName, storeID, epoch }: RemainsView): NotedRemoval {
+function noted({ sandbox, now }: SandboxSnapshot, { runnerName, storeID, epoch }: Release): NotedRemoval {
   const { metadata, spec, status }: Sandbox = sandbox;
   const { uid, namespace, name } = metadata;
   const graceSeconds = spec.terminationGracePeriodSeconds;

@@ -75,7 +75,8 @@ export type Outcome =
 /** What becomes of the copy that it goes back to. */
 export type AfterGoingBack =
   | { readonly kind: 'Start'; readonly agent: AgentView }
-  | { readonly kind: 'Fail'; readonly reason: SandboxReason; readonly message: string }
+  /** Not what is wanted, or not there: it waits there, at rest as it was before, and is tried again with back-off. */
+  | { readonly kind: 'Wait'; readonly reason: SandboxReason; readonly message: string }
   | { readonly kind: 'Rest' };
 
 export type OutcomeOf<Kind extends Outcome['kind']> = Outcome & { readonly kind: Kind };

@@ -1,4 +1,5 @@
 import type { ExitReason, SandboxReason, SandboxStatus } from '../../crds/index.ts';
+import { currentBackup } from '../backups/current.ts';
 import type { RunnerLesson } from './decision.ts';
 import { hasEnded, withRestored } from './carry-out-move.ts';
 import { observe, wasSeenRunning, type Observation } from './observe.ts';
@@ -77,11 +78,11 @@ function withFreshPatience({ sandbox: { status, metadata } }: SandboxSnapshot): 
   return { ...status, transition: { ...status.transition, attempts: 0, retryTime: undefined } };
 }
 
-/** States that are entered only with the proof that nothing runs. */
+/** States that are entered only with the proof that nothing runs; and whatever the state, a current backup is that proof. */
 function isAtRestBy(status: SandboxStatus): boolean {
   const { state, contentVersion } = status;
   const isIdle = state === 'Pending' || state === 'Stopped' || state === 'Archiving' || state === 'Archived';
-  return contentVersion === 0 || isIdle || isTentative(status) || isNowhere(status);
+  return contentVersion === 0 || isIdle || isTentative(status) || isNowhere(status) || currentBackup(status) !== undefined;
 }
 
 /** No runner was left without a proof: where there is no assignment there is nobody to ask for one. */

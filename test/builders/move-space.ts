@@ -53,6 +53,8 @@ export const moveColumns = {
     outdated: (box) => aWorld(box.backedUp({ contentVersion: 1 })).registry(whole, read),
     'current, not asked': (box) => aWorld(current(box)),
     'current, whole': (box) => aWorld(current(box)).registry(whole, read),
+    // What is being restored is the older one.
+    'current, another': (box) => aWorld(current(box.backedUp({ contentVersion: 1 }))).registry(aLook('Whole', { digest: aDigest(2) })),
     'current, corrupt': (box) => aWorld(current(box)).registry(aLook('Corrupt')),
     'current, down': (box) => aWorld(current(box)).registry(aLook('Unavailable')),
   },

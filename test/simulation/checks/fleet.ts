@@ -163,11 +163,6 @@ export class FleetChecks implements MachineObserver {
     );
   }
 
-  /** Whether the user asked for older bytes at some time: what they replaced is kept, and no object names it. */
-  wasRestored(uid: string): boolean {
-    return (this.#histories.get(uid)?.restores.size ?? 0) > 0;
-  }
-
   /** What the API server last had of it. */
   objectOf(uid: string): Sandbox | undefined {
     return this.#histories.get(uid)?.object;
@@ -189,10 +184,14 @@ export class FleetChecks implements MachineObserver {
   #checkKept(what: string, uid: string, of: { readonly runner: string; readonly epoch: number }): void {
     const { newest } = this.#historyOf(uid);
     const content = this.#holders.at(of.runner, uid, of.epoch);
-    if (newest.run === undefined || content === undefined || !isSameContent(content, newest)) return;
-    if (!this.#holders.hasOther(uid, newest, of)) {
-      this.#violations.add('NewestKept', `${what}, and nothing else holds ${describeContent(newest)}`, uid);
-    }
+    if (content !== undefined && isSameContent(content, newest)) this.#checkHeld(what, uid, of);
+  }
+
+  /** Whatever the copy has, newest or not, another copy has it, too, or a backup of which every byte was read. */
+  #checkHeld(what: string, uid: string, of: { readonly runner: string; readonly epoch: number }): void {
+    const content = this.#holders.at(of.runner, uid, of.epoch);
+    if (content?.run === undefined || this.#holders.hasOther(uid, content, of)) return;
+    this.#violations.add('NewestKept', `${what}, and nothing else holds ${describeContent(content)}`, uid);
   }
 
   #checkStep(object: Sandbox, old: Sandbox, history: History): void {
@@ -211,7 +210,18 @@ export class FleetChecks implements MachineObserver {
     if (object.metadata.deletionTimestamp !== undefined) return;
     for (const { runnerName, epoch } of after.releases) {
       if (before.releases.some((one) => one.runnerName === runnerName && one.epoch === epoch)) continue;
-      this.#checkKept(`epoch ${epoch} on ${runnerName} is released`, uid, { runner: runnerName, epoch });
+      this.#checkHeld(`epoch ${epoch} on ${runnerName} is released`, uid, { runner: runnerName, epoch });
+    }
+    this.#checkNamed(before, after, uid);
+  }
+
+  /** A copy that the object named, and that has run, is named until it is proven to be gone: whether it is the assigned one, the one before, kept or to be removed. */
+  #checkNamed(before: Sandbox['status'], after: Sandbox['status'], uid: string): void {
+    const named = new Set(namedBy(after).map(({ runnerName, epoch }) => `${epoch}@${runnerName}`));
+    for (const { runnerName, epoch, isReleased } of namedBy(before)) {
+      const content = isReleased ? undefined : this.#holders.at(runnerName, uid, epoch);
+      if (content?.run === undefined || named.has(`${epoch}@${runnerName}`)) continue;
+      this.#violations.add('CopyNamed', `epoch ${epoch} on ${runnerName}, with ${describeContent(content)}, is named no more`, uid);
     }
   }
 
@@ -242,6 +252,14 @@ export class FleetChecks implements MachineObserver {
     this.#histories.set(uid, history);
     return history;
   }
+}
+
+/** Every copy that a status names. */
+function namedBy({ runnerName, assignment, releases, superseded }: Sandbox['status']) {
+  const own = runnerName === undefined || assignment === undefined ? [] : [{ runnerName, epoch: assignment.epoch }];
+  const before = assignment?.previous === undefined ? [] : [assignment.previous];
+  const kept = [...own, ...before, ...superseded].map((copy) => ({ runnerName: copy.runnerName, epoch: copy.epoch, isReleased: false }));
+  return [...kept, ...releases.map((copy) => ({ runnerName: copy.runnerName, epoch: copy.epoch, isReleased: true }))];
 }
 
 /** The user asks for this very backup, and was not answered yet. */

@@ -41,8 +41,8 @@ function releasesLeft(sandbox: Sandbox): Unsettled[] {
 function leftOver(world: World, machine: Machine, { key, task, content }: StoredCopy, sandboxes: readonly Sandbox[]): Unsettled[] {
   const status = sandboxes.find(({ metadata }) => metadata.uid === key.uid)?.status;
   if (status?.runnerName === machine.name && status.assignment?.epoch === key.epoch) return [];
-  const isReplaced = status !== undefined && world.fleet.wasRestored(key.uid) && content?.run !== undefined;
-  if (isReplaced && !isAlive(task)) return [];
+  const isReplaced = status?.superseded.some(({ runnerName, epoch }) => runnerName === machine.name && epoch === key.epoch) === true;
+  if (isReplaced && content?.run !== undefined && !isAlive(task)) return [];
   const why =
     status === undefined
       ? 'its object is gone'
