@@ -585,7 +585,7 @@ describe('a target that is committed', () => {
         aCopy('Rejected', { order: again.order, reason: 'OutOfDisk' }),
       );
       const { status } = decide(alone.snapshot());
-      expect(status).toMatchObject({ state: 'Error', reason: 'OutOfDisk', runnerName: 'r2', contentVersion: 2 });
+      expect(status).toMatchObject({ state: 'Pending', reason: 'OutOfDisk', runnerName: 'r2', contentVersion: 2 });
       expect(
         seen(
           wholeOn(committed.status(status), cordoned, rebuilt, r3)
