@@ -6,7 +6,7 @@ export NODE_NO_WARNINGS := 1
 SEEDS ?= 100
 WORKERS ?= 2
 .DEFAULT_GOAL := help
-.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system walk simulate bench-start bench-failover bench-scale bench-placement bench-backup clean
+.PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system walk chaos simulate bench-start bench-failover bench-scale bench-placement bench-backup bench-tasks clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test-system: build ## System tests on a real API server, containerd and registry
 walk: build ## Users and faults at random on real parts, at the end nothing stuck, twice or left (root): [SEED=s to repeat one]
 	$(if $(SEED),BERTH_WALK_SEED=$(SEED)) $(NODE) --experimental-vm-modules $(BIN)/jest random-walk --selectProjects system --runInBand
 
+chaos: build ## Operators and agents ended at random under twice the load that fits, for 5 minutes: no task lost or run twice (root): [SEED=s] [SECONDS=n]
+	$(if $(SEED),BERTH_CHAOS_SEED=$(SEED)) BERTH_CHAOS_SECONDS=$(or $(SECONDS),300) $(NODE) --experimental-vm-modules $(BIN)/jest chaos.system --selectProjects system --runInBand
+
 simulate: node_modules/.installed ## Run the real cores against modelled faults: SEEDS=n [SEED=s to replay one] [SMALL=1] [DEFECT=name]
 	$(NODE) test/simulation/main.ts --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(if $(SMALL),--small) $(if $(DEFECT),--defect $(DEFECT))
 
@@ -76,6 +79,9 @@ bench-placement: node_modules/.installed ## How evenly 1,000 sandboxes that are 
 
 bench-backup: build ## Time of a backup through the agent beside the same diff and upload by hand, time paused, memory of the agent (root)
 	$(NODE) test/bench/backup.ts
+
+bench-tasks: build ## Time of a command through the HTTP API beside containerd's exec, of the status of a fleet, and how evenly slots are spread (root)
+	$(NODE) test/bench/tasks.ts
 
 clean: ## Remove what was built (not the cache of downloaded and compiled tools)
 	rm -rf dist node_modules

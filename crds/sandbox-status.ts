@@ -159,7 +159,9 @@ export const sandboxStatusSchema = z
       32,
     )
       .default([])
-      .describe('Copies that a restore has replaced. They are stopped and kept until a backup with their version was read back, or the Sandbox is deleted.'),
+      .describe(
+        'Copies that a restore has replaced. They are stopped and kept until a backup with their version was read back, or the Sandbox is deleted.',
+      ),
     transition: transitionSchema.optional().describe('The change that is being made.'),
     startTime: time().optional().describe('When the main program was last started.'),
     finishTime: time().optional().describe('When it last ended.'),

@@ -5,6 +5,8 @@ export class FakeFiles implements JournalFiles {
   readonly files = new Map<string, Buffer>();
   /** In bytes, for all files together. */
   room: number;
+  /** How often the disk was waited for. */
+  syncs = 0;
 
   constructor(room: number) {
     this.room = room;
@@ -38,7 +40,10 @@ export class FakeFiles implements JournalFiles {
         put(held.content.subarray(0, length));
         return Promise.resolve();
       },
-      sync: () => Promise.resolve(),
+      sync: () => {
+        this.syncs++;
+        return Promise.resolve();
+      },
       close: () => Promise.resolve(),
     });
   }

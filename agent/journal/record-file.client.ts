@@ -29,11 +29,15 @@ export interface RecordFileOptions {
 }
 
 const mebibyte = 2 ** 20;
+/** So many records are noted before the disk is waited for all the same: each time all of them are written. */
+const mostNoted = 32;
 /** How often it is looked whether a disk that was full has room again. */
 const fullMs = 10_000;
 
 interface Waiting<Record> {
   readonly records: readonly Record[];
+  /** It is to be durable, not only written. */
+  readonly isAppended: boolean;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
@@ -54,6 +58,8 @@ export class RecordFile<State, Record> {
   #length = 0;
   #grown = 0;
   #waiting: Waiting<Record>[] = [];
+  /** Written behind the sound bytes and perhaps not on the disk yet: what comes next is written over them, together with them. */
+  #noted: readonly Record[] = [];
   #writing: Promise<void> | undefined;
   #failure: Error | undefined;
   #isRestoreDue = false;
@@ -102,12 +108,12 @@ export class RecordFile<State, Record> {
 
   /** As Journal.append. */
   append(records: readonly Record[]): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    this.#state = this.#format.apply(this.#state, records);
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ records, resolve, reject });
-      this.#writing ??= this.#write();
-    });
+    return this.#take(records, true);
+  }
+
+  /** As `append`, without waiting for the disk: what is noted outlives this process at once, and the machine when something is appended after it. */
+  note(records: readonly Record[]): Promise<void> {
+    return this.#take(records, false);
   }
 
   /** Resolves when everything appended is durable and the file is closed. */
@@ -116,6 +122,7 @@ export class RecordFile<State, Record> {
     this.#isRestoreDue = false;
     await this.#writing;
     this.#restoreTimer?.cancel();
+    if (this.#noted.length > 0) await this.#file?.sync();
     this.#failure ??= journalFailed(this.#options.path, new Error('it was closed'));
     await this.#file?.close();
     this.#file = undefined;
@@ -138,13 +145,27 @@ export class RecordFile<State, Record> {
     if (start.length > 0) await this.#append(start);
   }
 
+  #take(records: readonly Record[], isAppended: boolean): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    this.#state = this.#format.apply(this.#state, records);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ records, isAppended, resolve, reject });
+      this.#writing ??= this.#write();
+    });
+  }
+
   async #write(): Promise<void> {
     while (this.#waiting.length > 0 || this.#isRestoreDue) {
       if (this.#isRestoreDue) await this.#restoreBallast();
       const batch = this.#waiting;
       this.#waiting = [];
       try {
-        if (batch.length > 0) await this.#makeDurable(batch.flatMap(({ records }) => records));
+        const isAppended = batch.some((one) => one.isAppended);
+        if (batch.length > 0)
+          await this.#keep(
+            batch.flatMap(({ records }) => records),
+            isAppended,
+          );
       } catch (error) {
         this.#fail(journalFailed(this.#options.path, error), batch);
         return;
@@ -161,34 +182,38 @@ export class RecordFile<State, Record> {
     this.#writing = undefined;
   }
 
-  async #makeDurable(records: readonly Record[]): Promise<void> {
+  async #keep(records: readonly Record[], isAppended: boolean): Promise<void> {
     if (this.#grown > (this.#options.compactAfterBytes ?? 4 * mebibyte)) {
       if (await this.#isRewritten()) return;
       // It is tried again when it has grown as much once more.
       this.#grown = 0;
     }
-    await this.#append(records);
+    const all = [...this.#noted, ...records];
+    await this.#append(all, isAppended || all.length >= mostNoted);
   }
 
-  async #append(records: readonly Record[]): Promise<void> {
+  /** A line of all that is not durable, so that what a power loss leaves of a write is the last line. */
+  async #append(records: readonly Record[], isAppended = true): Promise<void> {
     const header = this.#length === 0 ? `${journalHeader}\n` : '';
     const bytes = Buffer.from(`${header}${encodeLine(records)}`);
     try {
-      await this.#put(bytes);
+      await this.#put(bytes, isAppended);
     } catch (error) {
       if (!isNoRoom(error) || !(await this.#ballast.release())) throw error;
       const { path, log } = this.#options;
       log.warn({ path, said: messageOf(error) }, 'The disk is full: the journal uses its reserve, and only what frees room is taken on');
       this.#restoreLater();
-      await this.#put(bytes);
+      await this.#put(bytes, isAppended);
     }
+    this.#noted = isAppended ? [] : records;
   }
 
   /** All of it, or nothing: half a line must not stand before the next. */
-  async #put(bytes: Buffer): Promise<void> {
+  async #put(bytes: Buffer, isAppended: boolean): Promise<void> {
     try {
       await this.#file?.write(bytes, this.#length);
       FAILPOINT: failpoint('journal.written');
+      if (!isAppended) return;
       await this.#file?.sync();
       FAILPOINT: failpoint('journal.synced');
     } catch (error) {
@@ -208,6 +233,7 @@ export class RecordFile<State, Record> {
     this.#state = this.#format.apply(this.#format.empty, records);
     const next = await this.#writeAside(aside, bytes);
     if (next === undefined) return false;
+    this.#noted = [];
     await this.#files.replace(path, aside);
     FAILPOINT: failpoint('journal.renamed');
     await this.#file?.close();

@@ -7,6 +7,7 @@ import { silentLogger } from '../../process/log.ts';
 import { RecordFile } from '../journal/record-file.client.ts';
 import { CopyState, type CopyReport } from '../proto/gen/berth/agent/v1/agent.ts';
 import {
+  TaskOutcome,
   TaskPhase,
   type SubmitTask,
   type TaskCapacity,
@@ -183,6 +184,22 @@ describe('the tasks of an agent', () => {
     runtime.end('t1', 7);
     expect((await next.until(TaskPhase.TASK_PHASE_ENDED)).end).toMatchObject({ exitCode: 7 });
     expect(runtime.done).toEqual(['start t1']);
+  });
+
+  it('a task that was cancelled is killed by the next agent when this one does not come to it', async () => {
+    const first = await anAgent();
+    const pod = first.pod();
+    const { spec } = task('t1');
+    await pod.submit(task('t1', { spec: spec && { ...spec, graceSeconds: 5 } }));
+    await pod.until(TaskPhase.TASK_PHASE_RUNNING);
+    expect(await pod.code({ $case: 'cancel', value: { taskId: 't1' } })).toBe('task');
+    expect(runtime.done).toEqual(['start t1', 'signal 15 t1']);
+    await first.end();
+    const next = (await anAgent()).pod();
+    expect(await next.code({ $case: 'watch', value: { taskId: 't1' } })).toBe('task');
+    clock.advance(5_000);
+    expect((await next.until(TaskPhase.TASK_PHASE_ENDED)).end).toMatchObject({ outcome: TaskOutcome.TASK_OUTCOME_CANCELLED, signal: 9 });
+    expect(runtime.done).toEqual(['start t1', 'signal 15 t1', 'signal 15 t1']);
   });
 
   it('a task whose sandbox went while the agent was away is lost, may have run, and is not run again', async () => {

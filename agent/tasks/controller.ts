@@ -14,6 +14,7 @@ import {
   type TaskCapacity,
   type TaskReply,
   type TaskRequest,
+  type TaskSpec,
   type TaskState,
   type Ticket as TicketMessage,
 } from '../proto/gen/berth/agent/v1/tasks.ts';
@@ -24,7 +25,7 @@ import { mostInlineOutput, stateMessage, type InlineOutput } from './messages.ts
 import type { TaskLink, TaskPeer, TaskService } from './peer.ts';
 import type { TaskEntry, TaskFacts, TaskJournalState, TaskPlace, TaskRecord, TaskResult } from './record.ts';
 import { decideRecovery } from './recovery.ts';
-import { overdue } from './reduce.ts';
+import { overdue, taskOfKey, taskUnder } from './reduce.ts';
 import { isID, isRefused, readSubmission, type Refused, type Submission } from './request.ts';
 import type { TaskRuntime } from './runtime.ts';
 import {
@@ -43,7 +44,7 @@ import { Transfers } from './transfers.client.ts';
 import { lost } from './verdict.ts';
 
 export interface TaskControllerOptions {
-  readonly journal: Pick<RecordFile<TaskJournalState, TaskRecord>, 'append' | 'isFull' | 'state'>;
+  readonly journal: Pick<RecordFile<TaskJournalState, TaskRecord>, 'append' | 'isFull' | 'note' | 'state'>;
   readonly files: TaskFiles;
   readonly runtime: TaskRuntime;
   readonly copies: Pick<CopyController, 'inventory' | 'attach'>;
@@ -284,25 +285,23 @@ export class TaskController implements TaskService {
 
   /** The task that this submission is, or that has its key or its reservation. */
   #earlier({ task: { id, keyHash, reservationID } }: Submission): TaskEntry | undefined {
-    return (
-      this.#entry(id) ?? this.#taskUnder(reservationID) ?? (keyHash === '' ? undefined : this.#find(({ task }) => task.keyHash === keyHash))
-    );
+    return this.#entry(id) ?? this.#taskUnder(reservationID) ?? this.#taskOfKey(keyHash);
   }
 
   #entry(id: string): TaskEntry | undefined {
     return this.#options.journal.state().tasks.get(id) ?? this.#claimed.get(id);
   }
 
-  #find(isIt: (entry: TaskEntry) => boolean): TaskEntry | undefined {
-    const { tasks } = this.#options.journal.state();
-    for (const entry of tasks.values()) if (isIt(entry)) return entry;
-    for (const entry of this.#claimed.values()) if (isIt(entry)) return entry;
-    return undefined;
-  }
-
   #taskUnder(reservationID: string): TaskEntry | undefined {
     if (reservationID === '') return undefined;
-    return this.#find(({ task }) => task.reservationID === reservationID);
+    const claimed = () => [...this.#claimed.values()].find(({ task }) => task.reservationID === reservationID);
+    return taskUnder(this.#options.journal.state(), reservationID) ?? claimed();
+  }
+
+  #taskOfKey(keyHash: string): TaskEntry | undefined {
+    if (keyHash === '') return undefined;
+    const claimed = () => [...this.#claimed.values()].find(({ task }) => task.keyHash === keyHash);
+    return taskOfKey(this.#options.journal.state(), keyHash) ?? claimed();
   }
 
   async #again(link: Link, { task }: Submission, { task: before }: TaskEntry): Promise<TaskReply['reply']> {
@@ -340,7 +339,7 @@ export class TaskController implements TaskService {
       return recorded;
     });
     durable.catch(() => undefined);
-    const run = this.#run(task, durable, credentials);
+    const run = this.#run(task, durable, credentials, spec);
     this.#live.set(task.id, { run, durable });
     this.#claimed.set(task.id, { task, started: undefined, result: undefined });
     try {
@@ -357,10 +356,11 @@ export class TaskController implements TaskService {
     }
   }
 
-  #run(task: TaskFacts, durable: Promise<void>, credentials: SubmitTask['credentials']): TaskRun {
+  /** `spec`: what is to be run, if it is known; else it is read from its file. */
+  #run(task: TaskFacts, durable: Promise<void>, credentials: SubmitTask['credentials'], spec?: TaskSpec): TaskRun {
     const { files, runtime, clock, log, journal, identity } = this.#options;
     return new TaskRun({
-      ...{ task, runtime, clock, log, credentials },
+      ...{ task, runtime, clock, log, credentials, spec },
       files: files.of(task.id),
       shareCpuMillis: () => this.#shareCpuMillis,
       recordStart: async () => {
@@ -437,6 +437,7 @@ export class TaskController implements TaskService {
     if (recovery.kind === 'Done') return;
     if (recovery.kind !== 'Lost') {
       void this.#finishWhenEnded(task, run, recovery.kind, started?.timeMs ?? 0);
+      if (entry.isCancelled === true) void this.#cancelAgain(task, run);
       return;
     }
     const [stdoutBytes, stderrBytes] = await Promise.all([own.size('stdout'), own.size('stderr')]);
@@ -473,8 +474,20 @@ export class TaskController implements TaskService {
   async #cancel(taskID: string): Promise<TaskReply['reply']> {
     const live = this.#liveTask(taskID);
     if ('code' in live) return live.code === 'TaskEnded' ? this.#stateReply(taskID, false) : rejected(live);
+    await live.durable;
+    // Who is told that it is being cancelled need not ask again, whatever becomes of this agent.
+    await this.#options.journal.append([{ kind: 'Cancelled', id: taskID }]);
     await live.run.cancel();
     return this.#stateReply(taskID, false);
+  }
+
+  /** An agent before this one was asked to, and may not have come to it. */
+  async #cancelAgain(task: TaskFacts, run: TaskRun): Promise<void> {
+    try {
+      await run.cancel();
+    } catch (error) {
+      this.#options.log.warn({ task: task.id, said: messageOf(error) }, 'A task could not be cancelled');
+    }
   }
 
   #liveTask(taskID: string): Live | Refused {
@@ -657,7 +670,7 @@ export class TaskController implements TaskService {
   /** Nobody waits for it: what a crash forgets of it is safe to forget. */
   #record(record: TaskRecord): void {
     if (this.#ended.signal.aborted) return;
-    this.#options.journal.append([record]).catch((error: unknown) => this.#fail(error));
+    this.#options.journal.note([record]).catch((error: unknown) => this.#fail(error));
   }
 
   #sweepLater(): void {

@@ -88,8 +88,11 @@ export class FilesOfTask {
       if (index > 0) await chmodTo(path, mode === 0 ? 0o644 : mode);
     }
     if (spec.streamStdin) await this.#makeFifo();
-    await Promise.all([writeFile(this.stream('stdout'), ''), writeFile(this.stream('stderr'), '')]);
-    await writeFile(this.#specFile, TaskSpec.encode(spec).finish(), { mode: 0o600 });
+    await Promise.all([
+      writeFile(this.stream('stdout'), ''),
+      writeFile(this.stream('stderr'), ''),
+      writeFile(this.#specFile, TaskSpec.encode(spec).finish(), { mode: 0o600 }),
+    ]);
   }
 
   /** Undefined when it is not there any more, or only a part of it. */

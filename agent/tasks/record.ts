@@ -1,4 +1,5 @@
 import type { TaskEndReason, TaskLimitName } from './codes.ts';
+import type { Table } from './table.ts';
 
 /**
  * What an agent keeps durably of its tasks (docs/adr/0010-tasks.md). A record is written before what follows it; the state is nothing but the
@@ -9,6 +10,8 @@ export type TaskRecord =
   | { readonly kind: 'Accepted'; readonly task: TaskFacts }
   /** From here on it may have run. */
   | { readonly kind: 'Started'; readonly id: string; readonly bootID: string; readonly timeMs: number }
+  /** It is to end: whoever asked for that was told that it will. */
+  | { readonly kind: 'Cancelled'; readonly id: string }
   | { readonly kind: 'Ended'; readonly id: string; readonly result: TaskResult }
   | { readonly kind: 'Forgotten'; readonly ids: readonly string[] }
   | { readonly kind: 'Reserved'; readonly reservation: RecordedReservation }
@@ -96,9 +99,12 @@ export interface TaskEntry {
   readonly task: TaskFacts;
   readonly started: { readonly bootID: string; readonly timeMs: number } | undefined;
   readonly result: TaskResult | undefined;
+  readonly isCancelled?: true;
 }
 
 export interface TaskJournalState {
-  readonly tasks: ReadonlyMap<string, TaskEntry>;
+  readonly tasks: Table<TaskEntry>;
+  /** Ids of tasks, by the reservation that they had and the key that they claim. */
+  readonly names: Table<string>;
   readonly reservations: ReadonlyMap<string, RecordedReservation>;
 }

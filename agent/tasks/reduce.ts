@@ -1,6 +1,7 @@
-import type { TaskEntry, TaskJournalState, TaskRecord } from './record.ts';
+import type { TaskEntry, TaskFacts, TaskJournalState, TaskRecord } from './record.ts';
+import { Table } from './table.ts';
 
-export const emptyTasks: TaskJournalState = { tasks: new Map(), reservations: new Map() };
+export const emptyTasks: TaskJournalState = { tasks: new Table(), names: new Table(), reservations: new Map() };
 
 /** How long a result is kept, with its output and files. */
 export const resultKeptMs = 15 * 60_000;
@@ -16,16 +17,19 @@ function applyRecord(state: TaskJournalState, record: TaskRecord): TaskJournalSt
       const entry = { task: record.task, started: undefined, result: undefined };
       // The task has what its reservation had.
       return {
-        tasks: new Map([...state.tasks, [record.task.id, entry]]),
+        tasks: state.tasks.with(record.task.id, entry),
+        names: namesOf(record.task).reduce((names, name) => names.with(name, record.task.id), state.names),
         reservations: without(state.reservations, [record.task.reservationID]),
       };
     }
     case 'Started':
       return change(state, record.id, (entry) => ({ ...entry, started: { bootID: record.bootID, timeMs: record.timeMs } }));
+    case 'Cancelled':
+      return change(state, record.id, (entry) => ({ ...entry, isCancelled: true }));
     case 'Ended':
       return change(state, record.id, (entry) => ({ ...entry, result: record.result }));
     case 'Forgotten':
-      return { ...state, tasks: without(state.tasks, record.ids) };
+      return record.ids.reduce(forget, state);
     case 'Reserved':
       return { ...state, reservations: new Map([...state.reservations, [record.reservation.id, record.reservation]]) };
     case 'Unreserved':
@@ -35,8 +39,32 @@ function applyRecord(state: TaskJournalState, record: TaskRecord): TaskJournalSt
 
 function change(state: TaskJournalState, id: string, by: (entry: TaskEntry) => TaskEntry): TaskJournalState {
   const entry = state.tasks.get(id);
-  return entry === undefined ? state : { ...state, tasks: new Map([...state.tasks, [id, by(entry)]]) };
+  return entry === undefined ? state : { ...state, tasks: state.tasks.with(id, by(entry)) };
 }
+
+function forget(state: TaskJournalState, id: string): TaskJournalState {
+  const entry = state.tasks.get(id);
+  if (entry === undefined) return state;
+  const own = namesOf(entry.task).filter((name) => state.names.get(name) === id);
+  return { ...state, tasks: state.tasks.without(id), names: own.reduce((names, name) => names.without(name), state.names) };
+}
+
+/** The task that was run under a reservation. */
+export function taskUnder({ tasks, names }: TaskJournalState, reservationID: string): TaskEntry | undefined {
+  return tasks.get(names.get(reservationName(reservationID)) ?? '');
+}
+
+/** The task that claims a key. */
+export function taskOfKey({ tasks, names }: TaskJournalState, keyHash: string): TaskEntry | undefined {
+  return tasks.get(names.get(keyName(keyHash)) ?? '');
+}
+
+function namesOf({ reservationID, keyHash }: TaskFacts): readonly string[] {
+  return [...(reservationID === '' ? [] : [reservationName(reservationID)]), ...(keyHash === '' ? [] : [keyName(keyHash)])];
+}
+
+const reservationName = (id: string) => `reservation/${id}`;
+const keyName = (hash: string) => `key/${hash}`;
 
 function without<T>(all: ReadonlyMap<string, T>, ids: readonly string[]): ReadonlyMap<string, T> {
   return ids.some((id) => all.has(id)) ? new Map([...all].filter(([id]) => !ids.includes(id))) : all;
@@ -50,11 +78,12 @@ export function compactTasks(state: TaskJournalState): readonly TaskRecord[] {
   ];
 }
 
-function recordsOf({ task, started, result }: TaskEntry): readonly TaskRecord[] {
+function recordsOf({ task, started, result, isCancelled }: TaskEntry): readonly TaskRecord[] {
   const { id } = task;
   return [
     { kind: 'Accepted', task },
     ...(started === undefined ? [] : [{ kind: 'Started' as const, id, ...started }]),
+    ...(isCancelled === undefined ? [] : [{ kind: 'Cancelled' as const, id }]),
     ...(result === undefined ? [] : [{ kind: 'Ended' as const, id, result }]),
   ];
 }

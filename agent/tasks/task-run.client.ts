@@ -22,6 +22,8 @@ export interface TaskRunOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly credentials: readonly ImageCredential[];
+  /** What is to be run. Undefined: it is in a file, if an agent before this one has not started it. */
+  readonly spec: TaskSpec | undefined;
   /** What a slot is given when there is not enough for all. */
   readonly shareCpuMillis: () => number;
   /** Resolves when it is durable that the task may be started. */
@@ -136,7 +138,7 @@ export class TaskRun {
 
   async #create(): Promise<void> {
     const { task, files, recordStart } = this.#options;
-    const spec = await files.spec();
+    const spec = this.#options.spec ?? (await files.spec());
     if (spec === undefined) throw new TaskStartError('AgentRestarted', 'What was to be run is not there any more.');
     const io = { stdin: await files.stdin(task.streamsStdin), stdout: files.stream('stdout'), stderr: files.stream('stderr') };
     if (task.place.kind === 'OneShot') {

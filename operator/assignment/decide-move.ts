@@ -9,6 +9,7 @@ import { chooseRunner, placementMismatch, type Unavailability } from './choose-r
 import {
   asking,
   hasRoomForMove,
+  noCurrentBackup,
   olderBackups,
   registryUnavailable,
   requestOf,
@@ -51,9 +52,7 @@ export function requestedRestore(situation: Situation): Outcome | undefined {
 export function noRunner(situation: Situation): Outcome | undefined {
   const { status } = situation.settled;
   if (status.runnerName !== undefined) return undefined;
-  const message = `No runner has the files of the sandbox, and there is no current backup. ${olderBackups(status)}`;
-  const none: Outcome = { kind: 'Fail', reason: 'NoCurrentBackup', message: message.slice(0, 4096), retry: 'OnChange' };
-  return restoreCurrent(situation, 'BackupRestored', status.prevRunnerName, none);
+  return restoreCurrent(situation, 'BackupRestored', status.prevRunnerName, noCurrentBackup(status));
 }
 
 /** D7: the runner is lost. What is current was over before, so that no proof is needed; else it is waited for. */

@@ -967,6 +967,11 @@ describe('D0: the backups of a deleted sandbox', () => {
       want: { finalizer: 'Remove', events: ['Deleted', 'BackupNotRemoved'] },
     },
     {
+      when: 'the registry removes nothing: it is not waited for, and what stays is said',
+      given: gone(wholeOn(deleting, r1)).registry(aLook('Unsupported', { kind: 'Delete' })),
+      want: { finalizer: 'Remove', events: ['Deleted', 'BackupNotRemoved'] },
+    },
+    {
       when: 'they are kept, as asked',
       given: gone(wholeOn(deleting.backupPolicy({ reclaimPolicy: 'Retain' }), r1)),
       want: { finalizer: 'Remove', asks: [], events: ['Deleted'] },

@@ -1,6 +1,6 @@
 import { effectiveResources } from '../../crds/index.ts';
 import type { AssignmentReason, BackupRecord, PreviousCopy, SandboxStatus } from '../../crds/index.ts';
-import { currentBackup, isUsable, recordOf } from '../backups/current.ts';
+import { currentBackup, doubtedBackup, isUsable, recordOf } from '../backups/current.ts';
 import { verificationOf, type Verification } from '../backups/verification.ts';
 import type { SandboxEvent } from '../lifecycle/decision.ts';
 import type { Outcome, Situation } from '../lifecycle/outcome.ts';
@@ -147,6 +147,17 @@ export function restoreFrom(
 /** The registry is asked again by itself. */
 export function registryUnavailable({ message, work, lookAgainMs }: Verification & { readonly kind: 'Unavailable' }): Outcome {
   return { kind: 'Wait', reason: 'RegistryUnavailable', message, lookAgainMs, registry: work === undefined ? [] : [work] };
+}
+
+/** D5: nothing current. */
+export function noCurrentBackup(status: SandboxStatus): Outcome & { readonly kind: 'Fail' } {
+  const doubted = doubtedBackup(status);
+  const why =
+    doubted === undefined
+      ? 'there is no current backup'
+      : `the backup ${doubted.digest} was found damaged or missing; it is looked at again now and then`;
+  const message = `No runner has the files of the sandbox, and ${why}. ${olderBackups(status)}`;
+  return { kind: 'Fail', reason: 'NoCurrentBackup', message: message.slice(0, 4096), retry: 'OnChange' };
 }
 
 const toldBackups = 10;

@@ -509,6 +509,22 @@ describe('retention', () => {
     });
   });
 
+  it('a registry that does not remove it is asked less and less often', () => {
+    const box = stopped
+      .version(9)
+      .backedUp({ contentVersion: 6, deletionTime: at(-1_000) })
+      .backedUp({ contentVersion: 9 });
+    const after = (failures: number, ago: number) =>
+      decide(
+        told(box)
+          .registry(aLook('Unsupported', { kind: 'Delete', failures, ago }))
+          .snapshot(),
+      );
+    expect([after(1, 60_000).registry.length, after(2, 60_000).registry.length]).toEqual([1, 0]);
+    expect([after(99, 14_399_000).registry.length, after(99, 14_400_000).registry.length]).toEqual([0, 1]);
+    expect(after(2, 60_000).lookAgainMs).toBe(60_000);
+  });
+
   it('removes nothing that was not marked before', () => {
     expect(marked.obj().status.backup?.history).toHaveLength(5);
     expect(marks(told(versions(7, 8, 9)).registry(aLook('Deleted', { kind: 'Delete' })))).toMatchObject({ left: 3, asks: [] });

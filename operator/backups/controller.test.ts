@@ -155,6 +155,54 @@ describe('while a registry does not answer', () => {
     expect(results()).toEqual(['Verify 01 Whole at 1000', 'Verify 02 Whole at 1000', 'Verify 03 Whole at 1000']);
   });
 
+  it('those that waited already are told so as well, once it is sure, and again when they ask again', async () => {
+    await begin(Array.from({ length: 12 }, (_, n) => verify(n)));
+    await end(0, down());
+    expect(results()).toEqual(['Verify 00 Unavailable at 0']);
+    await end(1, down());
+    expect(results().slice(1)).toEqual(['08', '09', '10', '11', '01'].map((n) => `Verify ${n} Unavailable at 0`));
+    clock.advance(4_999);
+    await begin([verify(11)]);
+    expect(results()).toContain('Verify 11 Unavailable at 0');
+    clock.advance(1);
+    await begin([verify(11)]);
+    expect(results().at(-1)).toBe('Verify 11 Unavailable at 5000');
+  });
+
+  it('who has no answer and asks again is told so, also when nobody knows yet that it is down; of what reads every byte that is no sign', async () => {
+    await begin([verify(1), verify(2, 'Full')]);
+    clock.advance(4_999);
+    await begin([verify(1), verify(2, 'Full')]);
+    expect(results()).toEqual([]);
+    clock.advance(1);
+    await begin([verify(1), verify(2, 'Full')]);
+    expect([results(), registry.asked.length]).toEqual([['Verify 01 Unavailable at 5000'], 2]);
+    await end(0);
+    expect(results()).toEqual(['Verify 01 Whole at 5000']);
+  });
+
+  it('a quick question does not wait for the end of one that reads every byte', async () => {
+    await begin([verify(1, 'Full'), verify(2)]);
+    await end(1, down());
+    await begin([verify(2)]);
+    await clock.run(1_000);
+    expect(registry.whats).toEqual(['Full r.test 01', 'Meta r.test 02', 'Meta r.test 02']);
+  });
+
+  it('what it is told counts how often in a row it failed', async () => {
+    const failures = () => worker.resultsFor(sandbox().metadata.uid).map((one) => one.failures);
+    await begin([verify(1)]);
+    await end(0, new RegistryError('NotFound', 'gone'));
+    await begin([verify(1)]);
+    await clock.run(1_000);
+    await end(1, new RegistryError('NotFound', 'gone'));
+    expect(failures()).toEqual([2]);
+    await begin([verify(1)]);
+    await clock.run(1_000);
+    await end(2);
+    expect(failures()).toEqual([0]);
+  });
+
   it('other registries are asked as ever', async () => {
     await begin([verify(1)]);
     await end(0, down());
@@ -168,6 +216,26 @@ describe('while a registry does not answer', () => {
     await begin([verify(2)]);
     expect(registry.asked).toHaveLength(2);
     expect(results()).toEqual([`Verify 01 ${code} at 0`]);
+  });
+});
+
+describe('removals', () => {
+  it('two at a time, and no question waits for them', async () => {
+    await begin(Array.from({ length: 5 }, (_, n) => remove(n)));
+    await begin([verify(9)]);
+    expect(registry.whats).toEqual(['Delete r.test 00', 'Delete r.test 01', 'Meta r.test 09']);
+  });
+
+  it('a registry that does none is not asked for each of them, and again an hour later', async () => {
+    await begin([remove(1)]);
+    await end(0, new RegistryError('Unsupported', 'it removes nothing'));
+    await begin([remove(1), remove(2)]);
+    expect([registry.asked.length, results()]).toEqual([1, ['Delete 01 Unsupported at 0', 'Delete 02 Unsupported at 0']]);
+    await begin([verify(3)]);
+    expect(registry.asked).toHaveLength(2);
+    clock.advance(3_600_000);
+    await begin([remove(2)]);
+    expect(registry.whats.at(-1)).toBe('Delete r.test 02');
   });
 });
 

@@ -5,12 +5,13 @@ import type { Clock, Random, Timer } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Counter, Histogram, Metrics } from '../../process/metrics.ts';
 import type { RegistryCredential } from '../../process/registry-credential.ts';
+import { failpoint } from '../failpoints.ts';
 import { RegistryError } from '../../registry/errors.ts';
 import type { RegistryClient } from '../../registry/registry.client.ts';
 import { parseRepository } from '../../registry/repository.ts';
 import type { RegistryResult, RegistryWork } from '../lifecycle/snapshot.ts';
 import { backupCredential } from './credential.ts';
-import { doneOutcome, failedOutcome, isRegistryDown, laneOf, workKey } from './registry-work.ts';
+import { doneOutcome, failedOutcome, isRegistryDown, laneOf, workKey, type Lane } from './registry-work.ts';
 
 /** The registry of backups, as an operator is given it. */
 export interface BackupRegistry {
@@ -33,27 +34,35 @@ export interface RegistryWorkerOptions {
   readonly done: (key: string) => void;
 }
 
-/** Work at the same time: quick questions, and those that read every byte. */
-const lanes = { Quick: 8, Long: 2 } as const;
+/** Work at the same time: quick questions, those that read every byte, and removals, for which nobody waits. */
+const lanes: Readonly<Record<Lane, number>> = { Quick: 8, Long: 2, Removal: 2 };
 /** Results of one sandbox: more than it can have backups. */
 const maxPerSandbox = 256;
 /** The same work is not done again before, whoever asks. */
 const restMs = 1_000;
 const registryBackoff = { initialMs: 1_000, maxMs: 30_000 };
+/** Whoever asks again after this long, and was not answered, is told so and may go on without. */
+const answerMs = 5_000;
+/** So many failures in a row are an outage for those that wait already: one may be any busy moment. */
+const toldFailures = 2;
+/** A registry that does not remove manifests is not asked to again for this long. */
+const unsupportedMs = 3_600_000;
 
 interface Job {
   readonly id: string;
   readonly sandbox: Sandbox;
   readonly work: RegistryWork;
   readonly host: string;
+  readonly askedAt: number;
   readonly notBefore: number;
   isRunning: boolean;
 }
 
 /** How much is under way. */
 interface Busy {
-  readonly lanes: { Quick: number; Long: number };
-  readonly hosts: Map<string, number>;
+  readonly lanes: Record<Lane, number>;
+  /** Quick questions to each host, and other work. */
+  readonly hosts: Readonly<Record<'quick' | 'other', Map<string, number>>>;
 }
 
 /** What is known of a registry that did not answer. */
@@ -63,15 +72,18 @@ interface Outage {
 }
 
 /**
- * Does what decisions ask of registries: the same work once at a time, a bounded number together. While a registry does not answer, one question at a time is
- * asked there, after waits that grow, and all other work waits and is told so. Results wake their sandbox and are kept for its next decisions.
+ * Does what decisions ask of registries: the same work once at a time, a bounded number together. While a registry does not answer, one quick question at a time
+ * is asked there, after waits that grow, and all other work waits and is told so: what was waiting when that began, what is asked for meanwhile, and what is
+ * asked for again without an answer. Results wake their sandbox and are kept for its next decisions.
  */
 export class RegistryWorker {
   readonly #options: RegistryWorkerOptions;
   readonly #jobs = new Map<string, Job>();
   readonly #results = new Map<string, Map<string, RegistryResult>>();
   readonly #outages = new Map<string, Outage>();
-  readonly #busy: Busy = { lanes: { Quick: 0, Long: 0 }, hosts: new Map() };
+  /** Hosts that remove nothing, until when that is believed. */
+  readonly #removesNothing = new Map<string, number>();
+  readonly #busy: Busy = { lanes: { Quick: 0, Long: 0, Removal: 0 }, hosts: { quick: new Map(), other: new Map() } };
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<void>>();
   readonly #outcomes: Counter;
@@ -122,14 +134,31 @@ export class RegistryWorker {
   #begin(sandbox: Sandbox, work: RegistryWork): void {
     const { uid } = sandbox.metadata;
     const id = `${uid} ${workKey(work)}`;
-    if (this.#jobs.has(id)) return;
+    const now = this.#options.clock.monotonic();
+    const waiting = this.#jobs.get(id);
+    if (waiting !== undefined) {
+      // What reads every byte takes long, and says so itself. Nobody waits for a removal.
+      if (laneOf(work) === 'Quick' && waiting.askedAt + answerMs <= now) this.#tellOutage(waiting);
+      return;
+    }
     const host = parseRepository(work.repository)?.host ?? work.repository;
+    if (work.kind === 'Delete' && (this.#removesNothing.get(host) ?? 0) > now) {
+      this.#tell(sandbox, work, { outcome: 'Unsupported', message: `The registry ${host} removes no manifests.` });
+      return;
+    }
     const known = this.#results.get(uid)?.get(workKey(work));
-    const outage = this.#outages.get(host);
-    this.#jobs.set(id, { id, sandbox, work, host, notBefore: known === undefined ? 0 : known.at + restMs, isRunning: false });
-    // Whoever asks while the registry is down is told so, and not left waiting.
-    if (outage === undefined || known?.outcome === 'Unavailable') return;
-    this.#tell(sandbox, work, failedOutcome(work, new Error(`The registry ${host} gave no answer lately. It is asked again soon.`)));
+    const job = { id, sandbox, work, host, askedAt: now, notBefore: known === undefined ? 0 : known.at + restMs, isRunning: false };
+    this.#jobs.set(id, job);
+    if (this.#outages.has(host)) this.#tellOutage(job);
+  }
+
+  /** Whoever waits while the registry is down is told so, once for each time it asks. What it was told before is said again as it was. */
+  #tellOutage({ sandbox, work, host }: Job): void {
+    const known = this.#results.get(sandbox.metadata.uid)?.get(workKey(work));
+    if (known?.outcome === 'Unavailable' && this.#options.clock.monotonic() - known.at < answerMs) return;
+    const message = `The registry ${host} gave no answer lately. It is asked again soon.`;
+    const { outcome, message: told } = known?.outcome === 'Unavailable' ? known : failedOutcome(work, new Error(message));
+    this.#tell(sandbox, work, { outcome, message: told });
   }
 
   /** Begins what may be begun, and comes back when more may. */
@@ -141,7 +170,6 @@ export class RegistryWorker {
     this.#timer = undefined;
     let next = Infinity;
     for (const job of this.#jobs.values()) {
-      if (this.#busy.lanes.Quick >= lanes.Quick && this.#busy.lanes.Long >= lanes.Long) return;
       if (job.isRunning) continue;
       const due = this.#dueAt(job);
       if (due > now) next = Math.min(next, due);
@@ -156,7 +184,9 @@ export class RegistryWorker {
 
   #hasRoom({ host, work }: Job): boolean {
     const lane = laneOf(work);
-    return this.#busy.lanes[lane] < lanes[lane] && !(this.#outages.has(host) && this.#busy.hosts.has(host));
+    if (this.#busy.lanes[lane] >= lanes[lane]) return false;
+    // A quick question shows that the registry answers again: it does not wait for what may take an hour.
+    return !(this.#outages.has(host) && this.#busy.hosts[lane === 'Quick' ? 'quick' : 'other'].has(host));
   }
 
   #start(job: Job): void {
@@ -171,8 +201,9 @@ export class RegistryWorker {
   }
 
   #count({ host, work }: Job, by: 1 | -1): void {
-    const { lanes: busy, hosts } = this.#busy;
-    busy[laneOf(work)] += by;
+    const lane = laneOf(work);
+    this.#busy.lanes[lane] += by;
+    const hosts = this.#busy.hosts[lane === 'Quick' ? 'quick' : 'other'];
     const left = (hosts.get(host) ?? 0) + by;
     if (left === 0) hosts.delete(host);
     else hosts.set(host, left);
@@ -187,6 +218,7 @@ export class RegistryWorker {
     if (isWanted) this.#jobs.delete(id);
     if (this.#stop.signal.aborted) return;
     const outcome = failure === undefined ? doneOutcome(work) : failedOutcome(work, failure.error);
+    if (outcome.outcome === 'Unsupported' && work.kind === 'Delete') this.#remembers(host, outcome.message);
     if (failure !== undefined && isRegistryDown(failure.error)) this.#isDown(host, outcome.message);
     else if (failure === undefined || failure.error instanceof RegistryError) this.#outages.delete(host);
     const kind = work.kind === 'Verify' ? `Verify${work.depth}` : work.kind;
@@ -202,8 +234,13 @@ export class RegistryWorker {
     if (repository === undefined) throw new RegistryError('Unsupported', `"${work.repository}" names no repository: write host/path.`);
     const credential = backupCredential(work.repository, await credentialsOf(sandbox), registry.credentials());
     const access = { credential, signal: this.#stop.signal };
-    if (work.kind === 'Delete') await registry.client.delete(repository, work.digest, access);
-    else await registry.client.verify(repository, work.digest, work.depth, access);
+    if (work.kind === 'Delete') {
+      await registry.client.delete(repository, work.digest, access);
+      FAILPOINT: failpoint('registry.deleted');
+    } else {
+      await registry.client.verify(repository, work.digest, work.depth, access);
+      FAILPOINT: failpoint('registry.verified');
+    }
     return undefined;
   }
 
@@ -213,6 +250,16 @@ export class RegistryWorker {
     const wait = backoffDelay(registryBackoff, failures, random);
     this.#outages.set(host, { failures, until: clock.monotonic() + wait });
     log.warn({ registry: host, failures, waitMs: Math.round(wait), reason: message }, 'Registry gives no answer');
+    if (failures < toldFailures) return;
+    for (const job of this.#jobs.values()) if (job.host === host && !job.isRunning && laneOf(job.work) === 'Quick') this.#tellOutage(job);
+  }
+
+  /** Said once, and not asked of it again for every backup of every sandbox. */
+  #remembers(host: string, message: string): void {
+    const { clock, log } = this.#options;
+    const now = clock.monotonic();
+    if ((this.#removesNothing.get(host) ?? 0) <= now) log.warn({ registry: host, reason: message }, 'Registry removes no backups');
+    this.#removesNothing.set(host, now + unsupportedMs);
   }
 
   /** The newest result counts; of too many the oldest goes. */
@@ -220,8 +267,10 @@ export class RegistryWorker {
     const { uid } = sandbox.metadata;
     const results = this.#results.get(uid) ?? new Map<string, RegistryResult>();
     const key = workKey(work);
+    const isDone = outcome.outcome === 'Whole' || outcome.outcome === 'Deleted';
+    const failures = isDone ? 0 : (results.get(key)?.failures ?? 0) + 1;
     results.delete(key);
-    results.set(key, { work, at: this.#options.clock.monotonic(), ...outcome });
+    results.set(key, { work, at: this.#options.clock.monotonic(), failures, ...outcome });
     const [oldest] = results.keys();
     if (results.size > maxPerSandbox && oldest !== undefined) results.delete(oldest);
     this.#results.set(uid, results);

@@ -18,6 +18,19 @@ export function holdsVersion(record: BackupRecord, contentVersion: number): bool
   return contentVersion > 0 && isUsable(record) && record.takenWhile === 'Stopped' && record.contentVersion === contentVersion;
 }
 
+/** It would hold exactly this version, and was found damaged or missing: which may have been so for a moment only. */
+export function isDoubted(record: BackupRecord, contentVersion: number): boolean {
+  const { verifiedTime, deletionTime, takenWhile } = record;
+  const isOf = contentVersion > 0 && record.contentVersion === contentVersion && takenWhile === 'Stopped';
+  return isOf && verifiedTime === undefined && deletionTime === undefined;
+}
+
+/** The newest such, when no other backup holds the content as it is. */
+export function doubtedBackup(status: Backed & Pick<SandboxStatus, 'contentVersion'>): BackupRecord | undefined {
+  if (currentBackup(status) !== undefined) return undefined;
+  return historyOf(status).findLast((record) => isDoubted(record, status.contentVersion));
+}
+
 /**
  * The backup that allows to move: it holds the content as it is. That there is one proves that nothing runs under this contentVersion, or ever will:
  * each version is started once, and it was over when the backup was taken.

@@ -10,9 +10,12 @@ export function workKey(work: RegistryWork): string {
   return [work.kind, work.kind === 'Verify' ? work.depth : '', work.repository, work.digest].join(' ');
 }
 
-/** Reading every byte takes long: such work has a lane of its own. */
-export function laneOf(work: RegistryWork): 'Quick' | 'Long' {
-  return work.kind === 'Verify' && work.depth === 'Full' ? 'Long' : 'Quick';
+export type Lane = 'Quick' | 'Long' | 'Removal';
+
+/** Reading every byte takes long, and removals may be many: such work has a lane of its own. */
+export function laneOf(work: RegistryWork): Lane {
+  if (work.kind === 'Delete') return 'Removal';
+  return work.depth === 'Full' ? 'Long' : 'Quick';
 }
 
 export function doneOutcome(work: RegistryWork): WorkOutcome {
@@ -43,6 +46,7 @@ function outcomeOf(error: unknown): RegistryResult['outcome'] {
     case 'Unauthorized':
       return 'Unauthorized';
     case 'Unsupported':
+      return 'Unsupported';
     case 'Unavailable':
       return 'Unavailable';
   }

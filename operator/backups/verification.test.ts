@@ -7,7 +7,7 @@ const work = { kind: 'Verify', depth: 'Meta', ...sought } as const;
 const now = { wall: 1_000_000, monotonic: 500_000 };
 
 function known(outcome: RegistryResult['outcome'], ageMs: number): readonly RegistryResult[] {
-  return [{ work, at: now.monotonic - ageMs, outcome, message: 'said' }];
+  return [{ work, failures: 0, at: now.monotonic - ageMs, outcome, message: 'said' }];
 }
 
 describe('what is known of a backup in the registry', () => {

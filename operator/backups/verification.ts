@@ -37,7 +37,8 @@ export function verificationOf(
     case 'Deleted':
       return { kind: 'Bad', message: result.message };
     case 'Unavailable':
-    case 'Unauthorized': {
+    case 'Unauthorized':
+    case 'Unsupported': {
       const left = registryRetryMs - age;
       // The result of a new try wakes the sandbox, and may be long in coming: the registry is asked less and less often.
       return left > 0

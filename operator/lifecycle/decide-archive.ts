@@ -1,6 +1,6 @@
 import { runnerAway } from '../assignment/decide-start.ts';
 import { targetWithdrawn } from '../assignment/decide-target.ts';
-import { hasRoomForRelease, olderBackups, tooManyCopies } from '../assignment/restore.ts';
+import { hasRoomForRelease, noCurrentBackup, tooManyCopies } from '../assignment/restore.ts';
 import { currentBackup } from '../backups/current.ts';
 import { runningOperation } from '../backups/operation.ts';
 import { verificationOf } from '../backups/verification.ts';
@@ -63,10 +63,7 @@ function backupFailing({ world, settled: { status } }: Situation): Outcome | und
 function notBackedUp(situation: Situation): Outcome | undefined {
   const { status } = situation.settled;
   if (currentBackup(status) !== undefined) return undefined;
-  if (status.runnerName === undefined) {
-    const message = `No runner has the files of the sandbox, and there is no current backup. ${olderBackups(status)}`;
-    return { kind: 'Fail', reason: 'NoCurrentBackup', message: message.slice(0, 4096), retry: 'OnChange' };
-  }
+  if (status.runnerName === undefined) return noCurrentBackup(status);
   const away = runningOperation(status) === undefined ? runnerAway(situation) : undefined;
   return away ?? { kind: 'Archiving', message: 'The sandbox is being backed up.' };
 }

@@ -1,7 +1,7 @@
 import { SANDBOX_FINALIZER, type SandboxStatus } from '../../crds/index.ts';
 import { mergePatch } from '../../kube/diff.ts';
 import { decideStart } from '../assignment/decide-start.ts';
-import { distrust } from '../backups/distrust.ts';
+import { distrust, reconsider } from '../backups/distrust.ts';
 import { followBackup } from '../backups/follow-backup.ts';
 import type { BackupStep } from '../backups/operation.ts';
 import { planBackup } from '../backups/plan-backup.ts';
@@ -48,7 +48,7 @@ function decideWanted(world: SandboxSnapshot): Decision {
   const retained = retain(world, planned.status);
   // Last of all: what is to be removed holds nothing any more.
   const freed = freeSuperseded(world, retained.status);
-  const steps = [trusted, followed, planned, retained, freed];
+  const steps = [trusted, followed, planned, retained, freed, reconsider(world, freed.status)];
   const next = finished(world, freed.status);
   const decision = withOutcome(withSteps(changed(world, next), steps), outcome);
   return {

@@ -23,16 +23,17 @@ export type DeletionOutcome =
 export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
   const left = world.remains.filter(({ isAbsent, isKnown, isReachable }) => !isAbsent && (isKnown || isReachable));
   const backups = backupsToRemove(world);
+  const removable = backups.filter((record) => removalOf(world.registry, record)?.outcome !== 'Unsupported');
   const { status } = world.sandbox;
   const kept = keptCopies(status);
   const isDeleting = status.state === 'Deleting';
   const overdue = isDeleting && timeLeft(world) === 0;
   const awaited = left.filter(({ isElsewhere }) => !isElsewhere);
-  if (overdue || (awaited.length === 0 && backups.length === 0 && kept.length === 0)) {
+  if (overdue || (awaited.length === 0 && removable.length === 0 && kept.length === 0)) {
     const removals = [...left, ...kept.filter(({ runnerName }) => world.fleet.some(({ name }) => name === runnerName))];
     return { kind: 'Go', removals: removals.map((remains) => noted(world, remains)), events: [farewell(left), ...leftInRegistry(backups)] };
   }
-  const { registry, lookAgainMs } = removalWork(world, backups);
+  const { registry, lookAgainMs } = removalWork(world, removable);
   if (isDeleting) {
     const times = [timeLeft(world), lookAgainMs].filter((time) => time !== undefined);
     return { kind: 'Wait', status: withReleased(status), lookAgainMs: times.length === 0 ? undefined : Math.min(...times), registry };

@@ -64,11 +64,13 @@ export interface RegistryResult {
   readonly work: RegistryWork;
   /** Monotonic time at which it was known. */
   readonly at: number;
+  /** How often in a row, this time included, it came to anything but Whole or Deleted: what is asked for again waits longer each time. */
+  readonly failures: number;
   /**
    * Whole: verified. Deleted: it is not there any more. Missing: the registry certainly lacks the manifest or a blob. Corrupt: bytes or sizes are not what the
-   * digest says. Unavailable: nobody can say now. Unauthorized: the credentials do not suffice.
+   * digest says. Unavailable: nobody can say now. Unauthorized: the credentials do not suffice. Unsupported: the registry does not do this at all.
    */
-  readonly outcome: 'Whole' | 'Deleted' | 'Missing' | 'Corrupt' | 'Unavailable' | 'Unauthorized';
+  readonly outcome: 'Whole' | 'Deleted' | 'Missing' | 'Corrupt' | 'Unavailable' | 'Unauthorized' | 'Unsupported';
   /** One sentence, naming the digest. Never a secret. */
   readonly message: string;
 }

@@ -6,7 +6,7 @@ import { keyOf } from '../../kube/object.ts';
 import type { EventRecorder } from '../../kube/types.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Counter } from '../../process/metrics.ts';
-import { failpoint } from '../failpoints.ts';
+import { failpoint, reachSteps } from '../failpoints.ts';
 import type { RegistryCredential } from '../../process/registry-credential.ts';
 import type { RegistryWorker } from '../backups/controller.ts';
 import { credentialsForAgent } from '../backups/credential.ts';
@@ -86,6 +86,7 @@ async function write(ports: ActPorts, world: SandboxSnapshot, decision: Decision
     prepare(ports, sandbox, decision, means);
     const acknowledged = await ports.sandboxes.patchStatus(sandbox, decision.status, { stored: storedStatus(sandbox) });
     FAILPOINT: failpoint('status.acknowledged');
+    FAILPOINT: reachSteps(sandbox.status, acknowledged.status);
     ports.statusWrites.inc({ state, reason });
     ports.metrics.acknowledged(sandbox.status, acknowledged.status, world.now.wall);
     ports.log.info({ state, reason, order: acknowledged.status.order, runner: acknowledged.status.runnerName }, 'Sandbox status written');

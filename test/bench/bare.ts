@@ -9,7 +9,10 @@ import {
   SnapshotsClient,
   type StatSnapshotResponse,
 } from '../../agent/containerd/gen/services/snapshots/v1/snapshots.ts';
-import { type GetResponse, TasksClient } from '../../agent/containerd/gen/services/tasks/v1/tasks.ts';
+import { commandIn } from '../../agent/containerd/task-runtime.client.ts';
+import { packProcess } from '../../agent/containerd/any.ts';
+import type { SpecProcess } from '../../agent/security/oci.ts';
+import { type GetResponse, TasksClient, type WaitResponse } from '../../agent/containerd/gen/services/tasks/v1/tasks.ts';
 
 /** A container that Berth made, as containerd stores it: what the bare starts repeat. */
 export interface Template {
@@ -21,7 +24,13 @@ export interface Template {
   readonly stderr: string;
 }
 
-/** containerd without Berth: the four calls of a start, and their undoing. */
+/** Where a process writes: absolute paths of files that are there. */
+export interface Outputs {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** containerd without Berth: the four calls of a start, and their undoing; and a command in a container that runs. */
 export class BareContainerd {
   readonly #containers: ContainersClient;
   readonly #snapshots: SnapshotsClient;
@@ -54,7 +63,7 @@ export class BareContainerd {
   }
 
   /** Prepare, Containers.Create, Tasks.Create and Start of the template under another id, one after another. */
-  async start({ container, parent, snapshotLabels, stdout, stderr }: Template, id: string): Promise<void> {
+  async start({ container, parent, snapshotLabels, stdout, stderr }: Template, id: string, outputs?: Outputs): Promise<void> {
     const renamed = (text: string) => text.replaceAll(container.id, id);
     const { snapshotter, runtime, spec } = container;
     const labels = Object.fromEntries(Object.entries(container.labels).map(([name, value]) => [`bench.${name}`, renamed(value)]));
@@ -73,8 +82,7 @@ export class BareContainerd {
       containerId: id,
       rootfs: mounts,
       stdin: '',
-      stdout: renamed(stdout),
-      stderr: renamed(stderr),
+      ...(outputs ?? { stdout: renamed(stdout), stderr: renamed(stderr) }),
       terminal: false,
       checkpoint: undefined,
       options: runtime?.options,
@@ -94,6 +102,34 @@ export class BareContainerd {
     await this.#call((done) => this.#tasks.delete({ containerId: id }, this.#metadata, done));
     await this.#call((done) => this.#containers.delete({ id }, this.#metadata, done));
     await this.#call((done) => this.#snapshots.remove({ snapshotter, key: id }, this.#metadata, done));
+  }
+
+  /** Waits for the end of what `start` started and removes its task: its exit code. The container and its snapshot stay, for `removeEnded`. */
+  async ended(containerId: string): Promise<number> {
+    const { exitStatus } = await this.#wait({ containerId, execId: '' });
+    await this.#call((done) => this.#tasks.delete({ containerId }, this.#metadata, done));
+    return exitStatus;
+  }
+
+  async removeEnded({ container: { snapshotter } }: Template, id: string): Promise<void> {
+    await this.#call((done) => this.#containers.delete({ id }, this.#metadata, done));
+    await this.#call((done) => this.#snapshots.remove({ snapshotter, key: id }, this.#metadata, done));
+  }
+
+  /** Exec, Start, Wait and DeleteProcess of a command in the container of a template, one after another: its exit code. */
+  async exec({ container }: Template, execId: string, args: readonly string[], outputs: Outputs): Promise<number> {
+    const { process } = JSON.parse(Buffer.from(container.spec?.value ?? []).toString()) as { readonly process: SpecProcess };
+    const spec = packProcess(commandIn(process, { args, env: [], workingDir: '', contentVersion: 0 }));
+    const of = { containerId: container.id, execId };
+    await this.#call((done) => this.#tasks.exec({ ...of, stdin: '', ...outputs, terminal: false, spec }, this.#metadata, done));
+    await this.#call((done) => this.#tasks.start(of, this.#metadata, done));
+    const { exitStatus } = await this.#wait(of);
+    await this.#call((done) => this.#tasks.deleteProcess(of, this.#metadata, done));
+    return exitStatus;
+  }
+
+  #wait(of: { readonly containerId: string; readonly execId: string }): Promise<WaitResponse> {
+    return this.#call<WaitResponse>((done) => this.#tasks.wait(of, this.#metadata, done));
   }
 
   close(): void {

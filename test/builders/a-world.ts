@@ -62,12 +62,13 @@ export function aBackup(phase: BackupView['phase'], backup: Partial<BackupView> 
 /** What came of a look into the registry `ago` milliseconds before: a verification of the sizes, of the backup that tests have first. */
 export function aLook(
   outcome: RegistryResult['outcome'],
-  { ago = 100, ...work }: Partial<Work> & { readonly ago?: number } = {},
+  { ago = 100, failures = 1, ...work }: Partial<Work> & { readonly ago?: number; readonly failures?: number } = {},
 ): RegistryResult {
   const repository = 'registry.test/berth/default.box';
   return {
     work: { kind: 'Verify', depth: 'Meta', repository, digest: aDigest(1), ...work },
     at: 1_000_000 - ago,
+    failures: outcome === 'Whole' || outcome === 'Deleted' ? 0 : failures,
     outcome,
     message: `The backup ${work.digest ?? aDigest(1)} is ${outcome}.`,
   };

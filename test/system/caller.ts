@@ -14,6 +14,36 @@ export interface CurlAnswer {
   readonly body: unknown;
 }
 
+/** Verbs by subresource of sandboxes. */
+type Rules = Readonly<Record<string, readonly string[]>>;
+
+/** All that the API has. */
+export const everything: Rules = { reservations: ['*'], tasks: ['*'], fleet: ['*'] };
+
+/** The token of a new ServiceAccount that may do this, in all namespaces or in one. */
+export async function permittedToken(cluster: Cluster, name: string, rules: Rules, namespace?: string): Promise<string> {
+  const metadata = namespace === undefined ? { name } : { name, namespace };
+  const [role, binding] = namespace === undefined ? ['ClusterRole', 'ClusterRoleBinding'] : ['Role', 'RoleBinding'];
+  const api = { apiGroup: 'rbac.authorization.k8s.io' };
+  const objects = [
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'berth-system' } },
+    {
+      ...{ apiVersion: `${api.apiGroup}/v1`, kind: role, metadata },
+      rules: Object.entries(rules).map(([subresource, verbs]) => ({
+        apiGroups: ['berth.dev'],
+        resources: [`sandboxes/${subresource}`],
+        verbs,
+      })),
+    },
+    {
+      ...{ apiVersion: `${api.apiGroup}/v1`, kind: binding, metadata, roleRef: { ...api, kind: role, name } },
+      subjects: [{ kind: 'ServiceAccount', name, namespace: 'berth-system' }],
+    },
+  ];
+  await cluster.kubectlWithInput(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }), 'apply', '-f', '-');
+  return cluster.token({ serviceAccount: name, audience: operatorAudience });
+}
+
 /** Somebody with curl and a token. */
 export class Caller {
   readonly #cluster: Cluster;
@@ -25,37 +55,13 @@ export class Caller {
   }
 
   /** A ServiceAccount that may do this with subresources of sandboxes, in all namespaces or in one. */
-  static async permitted(
-    cluster: Cluster,
-    name: string,
-    rules: Readonly<Record<string, readonly string[]>>,
-    namespace?: string,
-  ): Promise<Caller> {
-    const metadata = namespace === undefined ? { name } : { name, namespace };
-    const [role, binding] = namespace === undefined ? ['ClusterRole', 'ClusterRoleBinding'] : ['Role', 'RoleBinding'];
-    const api = { apiGroup: 'rbac.authorization.k8s.io' };
-    const objects = [
-      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'berth-system' } },
-      {
-        ...{ apiVersion: `${api.apiGroup}/v1`, kind: role, metadata },
-        rules: Object.entries(rules).map(([subresource, verbs]) => ({
-          apiGroups: ['berth.dev'],
-          resources: [`sandboxes/${subresource}`],
-          verbs,
-        })),
-      },
-      {
-        ...{ apiVersion: `${api.apiGroup}/v1`, kind: binding, metadata, roleRef: { ...api, kind: role, name } },
-        subjects: [{ kind: 'ServiceAccount', name, namespace: 'berth-system' }],
-      },
-    ];
-    await cluster.kubectlWithInput(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }), 'apply', '-f', '-');
-    return new Caller(cluster, await cluster.token({ serviceAccount: name, audience: operatorAudience }));
+  static async permitted(cluster: Cluster, name: string, rules: Rules, namespace?: string): Promise<Caller> {
+    return new Caller(cluster, await permittedToken(cluster, name, rules, namespace));
   }
 
   /** One who may do everything that the API has. */
   static everything(cluster: Cluster, name = 'everything'): Promise<Caller> {
-    return Caller.permitted(cluster, name, { reservations: ['*'], tasks: ['*'], fleet: ['*'] });
+    return Caller.permitted(cluster, name, everything);
   }
 
   /** curl with these arguments; `path` as the seed writes it. */

@@ -1,19 +1,13 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { BackupRecord, Sandbox } from '../../crds/index.ts';
+import type { Sandbox } from '../../crds/index.ts';
 import { added, livingOn } from '../harness/leftovers.ts';
 import { remembering } from './a-sandbox.ts';
 import { eventually } from './eventually.ts';
-import { manifestIn } from './registry-of.ts';
+import { backupsIn, blobFile, lastLayerOf, newestBackup as newest } from './registry-of.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 const isBackedUp = ({ status }: Sandbox) => status.conditions.some(({ type, reason }) => type === 'BackedUp' && reason === 'BackupCurrent');
-const newest = ({ metadata, status }: Sandbox): BackupRecord => {
-  const record = status.backup?.history.at(-1);
-  if (record === undefined) throw new Error(`${metadata.name} has no backup`);
-  return record;
-};
 
 describe('a sandbox whose runner is cordoned', () => {
   let world: World;
@@ -46,18 +40,12 @@ describe('a sandbox whose runner is cordoned', () => {
     await world.user.create({ ...manifest, spec: { ...manifest.spec, ...spec } });
     return world.user.untilState({ name }, 'Started');
   };
-  /** Where a blob lies on the registry's disk. */
-  const blobFile = (digest: string) =>
-    join(world.cluster.dataDir, 'registry/storage/docker/registry/v2/blobs/sha256', digest.slice(7, 9), digest.slice(7), 'data');
-  /** The blob that only this backup has: its last layer. */
-  const lastLayer = async (record: BackupRecord) => (await manifestIn(world.cluster.registry, record)).blobs.at(-1) ?? '';
-
   it('moves with its files, pulls them from the registry, leaves nothing behind, and back again brings what was written there', async () => {
     const first = await create('mover');
     const [origin, runners] = [first.status.runnerName, world.cluster.runners.map(({ name }) => name)];
     const target = runners.find((name) => name !== origin);
     const backup = newest(await stopped('mover'));
-    const layer = await lastLayer(backup);
+    const layer = await lastLayerOf(world.cluster.registry, backup);
     await cordon(origin);
     const asked = world.cluster.registry.accessLog().length;
     const moved = await started('mover');
@@ -94,7 +82,7 @@ describe('a sandbox whose runner is cordoned', () => {
   ] as const)('starts in place when $when, and says which', async ({ spoil, name }) => {
     const { status } = await create(name);
     const { digest } = newest(await stopped(name));
-    const file = blobFile(digest);
+    const file = blobFile(world.cluster, digest);
     const bytes = readFileSync(file, 'utf8');
     if (spoil === 'Corrupt')
       writeFileSync(
@@ -126,7 +114,7 @@ describe('a sandbox whose runner is cordoned', () => {
   it('one byte of a blob that is another is found before the last copy goes: it is not archived', async () => {
     const { status } = await create('not-archived');
     const record = newest(await stopped('not-archived'));
-    const file = blobFile(await lastLayer(record));
+    const file = blobFile(world.cluster, await lastLayerOf(world.cluster.registry, record));
     const bytes = readFileSync(file);
     bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 0xff;
     writeFileSync(file, bytes);
@@ -142,11 +130,6 @@ describe('a sandbox whose runner is cordoned', () => {
   });
 
   it('the registry keeps nothing of what was deleted', () => {
-    const repositories = join(world.cluster.dataDir, 'registry/storage/docker/registry/v2/repositories/backups');
-    const revisions = readdirSync(repositories).flatMap((name) => {
-      const below = join(repositories, name, '_manifests/revisions/sha256');
-      return readdirSync(below).filter((digest) => readdirSync(join(below, digest)).includes('link'));
-    });
-    expect(revisions).toEqual([]);
+    expect(backupsIn(world.cluster)).toEqual([]);
   });
 });

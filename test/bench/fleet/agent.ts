@@ -9,8 +9,14 @@ import type { AgentIdentity } from '../../../agent/connections/handshake.ts';
 import { TokenFile } from '../../../agent/connections/token.client.ts';
 import { CopyController } from '../../../agent/copies/controller.ts';
 import { FileJournal } from '../../../agent/journal/file.client.ts';
+import { RecordFile } from '../../../agent/journal/record-file.client.ts';
 import { RunnerPublisher } from '../../../agent/runner/controller.ts';
 import { defaultRunnerSpec, publishedState } from '../../../agent/runner/own-runner.ts';
+import { TaskController } from '../../../agent/tasks/controller.ts';
+import { FakeTaskRuntime } from '../../../agent/tasks/fake-task-runtime.ts';
+import { TaskFiles } from '../../../agent/tasks/files.client.ts';
+import type { TaskJournalState, TaskRecord } from '../../../agent/tasks/record.ts';
+import { applyTaskRecords, compactTasks, emptyTasks } from '../../../agent/tasks/reduce.ts';
 import { loadConnection } from '../../../kube/config.ts';
 import { createLeaseKeeper } from '../../../kube/lease-keeper.ts';
 import { createTransport } from '../../../kube/transport.client.ts';
@@ -30,9 +36,12 @@ export interface FleetAgent {
   readonly operatorServerName: string;
 }
 
+const taskFormat = { empty: emptyTasks, apply: applyTaskRecords, compact: compactTasks };
+/** Two hundred journals on one disk set little aside. */
+const ballastBytes = 4_096;
 const capacity = amountsOf({ cpu: '64', memory: '256Gi', disk: '1Ti' });
 
-/** An agent as its main.ts makes it, over a modelled containerd: the same journal, copies, streams, Lease and Runner. Runs until the process ends. Returns its copies. */
+/** An agent as its main.ts makes it, over a modelled containerd: the same journals, copies, slots, streams, Lease and Runner. Runs until the process ends. Returns its copies. */
 export async function startFleetAgent(agent: FleetAgent, ca: Buffer, log: Logger): Promise<CopyController> {
   const { name, namespace, installID, stateDir } = agent;
   const ground = { clock: systemClock(), random: Math.random, log: log.child({ runner: name }) };
@@ -58,11 +67,27 @@ export async function startFleetAgent(agent: FleetAgent, ca: Buffer, log: Logger
     },
   });
   await copies.start();
+  const tasks = new TaskController({
+    ...{ ...ground, identity, copies },
+    journal: await RecordFile.open<TaskJournalState, TaskRecord>(
+      { ...ground, path: join(stateDir, 'task-journal'), ballastBytes },
+      taskFormat,
+    ),
+    files: new TaskFiles(join(stateDir, 'tasks')),
+    runtime: new FakeTaskRuntime(),
+    onCapacity: (slots) => copies.setTasks(slots),
+    onFailed: (error) => {
+      throw error;
+    },
+  });
+  tasks.setSlots(defaultRunnerSpec.taskSlots, 0);
+  await tasks.start();
   const connections = new Connections({
     ...ground,
     addresses: agent.operators,
     identity,
     copies,
+    tasks,
     unclaimed: (said) => copies.unclaimed(said),
     dialer: grpcDialer({ ca: () => ca, serverName: agent.operatorServerName }),
     token: await TokenFile.open(agent.tokenFile),
@@ -82,6 +107,7 @@ export async function startFleetAgent(agent: FleetAgent, ca: Buffer, log: Logger
     specChanged: (spec) => {
       taskSlots = spec.taskSlots;
       copies.setReserved(setAsideForTasks(spec));
+      tasks.setSlots(spec.taskSlots, 0);
       publisher.numbersChanged();
     },
   });

@@ -210,9 +210,18 @@ export class FleetChecks implements MachineObserver {
     if (object.metadata.deletionTimestamp !== undefined) return;
     for (const { runnerName, epoch } of after.releases) {
       if (before.releases.some((one) => one.runnerName === runnerName && one.epoch === epoch)) continue;
-      this.#checkHeld(`epoch ${epoch} on ${runnerName} is released`, uid, { runner: runnerName, epoch });
+      const of = { runner: runnerName, epoch };
+      if (!this.#isRestored(object, of)) this.#checkHeld(`epoch ${epoch} on ${runnerName} is released`, uid, of);
     }
     this.#checkNamed(before, after, uid);
+  }
+
+  /** What runs or ran now was restored from a backup with just what the copy has. */
+  #isRestored({ metadata: { uid }, status }: Sandbox, of: { readonly runner: string; readonly epoch: number }): boolean {
+    const { source } = status.assignment ?? {};
+    const restored = source?.kind === 'Backup' && status.startTime !== undefined ? this.#holders.ofBackup(source.digest ?? '') : undefined;
+    const content = this.#holders.at(of.runner, uid, of.epoch);
+    return restored !== undefined && content !== undefined && isSameContent(restored, content);
   }
 
   /** A copy that the object named, and that has run, is named until it is proven to be gone: whether it is the assigned one, the one before, kept or to be removed. */

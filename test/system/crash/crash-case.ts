@@ -1,4 +1,5 @@
 import { expect } from '@jest/globals';
+import type { Sandbox } from '../../../crds/sandbox.ts';
 import { CrashablePart } from '../../harness/crash.ts';
 import { added, livingOn } from '../../harness/leftovers.ts';
 import type { Part } from '../../harness/part.ts';
@@ -48,26 +49,39 @@ export class CrashTest {
     this.#cases += 1;
     const ref = { name: `crash-${this.#cases}` };
     const { world } = this;
-    await transition.prepare(world, ref);
-    this.#crashable.arm(failpoint, nth);
-    await transition.ask(world, ref);
-    await this.#crashable.died();
-    await this.#crashable.part.start();
-    const sandbox = await transition.done(world, ref);
-    if (sandbox !== undefined) {
-      const runner = world.runnerOf(sandbox);
-      const boots = await eventually('the main program has begun', async () => {
-        const lines = await writtenBy(runner, sandbox.metadata.uid, 'data/boots');
-        return lines.length >= transition.boots ? lines : undefined;
-      });
-      expect(boots).toHaveLength(transition.boots);
-      expect(sandbox.status.contentVersion).toBe(transition.boots);
-      const copies = await Promise.all(world.cluster.runners.map(({ name }) => lyingOn(world.cluster.runner(name), sandbox.metadata.uid)));
-      expect(copies.flatMap(({ containers }) => containers)).toHaveLength(1);
+    try {
+      await transition.prepare(world, ref);
+      this.#crashable.arm(failpoint, nth);
+      await transition.ask(world, ref);
+      await this.#crashable.died();
+      await this.#crashable.part.start();
+      const sandbox = await transition.done(world, ref);
+      if (sandbox !== undefined) await this.#isWhole(transition, sandbox);
       await world.user.delete(ref);
+    } catch (error) {
+      // The next case begins with nothing.
+      this.#crashable.disarm();
+      await this.#crashable.part.ensure();
+      await transition.after?.(world);
+      await world.user.delete(ref);
+      throw error;
     }
     await transition.after?.(world);
     await this.#nothingIsLeft();
+  }
+
+  async #isWhole({ boots }: Transition, sandbox: Sandbox): Promise<void> {
+    const { world } = this;
+    const { uid } = sandbox.metadata;
+    const runner = world.runnerOf(sandbox);
+    const written = await eventually('the main program has begun', async () => {
+      const lines = await writtenBy(runner, uid, 'data/boots');
+      return lines.length >= boots ? lines : undefined;
+    });
+    expect(written).toHaveLength(boots);
+    expect(sandbox.status.contentVersion).toBe(boots);
+    const copies = await Promise.all(world.cluster.runners.map(({ name }) => lyingOn(world.cluster.runner(name), uid)));
+    expect(copies.flatMap(({ containers }) => containers)).toHaveLength(1);
   }
 
   async #nothingIsLeft(): Promise<void> {

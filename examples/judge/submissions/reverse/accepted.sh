@@ -1,0 +1,1 @@
+tac /work/input.txt > /work/output.txt

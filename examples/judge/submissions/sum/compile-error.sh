@@ -1,0 +1,2 @@
+read -r a b
+if [ "$a" = 1 ]; then

@@ -1,0 +1,3 @@
+read -r a b
+# Forgets the sign.
+echo $((${a#-} + b))
