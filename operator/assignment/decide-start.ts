@@ -10,7 +10,16 @@ import { chooseRunner, unavailability } from './choose-runner.ts';
 import { inPlace, noRunner, requestedRestore, runnerLost, runnerOverloaded, runnerUnfit, runnerUnschedulable } from './decide-move.ts';
 import { targetFailed, targetPrepared } from './decide-target.ts';
 import { describeFencing } from './fencing.ts';
-import { hasRoomForRelease, requestOf, restoreCurrent, tooManyCopies, waitForRoom, type Preference } from './restore.ts';
+import {
+  hasRoomForRelease,
+  requestOf,
+  restoreCurrent,
+  restoreFrom,
+  tooManyCopies,
+  unseenSource,
+  waitForRoom,
+  type Preference,
+} from './restore.ts';
 import type { RunnerView } from './runner-view.ts';
 
 /** Where a sandbox that should run is to run, and when. Pure; rows D1–D13 and S4 of docs/assignment.md as far as built, first match wins. */
@@ -49,15 +58,32 @@ export const retryBackOff: Backoff = { initialMs: 1_000, maxMs: 300_000 };
 
 /** D6: the files are not where they should be. A backup that was asked for, or that is current, instead; never the image. Left again when they are back. */
 function contentGone(situation: Situation): Outcome | undefined {
-  const { settled } = situation;
   const gone = contentMissing(situation);
   if (gone === undefined) return undefined;
-  const isCurrent = currentBackup(settled.status) !== undefined;
-  if (!settled.isAtRest && !isCurrent) return gone;
+  const from = instead(situation, gone);
+  return from === undefined ? gone : (backingOff(situation) ?? environmentMissing(situation) ?? from);
+}
+
+/** What is current was over before: that needs no proof that nothing runs. Everything else does. */
+function instead(situation: Situation, gone: Outcome): Outcome | undefined {
+  const { settled } = situation;
   const asked = settled.isAtRest ? requestedRestore(situation) : undefined;
-  if (asked === undefined && !isCurrent) return gone;
-  const from = asked ?? restoreCurrent(situation, 'ContentMissing', settled.status.runnerName, gone);
-  return backingOff(situation) ?? environmentMissing(situation) ?? from;
+  if (asked !== undefined) return asked;
+  if (currentBackup(settled.status) !== undefined) return restoreCurrent(situation, 'ContentMissing', settled.status.runnerName, gone);
+  return settled.isAtRest ? restoreOnceMore(situation, gone) : undefined;
+}
+
+/**
+ * A target of a move was permitted to start, nobody saw it run, and its disk is gone: the same backup once more. Its contentVersion is not taken back, since
+ * what was written between the permission and the end of the disk, if anything, is lost; that is told.
+ */
+function restoreOnceMore(situation: Situation, gone: Outcome): Outcome | undefined {
+  const { status, missing = '' } = situation.settled;
+  const record = unseenSource(status);
+  if (record === undefined) return undefined;
+  const note = `${missing} It was to start from the backup ${record.digest} and was never seen running: it is restored from it once more.`;
+  const notices = [{ type: 'Warning', reason: 'ContentMissing', action: 'Restore', note }] as const;
+  return restoreFrom(situation, record, { reason: 'ContentMissing', avoided: status.runnerName, otherwise: gone, notices });
 }
 
 /** Nothing was ever started on the runner: another one is tried when the cause lies with this one; else it is said and tried again later. */

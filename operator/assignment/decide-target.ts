@@ -74,7 +74,8 @@ function nextTarget(situation: Situation, failure: Failure): Outcome | undefined
 function sameBackup(status: SandboxStatus): BackupRecord | undefined {
   const { reason = '', source } = status.assignment ?? {};
   const record = recordOf(status, source?.digest ?? '');
-  const isAllowed = reason === 'RestoreRequested' || currentBackup(status)?.digest === record?.digest;
+  const isOnceMore = reason === 'ContentMissing' && record?.verifiedTime !== undefined;
+  const isAllowed = reason === 'RestoreRequested' || isOnceMore || currentBackup(status)?.digest === record?.digest;
   return isAllowed && record?.deletionTime === undefined ? record : undefined;
 }
 

@@ -131,7 +131,9 @@ describe('the decision space of moves', () => {
       const before = world.sandbox.status;
       if (next.runnerName === before.runnerName) return;
       const isBack = next.runnerName === (before.assignment?.previous?.runnerName ?? before.runnerName);
-      const expected = isBack ? before.runnerName : (before.assignment?.previous?.runnerName ?? before.runnerName ?? before.prevRunnerName);
+      const isLost = next.superseded.length > before.superseded.length && next.state === 'Restoring';
+      const expected =
+        isBack || isLost ? before.runnerName : (before.assignment?.previous?.runnerName ?? before.runnerName ?? before.prevRunnerName);
       holds(next.prevRunnerName !== undefined, 'prevRunnerName is empty');
       holds(next.prevRunnerName === expected, `prevRunnerName ${next.prevRunnerName ?? ''}`);
     });
@@ -150,7 +152,22 @@ describe('the decision space of moves', () => {
       const isLeft =
         before.assignment?.phase === 'Committed' && before.startTime === undefined && next.assignment?.epoch !== before.assignment.epoch;
       if (!isLeft) return;
-      const { copy } = world;
+      const { copy, runner } = world;
+      // Its disk is another, and its machine was booted anew: nothing runs there, and nobody knows what ran before.
+      if (
+        runner?.storeID !== before.assignment.storeID &&
+        runner?.agent !== undefined &&
+        runner.agent.bootID !== before.assignment.bootID
+      ) {
+        holds(next.contentVersion === before.contentVersion, 'contentVersion is taken back without a proof');
+        holds(next.assignment?.source.digest === before.assignment.source.digest, 'restored from something else');
+        const { previous } = before.assignment;
+        holds(
+          next.superseded.some(({ epoch }) => epoch === previous?.epoch),
+          'the copy of before is forgotten',
+        );
+        return;
+      }
       holds(copy !== undefined && copy.order >= before.order && copy.contentVersion < before.contentVersion, 'left without a proof');
       holds(next.contentVersion <= before.contentVersion, 'contentVersion is not taken back');
     });
@@ -167,11 +184,12 @@ describe('the decision space of moves', () => {
     });
   });
 
-  it('nothing is restored but what is current, and only when it was just found whole', () => {
-    holdsEverywhere((world, { status: next }, { backup }) => {
+  it('nothing is restored but what is current, or what nobody saw run and is gone with its disk, and only when it was just found whole', () => {
+    holdsEverywhere((world, { status: next }, { backup, state, others }) => {
       const before = world.sandbox.status;
       const isNew = next.state === 'Restoring' && next.assignment?.epoch !== before.assignment?.epoch;
-      holds(!isNew || backup === 'current, whole' || backup === 'current, another', 'restored');
+      const isOnceMore = state.startsWith('committed') && others.startsWith('rebuilt') && backup === 'outdated';
+      holds(!isNew || backup === 'current, whole' || backup === 'current, another' || isOnceMore, 'restored');
     });
   });
 

@@ -521,6 +521,86 @@ describe('a target that is committed', () => {
     },
   ]);
 
+  describe('whose disk is gone before anybody saw it run', () => {
+    const rebuilt = r2.wiped().rebooted();
+    const onceMore = {
+      ...{ state: 'Restoring', runner: 'r3', prev: 'r2', epoch: 3, highest: 3, phase: 'Prepared', why: 'ContentMissing' },
+      ...{ source: 'Backup 01', previous: 'r2/2', version: 2, releases: [], events: ['Restoring', 'ContentMissing'] },
+    } as const;
+    const missing = { state: 'Error', reason: 'ContentMissing', runner: 'r2', epoch: 2, version: 2, releases: [] } as const;
+    tests([
+      { when: 'its machine was booted anew: the same backup once more', given: wholeOn(committed, cordoned, rebuilt, r3), want: onceMore },
+      {
+        when: 'there, when nothing else fits',
+        given: wholeOn(committed, cordoned, rebuilt),
+        want: { ...onceMore, runner: 'r2', prev: 'r1' },
+      },
+      {
+        when: 'also when Error was said meanwhile',
+        given: wholeOn(committed.failed('ContentMissing'), cordoned, rebuilt, r3),
+        want: onceMore,
+      },
+      {
+        when: 'the backup was not looked at: asked first',
+        given: aWorld(committed).runners(cordoned, rebuilt, r3),
+        want: { asks: ['Meta 01'] },
+      },
+      {
+        when: 'the backup is damaged',
+        given: aWorld(committed).runners(cordoned, rebuilt, r3).registry(aLook('Corrupt')),
+        want: missing,
+      },
+      { when: 'it may still run: its machine is as it was', given: wholeOn(committed, cordoned, r2.wiped(), r3), want: missing },
+      { when: 'it may still run: only its object is gone', given: wholeOn(committed, cordoned, r3), want: missing },
+      {
+        when: 'it was started in place, nobody knows what ran: said, and nothing older is started',
+        given: wholeOn(
+          committed.status({ assignment: { ...assignment, phase: 'Committed', source: { kind: 'Local' } } }),
+          cordoned,
+          rebuilt,
+          r3,
+        ),
+        want: missing,
+      },
+    ]);
+
+    const again = decide(wholeOn(committed, cordoned, rebuilt, r3).snapshot()).status;
+    const onR3 = committed.status(again);
+
+    it('the copy of before is kept and listed, and so is the lost one when the one that was restored once more runs', () => {
+      expect(again.superseded.map(({ runnerName }) => runnerName)).toEqual(['r1']);
+      const started = { ...again, state: 'Starting', contentVersion: 3, assignment: { ...again.assignment, phase: 'Committed' } } as const;
+      const world = wholeOn(committed.status(started as Partial<typeof again>), cordoned, rebuilt, r3);
+      const { status } = decide(world.reported(aCopy('Running', { order: again.order, contentVersion: 3 })).snapshot());
+      expect(status).toMatchObject({ state: 'Started', contentVersion: 3, releases: [] });
+      expect(status.superseded.map(({ runnerName, epoch }) => `${runnerName}/${epoch}`)).toEqual(['r1/1', 'r2/2']);
+    });
+
+    it('the next target is tried, and when none works it is tried again later', () => {
+      const refused = wholeOn(onR3, cordoned, rebuilt, r3, aRunner('r4')).reported(
+        aCopy('Rejected', { order: again.order, reason: 'OutOfDisk' }),
+      );
+      expect(seen(refused)).toMatchObject({ state: 'Restoring', epoch: 4, source: 'Backup 01', releases: ['r3/3'], previous: 'r2/2' });
+      const alone = wholeOn(onR3, cordoned, rebuilt.unschedulable(), r3).reported(
+        aCopy('Rejected', { order: again.order, reason: 'OutOfDisk' }),
+      );
+      const { status } = decide(alone.snapshot());
+      expect(status).toMatchObject({ state: 'Pending', reason: 'OutOfDisk', runnerName: 'r2', contentVersion: 2 });
+      expect(
+        seen(
+          wholeOn(committed.status(status), cordoned, rebuilt, r3)
+            .later(600_000)
+            .registry(aLook('Whole', { ago: -599_900 })),
+        ),
+      ).toMatchObject({
+        state: 'Restoring',
+        runner: 'r3',
+        source: 'Backup 01',
+        version: 2,
+      });
+    });
+  });
+
   it('a copy of before whose version no verified backup holds is not removed', () => {
     const older = committed.status({
       assignment: { ...assignment, phase: 'Committed', previous: { runnerName: 'r1', storeID: 'store-r1', epoch: 1, contentVersion: 7 } },

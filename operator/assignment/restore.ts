@@ -1,7 +1,8 @@
 import { effectiveResources } from '../../crds/index.ts';
 import type { AssignmentReason, BackupRecord, PreviousCopy, SandboxStatus } from '../../crds/index.ts';
-import { currentBackup, doubtedBackup } from '../backups/current.ts';
+import { currentBackup, doubtedBackup, isUsable, recordOf } from '../backups/current.ts';
 import { verificationOf, type Verification } from '../backups/verification.ts';
+import type { SandboxEvent } from '../lifecycle/decision.ts';
 import type { Outcome, Situation } from '../lifecycle/outcome.ts';
 import type { RegistryWork } from '../lifecycle/snapshot.ts';
 import { chooseRunner, type Choice, type PlacementRequest } from './choose-runner.ts';
@@ -65,6 +66,14 @@ export function assignedCopy({ runnerName, assignment, contentVersion }: Sandbox
   return { runnerName, storeID: assignment.storeID, epoch: assignment.epoch, contentVersion };
 }
 
+/** The backup that the assigned copy was restored from, when it was permitted to start and nobody ever saw that it did. */
+export function unseenSource(status: SandboxStatus): BackupRecord | undefined {
+  const { assignment, startTime } = status;
+  if (assignment?.phase !== 'Committed' || assignment.source.kind !== 'Backup' || startTime !== undefined) return undefined;
+  const record = recordOf(status, assignment.source.digest ?? '');
+  return record !== undefined && isUsable(record) ? record : undefined;
+}
+
 /** Restoring this on one of these: undefined when there is none that can, or what is to be waited for first. */
 export type Restoring =
   | { readonly kind: 'NoRunner'; readonly choice: Choice & { readonly kind: 'None' } }
@@ -101,18 +110,37 @@ export function asking(work: RegistryWork, lookAgainMs: number): Outcome {
 
 /** D5 and D6: the current backup on any runner; `otherwise` when there is none, or it is not whole. */
 export function restoreCurrent(situation: Situation, reason: AssignmentReason, avoided: string | undefined, otherwise: Outcome): Outcome {
-  const { status } = situation.settled;
-  const record = currentBackup(status);
-  if (record === undefined) return otherwise;
-  if (!hasRoomForMove(status)) return tooManyCopies(status);
+  const record = currentBackup(situation.settled.status);
+  return record === undefined ? otherwise : restoreFrom(situation, record, { reason, avoided, otherwise });
+}
+
+export interface Restoration {
+  readonly reason: AssignmentReason;
+  /** The runner that ranks last. */
+  readonly avoided: string | undefined;
+  /** When the backup is not whole. */
+  readonly otherwise: Outcome;
+  /** What is told with it. */
+  readonly notices?: readonly SandboxEvent[];
+}
+
+/** This backup on any runner, after a look at it. */
+export function restoreFrom(
+  situation: Situation,
+  record: BackupRecord,
+  { reason, avoided, otherwise, notices = [] }: Restoration,
+): Outcome {
+  if (!hasRoomForMove(situation.settled.status)) return tooManyCopies(situation.settled.status);
   const tried = restoring(situation, record, reason, situation.world.fleet, { avoided });
   switch (tried.kind) {
     case 'NoRunner':
       return waitForRoom(situation, tried.choice);
     case 'Unverified':
       return tried.found.kind === 'Bad' ? otherwise : registryUnavailable(tried.found);
-    default:
+    case 'Ask':
       return tried.outcome;
+    case 'Go':
+      return { ...tried.outcome, notices };
   }
 }
 

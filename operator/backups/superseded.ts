@@ -13,6 +13,7 @@ const againMs = 60_000;
  * other: reading back is dear, and nobody waits for it. A copy whose version no backup holds stays.
  */
 export function freeSuperseded(world: SandboxSnapshot, status: SandboxStatus): BackupStep {
+  if (isUnseen(status)) return unchanged(status);
   const [first] = status.superseded.flatMap((copy) => {
     const record = historyOf(status).findLast((one) => holdsVersion(one, copy.contentVersion));
     return record === undefined ? [] : [{ copy, record }];
@@ -31,4 +32,9 @@ export function freeSuperseded(world: SandboxSnapshot, status: SandboxStatus): B
     case 'Bad':
       return unchanged(status);
   }
+}
+
+/** What was restored was not seen running yet: until then every copy is kept. */
+function isUnseen({ assignment, startTime }: SandboxStatus): boolean {
+  return assignment?.source.kind === 'Backup' && startTime === undefined;
 }

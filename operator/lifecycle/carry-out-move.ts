@@ -105,7 +105,17 @@ function assignmentOf({ fleet, configHash, now }: SandboxSnapshot, status: Sandb
   const bootID = runner?.storeID === previous.storeID ? (runner.bootID ?? assignment.bootID) : assignment.bootID;
   const { storeID, epoch } = previous;
   const { reason } = assignment;
-  return { epoch, storeID, bootID, phase: 'Committed', source: { kind: 'Local' }, reason, startTime: pastTime(now.wall), configHash };
+  const source: Assignment['source'] = isFromUnseen(status) ? assignment.source : { kind: 'Local' };
+  return { epoch, storeID, bootID, phase: 'Committed', source, reason, startTime: pastTime(now.wall), configHash };
+}
+
+/** What is restored once more after a target was lost that nobody saw running: an older version than the one that was permitted there. */
+function isFromUnseen(status: SandboxStatus): boolean {
+  const { reason, source } = status.assignment ?? {};
+  const record = recordOf(status, source?.digest ?? '');
+  return (
+    reason === 'ContentMissing' && status.startTime === undefined && record !== undefined && record.contentVersion < status.contentVersion
+  );
 }
 
 function withTargetReleased(status: SandboxStatus): readonly Release[] {

@@ -49,6 +49,7 @@ export type Outcome =
       readonly record: BackupRecord;
       readonly reason: AssignmentReason;
       readonly lesson?: RunnerLesson | undefined;
+      readonly notices?: readonly SandboxEvent[];
     }
   /** The restored copy is ready: it may run. */
   | { readonly kind: 'Commit' }

@@ -45,6 +45,7 @@ export const moveColumns = {
     two: () => [aRunner('r2'), aRunner('r3')],
     'as loaded': () =>
       [aRunner('r2'), aRunner('r3')].map((one) => one.spec({ maxStarted: 99 }).with({ load: { ...one.view().load, started: 36 } })),
+    'rebuilt: another disk, another boot': () => [aRunner('r2').wiped().rebooted(), aRunner('r3')],
     none: () => [],
   },
   backup: {
