@@ -184,7 +184,7 @@ export class World {
   #canOnlyFail(sandbox: Sandbox): boolean {
     const { metadata, spec, status } = sandbox;
     if (metadata.deletionTimestamp !== undefined || spec.desiredState !== 'Started') return false;
-    const isTried = status.state === 'Error' || status.state === 'Restoring';
+    const isTried = ['Error', 'Pending', 'Restoring'].includes(status.state);
     const isDamaged = this.registry.backups.some(({ uid, condition }) => uid === metadata.uid && condition !== 'Whole');
     return isNeverThere(sandbox) || (isTried && isDamaged);
   }
