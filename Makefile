@@ -51,7 +51,7 @@ test: node_modules/.installed ## Everything: verify, lint, types, unit tests, si
 	$(NODE) hack/test.ts
 
 test-unit: node_modules/.installed ## Unit tests (needs nothing but Node; FILES=… to choose)
-	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects unit
+	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects unit --testTimeout=60000
 
 test-system: build ## System tests on a real API server, containerd and registry (root; FILES=… to choose)
 	$(NODE) --experimental-vm-modules $(BIN)/jest $(FILES) --selectProjects system --maxWorkers=$(WORKERS)

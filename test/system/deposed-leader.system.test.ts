@@ -3,15 +3,17 @@ import { sandboxSpecSchema, sandboxStatusSchema } from '../../crds/sandbox.ts';
 import { ordersOf } from '../../operator/lifecycle/orders.ts';
 import { copyConfigOf } from '../../operator/sandboxes/copy-config.ts';
 import { wireOrder } from '../../operator/sandboxes/wire.ts';
+import { CrashablePart } from '../harness/crash.ts';
 import { systemNamespace } from '../harness/identity.ts';
 import type { Operator } from '../harness/operator.ts';
 import { freePort } from '../harness/ports.ts';
 import { remembering } from './a-sandbox.ts';
+import { cordon, isBackedUp } from './crash/moves.ts';
 import { eventually, neverWithin } from './eventually.ts';
 import { lyingOn, nothing } from './lying-on.ts';
 import { LateHub } from './late-hub.ts';
 import { StatusWrites } from './status-writes.ts';
-import { stateOf } from './user.ts';
+import { stateOf, type SandboxRef } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 describe('a leader that was stopped between its acknowledged patch and its order', () => {
@@ -21,16 +23,10 @@ describe('a leader that was stopped between its acknowledged patch and its order
   }, startTimeoutMs);
   afterAll(() => world.stop(), startTimeoutMs);
 
-  const leader = () =>
-    eventually('an operator leads', async () => {
-      const leases = JSON.parse(await world.user.kubectl('get', 'leases', '-n', 'berth-system', '-o', 'json')) as Leases;
-      const holders = leases.items.map(({ spec }) => spec.holderIdentity ?? '');
-      return world.cluster.operators.find(({ name }) => holders.some((holder) => holder === name || holder.startsWith(`${name}_`)));
-    });
   it('changes nothing when it is resumed after another has started, stopped and deleted the sandboxes', async () => {
     const names = Array.from({ length: 9 }, (_, index) => `late-${index}`);
     const [kept, stopped, deleted] = [names.slice(0, 3), names.slice(3, 6), names.slice(6)] as const;
-    const old = await leader();
+    const old = await leaderOf(world);
     await world.user.apply(...names.map((name) => remembering(name, world.image)));
     await eventually('an assignment is acknowledged', async () => {
       const states = await Promise.all(names.map(async (name) => stateOf(await world.user.sandbox({ name }))));
@@ -38,7 +34,7 @@ describe('a leader that was stopped between its acknowledged patch and its order
     });
     old.freeze();
     try {
-      const next = await eventually('another operator leads', async () => differentFrom(await leader(), old));
+      const next = await eventually('another operator leads', async () => differentFrom(await leaderOf(world), old));
       expect(next.name).not.toBe(old.name);
       for (const name of names) await world.user.untilState({ name }, 'Started');
       const uids = new Map(
@@ -69,6 +65,89 @@ describe('a leader that was stopped between its acknowledged patch and its order
     }
     await world.user.delete(...[...kept, ...stopped].map((name) => ({ name })));
   });
+});
+
+describe('a leader that was stopped in the middle of a move', () => {
+  let world: World;
+  const crashable = new Map<string, CrashablePart>();
+  beforeAll(async () => {
+    world = await World.start({
+      ...{ backups: true, failpoints: true, runners: ['runner-1', 'runner-2'], operators: 2 },
+      operatorEnv: { BERTH_LEASE_SECONDS: '5', BERTH_PATIENCE_SECONDS: '2' },
+    });
+    for (const operator of world.cluster.operators) {
+      crashable.set(operator.name, new CrashablePart(operator, world.cluster.stateDir));
+      await operator.restart();
+    }
+    await world.connected();
+  }, startTimeoutMs);
+  afterAll(() => world.stop(), startTimeoutMs);
+
+  it.each(['move.proposed', 'move.committed', 'move.finished'])(
+    'at %s, between its acknowledged patch and its orders, changes nothing when it is resumed after another has moved, stopped, moved back and deleted sandboxes',
+    async (failpoint) => {
+      const [kept, deleted] = ['kept', 'deleted'].map((name) => ({ name: `${name}-${failpoint.slice(5)}` }));
+      if (kept === undefined || deleted === undefined) throw new Error('there are two');
+      const stopped = async (ref: SandboxRef) => {
+        await world.user.patch(ref, { desiredState: 'Stopped' });
+        return world.user.until(ref, 'is stopped and backed up', (sandbox) => stateOf(sandbox) === 'Stopped' && isBackedUp(sandbox));
+      };
+      const started = async (ref: SandboxRef) => {
+        await world.user.patch(ref, { desiredState: 'Started' });
+        return world.user.untilState(ref, 'Started');
+      };
+      await cordon(world, 'runner-2');
+      for (const { name } of [kept, deleted]) {
+        await world.user.create(remembering(name, world.image));
+        await world.user.untilState({ name }, 'Started');
+        await world.boots(name);
+        await stopped({ name });
+      }
+      await cordon(world, 'runner-2', false);
+      await cordon(world, 'runner-1');
+      const old = await leaderOf(world);
+      crashable.get(old.name)?.arm(failpoint, 1, 'freeze');
+      try {
+        for (const ref of [kept, deleted]) await world.user.patch(ref, { desiredState: 'Started' });
+        await eventually(`it stands at ${failpoint}`, () => Promise.resolve(crashable.get(old.name)?.isArmed === false ? true : undefined));
+        await eventually('another operator leads', async () => differentFrom(await leaderOf(world), old));
+        const uids: string[] = [];
+        for (const ref of [kept, deleted]) {
+          const moved = await world.user.untilState(ref, 'Started');
+          uids.push(moved.metadata.uid);
+          expect(moved.status.runnerName).toBe('runner-2');
+          await world.boots(ref.name, 2);
+        }
+        await stopped(kept);
+        await world.user.delete(deleted);
+        await cordon(world, 'runner-1', false);
+        await cordon(world, 'runner-2');
+        const back = await started(kept);
+        expect(back.status.runnerName).toBe('runner-1');
+        const before = await world.user.until(kept, 'has no release left', ({ status }) => status.releases.length === 0);
+
+        old.thaw();
+        await old.waitReady();
+        const [uid = '', gone = ''] = uids;
+        await neverWithin(8_000, async () => {
+          const [first, second] = world.cluster.runners;
+          if (first === undefined || second === undefined) throw new Error('there are two runners');
+          if ((await lyingOn(second, uid)).containers.length > 0) return 'what was moved away is back';
+          if ((await lyingOn(first, uid)).tasks.length !== 1) return 'what ran runs no more';
+          const left = await Promise.all([lyingOn(first, gone), lyingOn(second, gone)]);
+          return left.every(({ containers, snapshots }) => containers.length + snapshots.length === 0)
+            ? undefined
+            : 'what was deleted is back';
+        });
+        expect((await world.user.sandbox(kept)).status).toEqual(before.status);
+        expect(await world.boots(kept.name, 3)).toBe(3);
+      } finally {
+        old.thaw();
+      }
+      await world.user.delete(kept);
+      await cordon(world, 'runner-2', false);
+    },
+  );
 });
 
 describe('every order that was ever given, given again by an operator that knows nothing else', () => {
@@ -141,6 +220,14 @@ describe('every order that was ever given, given again by an operator that knows
     }
   });
 });
+
+function leaderOf({ user, cluster }: World): Promise<Operator> {
+  return eventually('an operator leads', async () => {
+    const leases = JSON.parse(await user.kubectl('get', 'leases', '-n', 'berth-system', '-o', 'json')) as Leases;
+    const holders = leases.items.map(({ spec }) => spec.holderIdentity ?? '');
+    return cluster.operators.find(({ name }) => holders.some((holder) => holder === name || holder.startsWith(`${name}_`)));
+  });
+}
 
 interface Leases {
   readonly items: readonly { readonly spec: { readonly holderIdentity?: string } }[];
