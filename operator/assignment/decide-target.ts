@@ -66,7 +66,8 @@ function nextTarget(situation: Situation, failure: Failure): Outcome | undefined
   const candidates = world.fleet.filter(({ name }) => name !== original);
   const excluded = { runnerName: status.runnerName ?? '', why: 'in back-off after failures' } as const;
   const tried = restoring(situation, record, reason, candidates, { excluded });
-  if (tried.kind === 'Ask') return tried.outcome;
+  // What was permitted to run does not wait for an answer where it is: its order would permit it again, under a contentVersion that is not its own.
+  if (tried.kind === 'Ask') return status.assignment?.phase === 'Prepared' ? tried.outcome : undefined;
   return tried.kind === 'Go' ? { ...tried.outcome, lesson: failure.lesson } : undefined;
 }
 

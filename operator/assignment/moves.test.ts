@@ -496,6 +496,13 @@ describe('a target that is committed', () => {
       want: { state: 'Restoring', runner: 'r3', prev: 'r1', epoch: 3, version: 1, phase: 'Prepared', previous: 'r1/1', releases: ['r2/2'] },
     },
     {
+      when: 'V6: it refuses, and the backup would have to be looked at first: back, since whoever waits there is permitted to run',
+      given: aWorld(committed)
+        .runners(cordoned, r2, r3)
+        .reported(aCopy('Rejected', { order: 4, reason: 'RuntimeFailed' })),
+      want: { state: 'Starting', runner: 'r1', epoch: 1, highest: 2, version: 2, source: 'Local', releases: ['r2/2'] },
+    },
+    {
       when: 'V6: it refuses, and there is no other: back, under the epoch of before',
       given: wholeOn(committed, cordoned, r2).reported(aCopy('Rejected', { order: 4, reason: 'RuntimeFailed' })),
       want: { state: 'Starting', runner: 'r1', epoch: 1, highest: 2, version: 2, source: 'Local', releases: ['r2/2'] },
