@@ -224,7 +224,7 @@ export const BACKUP_REASON_TEXTS = {
   NoBackup: { means: 'There is no backup.' },
   BackupRunning: { means: 'A backup is being made. A start waits while the files are read, not while they are sent.' },
   BackupCompleted: { means: 'A backup was made, read back by the operator and found whole.' },
-  BackupVerified: { means: 'Every byte of a backup that had been found damaged or missing was read back: it is relied on again.' },
+  BackupVerified: { means: 'Every byte of a backup that could not be verified before was read back: it is relied on.' },
   BackupGivenUp: { means: 'A backup was given up, because the sandbox was started, stopped or moved meanwhile. Nothing of it is kept.' },
   BackupNotRemoved: {
     means: 'A backup could not be removed from the registry. The message names it.',

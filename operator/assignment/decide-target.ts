@@ -2,7 +2,7 @@ import { ASSIGNMENT_REASONS, type AssignmentReason, type BackupRecord, type Sand
 import { currentBackup, recordOf } from '../backups/current.ts';
 import { blameOf } from '../lifecycle/blame.ts';
 import { timeLeft } from '../lifecycle/deadlines.ts';
-import type { RunnerLesson } from '../lifecycle/decision.ts';
+import type { RunnerLesson, SandboxEvent } from '../lifecycle/decision.ts';
 import type { AfterGoingBack, Outcome, OutcomeOf, Situation } from '../lifecycle/outcome.ts';
 import { lacking } from './amounts.ts';
 import { hasRoomForRelease, previousOf, requestOf, restoring } from './restore.ts';
@@ -68,7 +68,12 @@ function nextTarget(situation: Situation, failure: Failure): Outcome | undefined
   const tried = restoring(situation, record, reason, candidates, { excluded });
   // What was permitted to run does not wait for an answer where it is: its order would permit it again, under a contentVersion that is not its own.
   if (tried.kind === 'Ask') return status.assignment?.phase === 'Prepared' ? tried.outcome : undefined;
-  return tried.kind === 'Go' ? { ...tried.outcome, lesson: failure.lesson } : undefined;
+  return tried.kind === 'Go' ? { ...tried.outcome, lesson: failure.lesson, notices: [notRestored(status, failure)] } : undefined;
+}
+
+/** Why a target was left: what follows is told by itself, and does not say it. */
+function notRestored({ runnerName = '' }: SandboxStatus, { reason, message }: Failure): SandboxEvent {
+  return { type: 'Warning', reason, action: 'Restore', note: `It was not restored on ${runnerName}: ${message}` };
 }
 
 /** The backup that is being restored, if it still may be. */
@@ -87,15 +92,13 @@ function knownReason(reason: string): AssignmentReason {
 /** Reasons for which what lies on the original runner is not what is wanted, or is not there. */
 const notInPlace: readonly string[] = ['RestoreRequested', 'RunnerLost', 'ContentMissing', 'BackupRestored'];
 
-function goBack(situation: Situation, { reason, message, lesson }: Failure): Outcome {
+function goBack(situation: Situation, failure: Failure): Outcome {
+  const { reason, message, lesson } = failure;
   const agent = originalAgent(situation);
   const then: AfterGoingBack = agent === undefined ? { kind: 'Wait', reason, message } : { kind: 'Start', agent };
-  return {
-    kind: 'GoBack',
-    then,
-    lesson,
-    ...(reason === 'BackupNotFound' || reason === 'BackupCorrupt' ? spoiled(situation, message) : {}),
-  };
+  const isSpoiled = reason === 'BackupNotFound' || reason === 'BackupCorrupt';
+  const told = agent === undefined ? {} : { notices: [notRestored(situation.settled.status, failure)] };
+  return { kind: 'GoBack', then, lesson, ...(isSpoiled ? spoiled(situation, message) : told) };
 }
 
 /** The backup was whole when the operator looked, and is not any more, says the runner: told, and looked at again. */

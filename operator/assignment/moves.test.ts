@@ -505,7 +505,10 @@ describe('a target that is committed', () => {
     {
       when: 'V6: it refuses, and there is no other: back, under the epoch of before',
       given: wholeOn(committed, cordoned, r2).reported(aCopy('Rejected', { order: 4, reason: 'RuntimeFailed' })),
-      want: { state: 'Starting', runner: 'r1', epoch: 1, highest: 2, version: 2, source: 'Local', releases: ['r2/2'] },
+      want: {
+        ...{ state: 'Starting', runner: 'r1', epoch: 1, highest: 2, version: 2, source: 'Local', releases: ['r2/2'] },
+        events: ['RuntimeFailed'],
+      },
     },
     {
       when: 'D1: it is not to run any more: Stopped is ordered there',

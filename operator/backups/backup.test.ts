@@ -252,6 +252,11 @@ describe('a backup that runs', () => {
       want: { ...failed, reason: 'DeadlineExceeded' },
     },
     {
+      when: 'it is done, and the registry does not answer by the deadline: it is kept to be looked at, and another one is made',
+      given: told(running, aBackup('Done')).later(3_600_000),
+      want: { ...failed, reason: 'DeadlineExceeded', records: ['01 1 Stopped'], asks: ['Verify 01'] },
+    },
+    {
       when: 'it waits for its turn for ten minutes',
       given: told(running, aBackup('Waiting')).later(600_000),
       want: { operation: 'Running' },
@@ -277,11 +282,11 @@ describe('a backup that runs', () => {
       want: { records: [], events: ['BackupGivenUp', 'BackupRunning'], id: 2 },
     },
     {
-      when: 'the files are gone',
+      when: 'the files are gone: what was made may be all that is left, and is looked at again',
       given: aWorld(running)
         .reported(aCopy('Missing', { order: 3, contentVersion: 1, backup: aBackup('Done') }))
         .registry(aLook('Unavailable')),
-      want: { state: 'Error', operation: 'Failed', records: [] },
+      want: { state: 'Error', operation: 'Failed', records: ['01 1 Stopped'], asks: ['Verify 01'] },
     },
     {
       when: 'another policy says Never now',

@@ -35,7 +35,7 @@ function judge(world: SandboxSnapshot, record: BackupRecord): Judged {
     };
   }
   if (record.deletionTime !== undefined || verificationOf(world, record, 'Full').kind !== 'Whole') return { record };
-  const note = `The backup ${digest} is relied on again: every byte of it was read back.`;
+  const note = `The backup ${digest} is relied on: every byte of it was read back.`;
   const event: SandboxEvent = { type: 'Normal', reason: 'BackupVerified', action: 'Verify', note };
   return { record: { ...record, verifiedTime: pastTime(world.now.wall) }, event };
 }

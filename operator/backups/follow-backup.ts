@@ -3,27 +3,36 @@ import { reasonOf, sentence } from '../lifecycle/blame.ts';
 import type { BackupView, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import { pastTime, timeOf } from '../lifecycle/time.ts';
 import { historyOf } from './current.ts';
-import { backupTimeLeft, failedTry, givenUp, unchanged, viewOf, withBackup, type BackupStep } from './operation.ts';
+import {
+  backupTimeLeft,
+  failedTry,
+  givenUp,
+  takenWhile,
+  unchanged,
+  viewOf,
+  withBackup,
+  withRoom,
+  withUnverified,
+  type BackupStep,
+} from './operation.ts';
 import { verificationOf } from './verification.ts';
 
 /** Bytes are written into the status this often at most. */
 export const bytesEveryMs = 15_000;
-/** One less than the object may have. */
-const maxRecords = 99;
 
 /** What the facts make of the backup that runs: how far it is, recorded, or failed. Decides nothing new; before the sandbox itself is decided. */
 export function followBackup(world: SandboxSnapshot, status: SandboxStatus): BackupStep {
   const operation = status.backup?.operation;
   if (operation?.state !== 'Running') return unchanged(status);
   if (operation.storeID !== status.assignment?.storeID || operation.epoch !== status.assignment.epoch) {
-    return givenUp(status, operation, 'The backup was given up: the sandbox has another copy now.');
+    return givenUp(world, status, operation, 'The backup was given up: the sandbox has another copy now.');
   }
   const view = viewOf(world, operation);
   if (view?.phase === 'Failed') {
     return failedTry(world, status, operation, reasonOf(view.reason), sentence(view.message, `The runner says ${view.reason}.`));
   }
   const left = backupTimeLeft(world, operation);
-  if (left === 0) return failedTry(world, status, operation, 'DeadlineExceeded', overdue(status, view));
+  if (left === 0) return failedTry(world, withUnverified(world, status, operation), operation, 'DeadlineExceeded', overdue(status, view));
   if (view?.phase === 'Done') return verified(world, status, operation, view);
   return view === undefined ? unchanged(status, left) : underWay(world, status, operation, view);
 }
@@ -67,19 +76,6 @@ function recorded(world: SandboxSnapshot, status: SandboxStatus, operation: Back
   });
   const note = `The backup ${digest} of ${sizeBytes} bytes is whole.`;
   return { ...unchanged(next), events: [{ type: 'Normal', reason: 'BackupCompleted', action: 'Backup', note }] };
-}
-
-/** What runs under the very version that was read was not stopped meanwhile, whatever is said. */
-function takenWhile({ state, contentVersion }: SandboxStatus, operation: BackupOperation, view: BackupView): BackupRecord['takenWhile'] {
-  const runs = state === 'Started' || state === 'Stopping';
-  return runs && contentVersion === operation.contentVersion ? 'Paused' : view.takenWhile;
-}
-
-/** Of those that are to be removed and can not be, the oldest are forgotten before the object is full. */
-function withRoom(history: readonly BackupRecord[]): readonly BackupRecord[] {
-  if (history.length < maxRecords) return history;
-  const oldest = history.find(({ deletionTime }) => deletionTime !== undefined) ?? history[0];
-  return withRoom(history.filter((record) => record !== oldest));
 }
 
 function underWay(world: SandboxSnapshot, status: SandboxStatus, operation: BackupOperation, view: BackupView): BackupStep {

@@ -1,8 +1,9 @@
-import type { BackupOperation, BackupStatus, SandboxReason, SandboxStatus } from '../../crds/index.ts';
+import type { BackupOperation, BackupRecord, BackupStatus, SandboxReason, SandboxStatus } from '../../crds/index.ts';
 import { backoffDelay, type Backoff } from '../../process/backoff.ts';
 import type { SandboxEvent } from '../lifecycle/decision.ts';
 import type { BackupView, RegistryWork, SandboxSnapshot } from '../lifecycle/snapshot.ts';
-import { dueTime, duration, timeOf } from '../lifecycle/time.ts';
+import { dueTime, duration, pastTime, timeOf } from '../lifecycle/time.ts';
+import { historyOf } from './current.ts';
 
 /** What was made of the backups of a status, and what is to be told and done for it. */
 export interface BackupStep {
@@ -47,6 +48,40 @@ export function isRead(world: SandboxSnapshot, operation: BackupOperation): bool
   return phase === 'Pushing' || phase === 'Done';
 }
 
+/** One less than the object may have. */
+const maxRecords = 99;
+
+/** Of those that are to be removed and can not be, the oldest are forgotten before the object is full. */
+export function withRoom(history: readonly BackupRecord[]): readonly BackupRecord[] {
+  if (history.length < maxRecords) return history;
+  const oldest = history.find(({ deletionTime }) => deletionTime !== undefined) ?? history[0];
+  return withRoom(history.filter((record) => record !== oldest));
+}
+
+/**
+ * The registry has what this try made, and nobody has found it whole yet: it is recorded without being relied on, so that it is looked at again, and goes
+ * when it is too many or with the object. It may be all that there is of this version.
+ */
+export function withUnverified(world: SandboxSnapshot, status: SandboxStatus, operation: BackupOperation): SandboxStatus {
+  const view = runningOperation(status) === operation ? viewOf(world, operation) : undefined;
+  if (view?.phase !== 'Done' || historyOf(status).some(({ digest }) => digest === view.digest)) return status;
+  const { repository, contentVersion } = operation;
+  const { digest, sizeBytes } = view;
+  const completionTime = pastTime(world.now.wall);
+  const record = { digest, repository, contentVersion, takenWhile: takenWhile(status, operation, view), sizeBytes, completionTime };
+  return withBackup(status, { history: [...withRoom(historyOf(status)), record] });
+}
+
+/** What runs under the very version that was read was not stopped meanwhile, whatever is said. */
+export function takenWhile(
+  { state, contentVersion }: SandboxStatus,
+  operation: BackupOperation,
+  view: BackupView,
+): BackupRecord['takenWhile'] {
+  const runs = state === 'Started' || state === 'Stopping';
+  return runs && contentVersion === operation.contentVersion ? 'Paused' : view.takenWhile;
+}
+
 /** This try is over: another one, under another number, is due after a wait. */
 export function failedTry(
   world: SandboxSnapshot,
@@ -75,7 +110,7 @@ export function failedTry(
 }
 
 /** It is not wanted any more, or can not be gone on with: nothing of it is kept. What it failed by before stays told. */
-export function givenUp(status: SandboxStatus, operation: BackupOperation, message: string): BackupStep {
+export function givenUp(world: SandboxSnapshot, status: SandboxStatus, operation: BackupOperation, message: string): BackupStep {
   const wasRunning = operation.state === 'Running';
   const reason = wasRunning ? 'BackupGivenUp' : operation.reason;
   const ended: BackupOperation = {
@@ -88,7 +123,7 @@ export function givenUp(status: SandboxStatus, operation: BackupOperation, messa
     message: wasRunning ? message : operation.message,
   };
   return {
-    ...unchanged(withBackup(status, { operation: ended })),
+    ...unchanged(withBackup(withUnverified(world, status, operation), { operation: ended })),
     events: wasRunning ? [{ type: 'Normal', reason: 'BackupGivenUp', action: 'Backup', note: message }] : [],
   };
 }

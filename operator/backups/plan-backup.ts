@@ -11,7 +11,7 @@ import { hindranceOf, wantedBackup, type WantedBackup } from './policy.ts';
 export function planBackup(world: SandboxSnapshot, status: SandboxStatus): BackupStep {
   const operation = status.backup?.operation;
   if (operation?.state === 'Running')
-    return mayGoOn(world, status, operation) ? unchanged(status) : again(world, givenUp(status, operation, why(status)));
+    return mayGoOn(world, status, operation) ? unchanged(status) : again(world, givenUp(world, status, operation, why(status)));
   const wanted = wantedBackup(world, status);
   if (operation?.state === 'Pending') return retried(world, status, operation, wanted);
   return wanted === undefined ? unchanged(status) : begun(world, status, wanted, 0);
@@ -40,7 +40,7 @@ function why({ state, reason }: SandboxStatus): string {
 
 /** It failed before: again when it is due and still wanted; a new request does not wait. */
 function retried(world: SandboxSnapshot, status: SandboxStatus, operation: BackupOperation, wanted: WantedBackup | undefined): BackupStep {
-  if (wanted === undefined || wanted.dueAt > world.now.wall) return givenUp(status, operation, '');
+  if (wanted === undefined || wanted.dueAt > world.now.wall) return givenUp(world, status, operation, '');
   const isNewRequest = wanted.requestID !== undefined && wanted.requestID !== operation.requestID;
   const due = timeOf(operation.retryTime) ?? 0;
   if (!isNewRequest && due > world.now.wall) return unchanged(status, due - world.now.wall);

@@ -7,6 +7,7 @@ import { CrashTest, type Occasion, rowsOf } from './crash/crash-case.ts';
 import { cordon, isBackedUp, isOperatorStep, type Move, moves, type OperatorStep, origin, target } from './crash/moves.ts';
 import { eventually } from './eventually.ts';
 import { writtenBy } from './on-disk.ts';
+import { backupsIn } from './registry-of.ts';
 import { startTimeoutMs, World } from './world.ts';
 
 type Cases<Name extends string> = Readonly<Record<Name, readonly Occasion<Move>[]>>;
@@ -89,6 +90,10 @@ describe('backups, moves, restores and archives, in which a part is killed betwe
       crash = await CrashTest.of(world, operator);
     }, startTimeoutMs);
     run('the operator', () => crash, ofOperator);
+
+    it('leaves nothing in the registry of what was deleted', () => {
+      expect(backupsIn(world.cluster)).toEqual([]);
+    });
 
     it('before it has recorded that a sandbox runs: what that wrote is in no backup from before, and stays where it is', async () => {
       const [operator] = world.cluster.operators;

@@ -121,7 +121,7 @@ describe('a move on whose way something breaks', () => {
     expect(await lies(origin, moved.metadata.uid)).toEqual(nothing);
   });
 
-  it('starts where the files are while the disk of its target is full, and moves when there is room', async () => {
+  it('starts where the files are while the disk of its target is full, says so, and moves when there is room', async () => {
     const fill = 'mkdir -p /data; [ -e /data/large ] || head -c 41943040 /dev/urandom > /data/large; echo boot >> /data/boots';
     await toBeMoved('full', small(aSandbox('full', { image: world.image, command: after(fill) })));
     const free = await full(world.cluster.runner(target));
@@ -129,6 +129,7 @@ describe('a move on whose way something breaks', () => {
     const inPlace = await world.user.untilState({ name: 'full' }, 'Started');
     expect(inPlace.status.runnerName).toBe(origin);
     expect(await world.boots('full', 2)).toBe(2);
+    await world.user.told(inPlace, 'OutOfDisk');
     await free();
     await stopped('full');
     await start('full');
