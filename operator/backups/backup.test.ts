@@ -385,8 +385,13 @@ describe('a start, a stop, a delete during a backup', () => {
       want: { state: 'Stopping', operation: 'Running', isTold: 1 },
     },
     {
-      when: 'a delete: no order names it any more, and nothing is recorded',
+      when: 'a delete: no order names it any more, and what was made is named only to be removed',
       given: told(stopped.backingUp().deleting(), aBackup('Done')).registry(aLook('Whole')),
+      want: { state: 'Deleting', isTold: undefined, records: ['01 1 Stopped'], asks: ['Delete 01'], raised: 1 },
+    },
+    {
+      when: 'a delete while it is read: there is nothing to name',
+      given: told(stopped.backingUp().deleting(), aBackup('Diffing')),
       want: { state: 'Deleting', isTold: undefined, records: [], raised: 1 },
     },
   ]);

@@ -32,7 +32,7 @@ export function followBackup(world: SandboxSnapshot, status: SandboxStatus): Bac
     return failedTry(world, status, operation, reasonOf(view.reason), sentence(view.message, `The runner says ${view.reason}.`));
   }
   const left = backupTimeLeft(world, operation);
-  if (left === 0) return failedTry(world, withUnverified(world, status, operation), operation, 'DeadlineExceeded', overdue(status, view));
+  if (left === 0) return failedTry(world, withUnverified(world, status), operation, 'DeadlineExceeded', overdue(status, view));
   if (view?.phase === 'Done') return verified(world, status, operation, view);
   return view === undefined ? unchanged(status, left) : underWay(world, status, operation, view);
 }

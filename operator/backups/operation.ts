@@ -62,9 +62,10 @@ export function withRoom(history: readonly BackupRecord[]): readonly BackupRecor
  * The registry has what this try made, and nobody has found it whole yet: it is recorded without being relied on, so that it is looked at again, and goes
  * when it is too many or with the object. It may be all that there is of this version.
  */
-export function withUnverified(world: SandboxSnapshot, status: SandboxStatus, operation: BackupOperation): SandboxStatus {
-  const view = runningOperation(status) === operation ? viewOf(world, operation) : undefined;
-  if (view?.phase !== 'Done' || historyOf(status).some(({ digest }) => digest === view.digest)) return status;
+export function withUnverified(world: SandboxSnapshot, status: SandboxStatus): SandboxStatus {
+  const operation = runningOperation(status);
+  const view = operation && viewOf(world, operation);
+  if (operation === undefined || view?.phase !== 'Done' || historyOf(status).some(({ digest }) => digest === view.digest)) return status;
   const { repository, contentVersion } = operation;
   const { digest, sizeBytes } = view;
   const completionTime = pastTime(world.now.wall);
@@ -123,7 +124,7 @@ export function givenUp(world: SandboxSnapshot, status: SandboxStatus, operation
     message: wasRunning ? message : operation.message,
   };
   return {
-    ...unchanged(withBackup(withUnverified(world, status, operation), { operation: ended })),
+    ...unchanged(withBackup(withUnverified(world, status), { operation: ended })),
     events: wasRunning ? [{ type: 'Normal', reason: 'BackupGivenUp', action: 'Backup', note: message }] : [],
   };
 }

@@ -1,5 +1,6 @@
 import type { BackupRecord, Release, Sandbox, SandboxStatus } from '../../crds/index.ts';
 import { historyOf } from '../backups/current.ts';
+import { withUnverified } from '../backups/operation.ts';
 import { removalOf, removalWork } from '../backups/retention.ts';
 import { transitionTo } from './carry-out.ts';
 import { timeLeft } from './deadlines.ts';
@@ -22,9 +23,9 @@ export type DeletionOutcome =
 /** D0: from every state. What can not be reached by the deadline, or ever, is noted and removed when its runner is back; backups that are left are named. */
 export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
   const left = world.remains.filter(({ isAbsent, isKnown, isReachable }) => !isAbsent && (isKnown || isReachable));
-  const backups = backupsToRemove(world);
+  const status = withUnverified(world, world.sandbox.status);
+  const backups = backupsToRemove(world, status);
   const removable = backups.filter((record) => removalOf(world.registry, record)?.outcome !== 'Unsupported');
-  const { status } = world.sandbox;
   const kept = keptCopies(status);
   const isDeleting = status.state === 'Deleting';
   const overdue = isDeleting && timeLeft(world) === 0;
@@ -38,7 +39,7 @@ export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
     const times = [timeLeft(world), lookAgainMs].filter((time) => time !== undefined);
     return { kind: 'Wait', status: withReleased(status), lookAgainMs: times.length === 0 ? undefined : Math.min(...times), registry };
   }
-  return { kind: 'Wait', status: asDeleting(world, awaited), lookAgainMs: undefined, registry };
+  return { kind: 'Wait', status: asDeleting(world, status, awaited), lookAgainMs: undefined, registry };
 }
 
 /** Releases that a status may have. */
@@ -63,8 +64,7 @@ function withReleased(status: SandboxStatus): SandboxStatus {
   };
 }
 
-function asDeleting(world: SandboxSnapshot, awaited: readonly RemainsView[]): SandboxStatus {
-  const { status } = world.sandbox;
+function asDeleting(world: SandboxSnapshot, status: SandboxStatus, awaited: readonly RemainsView[]): SandboxStatus {
   const names = awaited.map(({ runnerName }) => runnerName).join(', ');
   return {
     ...withReleased(status),
@@ -76,7 +76,7 @@ function asDeleting(world: SandboxSnapshot, awaited: readonly RemainsView[]): Sa
 }
 
 /** Those that the registry may still have, and should not. */
-function backupsToRemove({ sandbox: { spec, status }, registry }: SandboxSnapshot): readonly BackupRecord[] {
+function backupsToRemove({ sandbox: { spec }, registry }: SandboxSnapshot, status: SandboxStatus): readonly BackupRecord[] {
   if (spec.backup.reclaimPolicy === 'Retain') return [];
   return historyOf(status).filter((record) => {
     const outcome = removalOf(registry, record)?.outcome;

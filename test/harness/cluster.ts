@@ -127,7 +127,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   get runners(): readonly Runner[] {
-    return [...this.#runners.values()];
+    return [...this.#runners.values()].toSorted((one, other) => one.name.localeCompare(other.name));
   }
 
   /** @throws BerthError `NoSuchRunner`. */

@@ -130,8 +130,7 @@ describe('a leader that was stopped in the middle of a move', () => {
         await old.waitReady();
         const [uid = '', gone = ''] = uids;
         await neverWithin(8_000, async () => {
-          const [first, second] = world.cluster.runners;
-          if (first === undefined || second === undefined) throw new Error('there are two runners');
+          const [first, second] = [world.cluster.runner('runner-1'), world.cluster.runner('runner-2')];
           if ((await lyingOn(second, uid)).containers.length > 0) return 'what was moved away is back';
           if ((await lyingOn(first, uid)).tasks.length !== 1) return 'what ran runs no more';
           const left = await Promise.all([lyingOn(first, gone), lyingOn(second, gone)]);

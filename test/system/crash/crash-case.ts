@@ -56,7 +56,7 @@ export class CrashTest {
       await this.#crashable.died();
       await this.#crashable.part.start();
       const sandbox = await transition.done(world, ref);
-      if (sandbox !== undefined) await this.#isWhole(transition, sandbox);
+      if (sandbox !== undefined) await this.#isWhole(transition, failpoint, sandbox);
       await world.user.delete(ref);
     } catch (error) {
       // The next case begins with nothing.
@@ -70,7 +70,7 @@ export class CrashTest {
     await this.#nothingIsLeft();
   }
 
-  async #isWhole({ boots }: Transition, sandbox: Sandbox): Promise<void> {
+  async #isWhole({ boots }: Transition, failpoint: string, sandbox: Sandbox): Promise<void> {
     const { world } = this;
     const { uid } = sandbox.metadata;
     const runner = world.runnerOf(sandbox);
@@ -79,7 +79,7 @@ export class CrashTest {
       return lines.length >= boots ? lines : undefined;
     });
     expect(written).toHaveLength(boots);
-    expect(sandbox.status.contentVersion).toBe(boots);
+    expect(sandbox.status.contentVersion).toBe(boots + lostStarts(failpoint, sandbox));
     const copies = await Promise.all(world.cluster.runners.map(({ name }) => lyingOn(world.cluster.runner(name), uid)));
     expect(copies.flatMap(({ containers }) => containers)).toHaveLength(1);
   }
@@ -94,4 +94,13 @@ export class CrashTest {
       await eventually(`nothing is left on ${runner.name}`, look, () => last.left);
     }
   }
+}
+
+/**
+ * A start is recorded while its task is still being made. Where the agent dies with that record on disk and containerd drops the task with it, nobody can
+ * tell that it was never asked for: it counts as one that may have run and ended unseen, once, and is told as that.
+ */
+function lostStarts(failpoint: string, { status }: Sandbox): number {
+  const { exitReason, restartCount } = status;
+  return failpoint.startsWith('journal.') && exitReason === 'Lost' && restartCount === 1 ? 1 : 0;
 }
