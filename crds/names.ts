@@ -107,6 +107,11 @@ export const PRESSURE_CONDITIONS = ['DiskPressure', 'MemoryPressure', 'PIDPressu
 export type PressureConditionType = (typeof PRESSURE_CONDITIONS)[number];
 export const CONNECTION_CONDITION_PREFIX = 'connection.berth.dev/';
 
+/** What the tags of a sandbox's backups begin with; the number of the backup follows. */
+export function backupTagPrefix(uid: string): string {
+  return `b-${uid}-`;
+}
+
 /** Labels that an agent puts on the containers it makes: its durable record of each copy. The first is on its containerd namespace, too. */
 export const LABELS = {
   installID: 'berth.dev/install-id',

@@ -227,7 +227,8 @@ export const BACKUP_REASON_TEXTS = {
   BackupVerified: { means: 'Every byte of a backup that could not be verified before was read back: it is relied on.' },
   BackupGivenUp: { means: 'A backup was given up, because the sandbox was started, stopped or moved meanwhile. Nothing of it is kept.' },
   BackupNotRemoved: {
-    means: 'A backup could not be removed from the registry. The message names it.',
+    means:
+      'A backup could not be removed from the registry, or it is not known whether more are there. The message names it, or the tags to look for.',
     todo: 'Remove it from the registry by hand.',
   },
   BackupsNotConfigured: {

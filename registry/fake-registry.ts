@@ -48,6 +48,8 @@ export class FakeRegistry {
   readonly manifests = new Map<string, Buffer>();
   readonly tags = new Map<string, string>();
   readonly blobs = new Map<string, Buffer>();
+  /** Tags in one answer at most. */
+  tagsAtOnce = 100;
   /** Tokens that count. */
   readonly tokens = new Set<string>();
   readonly #server: Server;
@@ -109,6 +111,7 @@ export class FakeRegistry {
     else if (fault?.kind === 'Redirect') response.writeHead(307, { location: fault.to }).end();
     else if (url.startsWith('/token')) this.#serveToken(request, response);
     else if (!this.#isAllowed(request)) this.#challenge(request, response);
+    else if (url.includes('/tags/list')) this.#serveTags(new URL(url, 'http://any'), response);
     else this.#serveContent(request, headers.accept ?? '', response, fault);
   }
 
@@ -126,6 +129,16 @@ export class FakeRegistry {
     else sendBytes(response, bytes, fault);
   }
 
+  /** In pages, as asked: the next one is named in a header. */
+  #serveTags({ pathname, searchParams }: URL, response: ServerResponse): void {
+    const [limit, last] = [Number(searchParams.get('n') ?? 100), searchParams.get('last') ?? ''];
+    const rest = [...this.tags.keys()].toSorted().filter((tag) => tag > last);
+    const tags = rest.slice(0, Math.min(limit, this.tagsAtOnce));
+    const next = `<${pathname}?last=${tags.at(-1) ?? ''}&n=${limit}>; rel="next"`;
+    response.writeHead(200, { 'content-type': 'application/json', ...(rest.length > tags.length && { link: next }) });
+    response.end(JSON.stringify({ name: pathname, tags }));
+  }
+
   #isAllowed({ authorization }: FakeRequest): boolean {
     const { auth } = this.#options;
     if (auth?.kind === 'Basic') return authorization === basic(auth);
@@ -134,7 +147,7 @@ export class FakeRegistry {
 
   #challenge({ method, url }: FakeRequest, response: ServerResponse): void {
     const { auth } = this.#options;
-    const repository = /^\/v2\/(.*)\/(?:manifests|blobs)\//.exec(url)?.[1] ?? '';
+    const repository = /^\/v2\/(.*)\/(?:manifests|blobs|tags)\//.exec(url)?.[1] ?? '';
     const scope = `repository:${repository}:${method === 'DELETE' ? 'delete' : 'pull'}`;
     const realm = auth?.kind === 'Bearer' && auth.realm !== undefined ? auth.realm : `http://${this.host}/token`;
     const asks = auth?.kind === 'Basic' ? 'Basic realm="fake"' : `Bearer realm="${realm}",service="fake",scope="${scope}"`;

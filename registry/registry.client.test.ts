@@ -65,6 +65,18 @@ describe('what is whole', () => {
     expect((await failure(client.manifest(repository, digest))).code).toBe('NotFound');
   });
 
+  it('goes with all others under tags that begin alike, however many pages of tags there are', async () => {
+    const registry = await aRegistry();
+    registry.tagsAtOnce = 2;
+    const ours = [1, 2, 3, 4, 5].map((n) => registry.push([Buffer.from(`ours ${n}`)], `b-one-${n}`));
+    const others = ['a', 'b-two-1', 'c'].map((tag) => registry.push([Buffer.from(tag)], tag));
+    registry.manifests.delete(ours[0] ?? '');
+    const client = aClient();
+    expect([...(await client.sweep(repositoryOf(registry), 'b-one-'))].toSorted()).toEqual(ours.slice(1).toSorted());
+    expect([...registry.manifests.keys()]).toEqual(others);
+    expect(await client.sweep(repositoryOf(registry), 'b-one-')).toEqual([]);
+  });
+
   it('comes although the registry says no size, fails for a moment, or answers from elsewhere', async () => {
     const registry = await aRegistry();
     const store = await aRegistry();
@@ -164,6 +176,16 @@ describe('what is not', () => {
     const pending = aClient().manifest(repositoryOf(registry), digestOf(layers[0]), { signal: stop.signal });
     stop.abort(new Error('the term is over'));
     await expect(pending).rejects.toThrow('the term is over');
+  });
+
+  it('a repository that is not there has no tags, and what is no list of tags is told', async () => {
+    const registry = await aRegistry();
+    const client = aClient();
+    registry.fail({ kind: 'Status', status: 404, body: '{"errors":[{"code":"NAME_UNKNOWN"}]}' }, { times: 1 });
+    expect(await client.sweep(repositoryOf(registry), 'b-')).toEqual([]);
+    registry.fail({ kind: 'Status', status: 200, body: '<html>' }, { times: 1 });
+    const error = await failure(client.sweep(repositoryOf(registry), 'b-'));
+    expect([error.code, error.message]).toEqual(['Unavailable', expect.stringContaining('no list of tags')]);
   });
 
   it('deletion that is turned off is told as that', async () => {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
 import { backoffDelay } from '../process/backoff.ts';
 import { sleep } from '../process/clock.ts';
 import type { Clock, Random } from '../process/clock.ts';
@@ -60,6 +61,8 @@ export interface RegistryClient {
   verify(repository: RepositoryName, digest: string, depth: 'Meta' | 'Full', access?: Access): Promise<ImageManifest>;
   /** Removes the manifest. Gone: it was not there any more. */
   delete(repository: RepositoryName, digest: string, access?: Access): Promise<'Deleted' | 'Gone'>;
+  /** Removes every manifest that a tag with this prefix names. Returns their digests; a repository that is not there has none. */
+  sweep(repository: RepositoryName, tagPrefix: string, access?: Access): Promise<readonly string[]>;
   /** Breaks off what is under way. */
   close(): Promise<void>;
 }
@@ -73,6 +76,16 @@ const backoff = { initialMs: 200, maxMs: 5_000, jitter: 0.5 };
 const maxRefusalBytes = 64 * 1024;
 /** Blobs that are asked for, and read, at the same time. */
 const together = { Meta: 4, Full: 3 } as const;
+
+/** Tags in one answer, and answers that are read. */
+const tagsAtOnce = 1_000;
+const maxTagPages = 1_000;
+
+interface TagPage {
+  readonly tags: readonly string[];
+  /** The query that asks for those after them. */
+  readonly next: string | undefined;
+}
 
 interface Question {
   readonly method: 'GET' | 'HEAD' | 'DELETE';
@@ -195,6 +208,35 @@ class DistributionClient implements RegistryClient {
     });
   }
 
+  async sweep(repository: RepositoryName, tagPrefix: string, access: Access = {}): Promise<readonly string[]> {
+    const digests = new Set<string>();
+    for await (const tag of this.#tags(repository, access)) {
+      if (!tag.startsWith(tagPrefix)) continue;
+      const digest = await orNothing(this.resolve(repository, tag, access));
+      if (digest !== undefined) digests.add(digest);
+    }
+    for (const digest of digests) await this.delete(repository, digest, access);
+    return [...digests];
+  }
+
+  /** All tags of a repository, page by page. */
+  async *#tags(repository: RepositoryName, { credential, signal }: Access): AsyncGenerator<string, void> {
+    const what = `tags of ${formatRepository(repository)}`;
+    let query: string | undefined = `?n=${tagsAtOnce}`;
+    for (let page = 0; query !== undefined && page < maxTagPages; page++) {
+      const question: Question = { method: 'GET', what, in: repository, path: `tags/list${query}`, credential };
+      const found: TagPage | undefined = await orNothing(
+        this.#persistently(what, this.#limits.callMs, signal, async (limit) => {
+          const answer = await this.#ask(question, limit);
+          if (answer.status !== 200) throw await refused(what, answer);
+          return { tags: tagsIn(what, await answer.read(maxManifestBytes)), next: nextPage(answer.header('link')) };
+        }),
+      );
+      yield* found?.tags ?? [];
+      query = found?.next;
+    }
+  }
+
   /** The blob has its size, as the registry says; one that does not say is read. */
   async #measure(repository: RepositoryName, blob: Descriptor, access: Access): Promise<void> {
     const what = `${formatRepository(repository)}@${blob.digest}`;
@@ -294,6 +336,30 @@ function errorCodeIn(body: Buffer | undefined): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Undefined when the registry certainly does not have it. */
+async function orNothing<T>(asked: Promise<T>): Promise<T | undefined> {
+  return asked.catch((error: unknown) => {
+    if (isRegistryError(error, 'NotFound')) return undefined;
+    throw error;
+  });
+}
+
+const tagList = z.object({ tags: z.array(z.string()).nullish() });
+
+function tagsIn(what: string, body: Buffer | undefined): readonly string[] {
+  try {
+    return tagList.parse(JSON.parse(body?.toString('utf8') ?? '')).tags ?? [];
+  } catch (cause) {
+    throw new RegistryError('Unavailable', `${what}: this is no list of tags: look what serves this address.`, { cause });
+  }
+}
+
+/** The query of the page that a `Link: <...>; rel="next"` names. */
+function nextPage(link: string | undefined): string | undefined {
+  const [, target] = /<([^>]+)>\s*;\s*rel="?next"?/.exec(link ?? '') ?? [];
+  return target === undefined || !URL.canParse(target, 'http://any') ? undefined : new URL(target, 'http://any').search;
 }
 
 function retryAfter(answer: HttpAnswer): number | undefined {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { LABELS } from '../../crds/names.ts';
+import { backupTagPrefix, LABELS } from '../../crds/names.ts';
 import type { BackupRequest } from '../copies/runtime.ts';
 import { parseJSON } from '../containerd/json.ts';
 import type { BlobDescriptor } from '../images/image-content.ts';
@@ -102,9 +102,9 @@ export function backupManifest(
   });
 }
 
-/** The tag under which it is sent away. For people: it is found by its digest. */
+/** The tag under which it is sent away. It is found by its digest; the tag is for people, and for what a deletion has to look for. */
 export function backupTag({ key, id }: Pick<BackupRequest, 'key' | 'id'>): string {
-  return `b-${key.uid}-${id}`;
+  return `${backupTagPrefix(key.uid)}${id}`;
 }
 
 function isOurs(entry: unknown): boolean {

@@ -4,7 +4,7 @@ import type { Assignment, PreviousCopy, Release, SandboxStatus } from '../../crd
 import { sandboxStatusSchema } from '../../crds/sandbox-status.ts';
 import { aRunner, type RunnerViewBuilder } from '../../test/builders/a-runner-view.ts';
 import { aDigest, aSandbox, at, type SandboxBuilder } from '../../test/builders/a-sandbox.ts';
-import { aCopy, aLook, aWorld, anExit, type WorldBuilder } from '../../test/builders/a-world.ts';
+import { aCopy, aLook, aWorld, anExit, subject, type WorldBuilder } from '../../test/builders/a-world.ts';
 import { decide } from '../lifecycle/decide.ts';
 
 /** What becomes of the copies that moves and restores leave behind: none is forgotten, none goes without a proof, and their number blocks nothing for ever. */
@@ -23,7 +23,7 @@ function seen(world: WorldBuilder) {
     previous: names(status.assignment?.previous === undefined ? [] : [status.assignment.previous]),
     releases: names(status.releases),
     superseded: names(status.superseded),
-    asks: registry.map((work) => `${work.kind === 'Verify' ? work.depth : work.kind} ${work.digest.slice(-2)}`),
+    asks: registry.map((work) => `${work.kind === 'Verify' ? work.depth : work.kind} ${subject(work)}`),
     events: events.map(({ reason }) => reason),
   };
 }

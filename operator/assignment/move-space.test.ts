@@ -16,7 +16,7 @@ import { historyOf, holdsVersion } from '../backups/current.ts';
 import { decide } from '../lifecycle/decide.ts';
 import type { Decision } from '../lifecycle/decision.ts';
 import { asksForMore, mainOrder, ordersOf } from '../lifecycle/orders.ts';
-import type { RegistryResult, SandboxSnapshot } from '../lifecycle/snapshot.ts';
+import type { SandboxSnapshot } from '../lifecycle/snapshot.ts';
 
 const golden = join(import.meta.dirname, 'move-space.golden.txt');
 const decided = allMovePoints().map((point) => {
@@ -80,8 +80,10 @@ function holdsEverywhere(test: (world: SandboxSnapshot, decision: Decision, poin
 
 /** The backup that is assigned, which was restored, and those of which every byte was read back. */
 function provenBackups({ registry, sandbox }: SandboxSnapshot): ReadonlySet<string | undefined> {
-  const isReadBack = ({ work, outcome }: RegistryResult) => work.kind === 'Verify' && work.depth === 'Full' && outcome === 'Whole';
-  return new Set([sandbox.status.assignment?.source.digest, ...registry.filter(isReadBack).map(({ work }) => work.digest)]);
+  const readBack = registry.flatMap(({ work, outcome }) =>
+    work.kind === 'Verify' && work.depth === 'Full' && outcome === 'Whole' ? [work.digest] : [],
+  );
+  return new Set([sandbox.status.assignment?.source.digest, ...readBack]);
 }
 
 function holds(value: boolean, what: string): void {

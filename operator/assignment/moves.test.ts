@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { Assignment } from '../../crds/index.ts';
 import { aRunner, type RunnerViewBuilder } from '../../test/builders/a-runner-view.ts';
 import { aDigest, aSandbox, at, type SandboxBuilder } from '../../test/builders/a-sandbox.ts';
-import { aBackup, aCopy, aLook, aWorld, anExit, type WorldBuilder } from '../../test/builders/a-world.ts';
+import { aBackup, aCopy, aLook, aWorld, anExit, subject, type WorldBuilder } from '../../test/builders/a-world.ts';
 import { decide } from '../lifecycle/decide.ts';
 import { mainOrder, ordersOf } from '../lifecycle/orders.ts';
 
@@ -49,7 +49,7 @@ function seen(world: WorldBuilder): Seen {
     version: status.contentVersion,
     raised: status.order - world.thawed().sandbox.status.order,
     releases: status.releases.map(({ runnerName, epoch }) => `${runnerName}/${epoch}`),
-    asks: registry.map((work) => `${work.kind === 'Verify' ? work.depth : work.kind} ${work.digest.slice(-2)}`),
+    asks: registry.map((work) => `${work.kind === 'Verify' ? work.depth : work.kind} ${subject(work)}`),
     events: events.map(({ reason }) => reason),
     writes: Object.keys(patch ?? {}).some((key) => key !== 'conditions'),
   };
@@ -953,20 +953,37 @@ describe('D0: the backups of a deleted sandbox', () => {
     const { finalizer, registry, events } = decide(world.snapshot());
     return {
       finalizer,
-      asks: registry.map(({ kind, digest }) => `${kind} ${digest.slice(-2)}`),
+      asks: registry.map((work) => `${work.kind} ${subject(work)}`),
       events: events.map(({ reason }) => reason),
     };
   };
   it.each([
-    { when: 'they are removed with it', given: gone(wholeOn(deleting, r1)), want: { finalizer: 'Keep', asks: ['Delete 01'] } },
+    { when: 'they are removed with it', given: gone(wholeOn(deleting, r1)), want: { finalizer: 'Keep', asks: ['Delete 01', 'Sweep *'] } },
     {
-      when: 'they are removed: it goes',
-      given: gone(wholeOn(deleting, r1)).registry(aLook('Deleted', { kind: 'Delete' })),
+      when: 'no copy is left that could push: what was pushed and never recorded is looked for',
+      given: gone(wholeOn(deleting, r1)),
+      want: { finalizer: 'Keep', asks: ['Delete 01', 'Sweep *'] },
+    },
+    {
+      when: 'a copy is left: it could still push',
+      given: wholeOn(deleting, r1),
+      want: { finalizer: 'Keep', asks: ['Delete 01'] },
+    },
+    {
+      when: 'they are removed, and nothing was found: it goes',
+      given: gone(wholeOn(deleting, r1)).registry(aLook('Deleted', { kind: 'Delete' }), aLook('Deleted', { kind: 'Sweep' })),
       want: { finalizer: 'Remove', events: ['Deleted'] },
     },
     {
+      when: 'they are removed, and whether there are more is not known by the deadline: it goes, and says where to look',
+      given: gone(wholeOn(deleting, r1))
+        .registry(aLook('Deleted', { kind: 'Delete' }), aLook('Unavailable', { kind: 'Sweep' }))
+        .later(120_000),
+      want: { finalizer: 'Remove', events: ['Deleted', 'BackupNotRemoved'] },
+    },
+    {
       when: 'the registry does not answer: not before the deadline',
-      given: gone(wholeOn(deleting, r1)).registry(aLook('Unavailable', { kind: 'Delete' })),
+      given: gone(wholeOn(deleting, r1)).registry(aLook('Unavailable', { kind: 'Delete' }), aLook('Unavailable', { kind: 'Sweep' })),
       want: { finalizer: 'Keep', asks: [] },
     },
     {
@@ -978,7 +995,7 @@ describe('D0: the backups of a deleted sandbox', () => {
     },
     {
       when: 'the registry removes nothing: it is not waited for, and what stays is said',
-      given: gone(wholeOn(deleting, r1)).registry(aLook('Unsupported', { kind: 'Delete' })),
+      given: gone(wholeOn(deleting, r1)).registry(aLook('Unsupported', { kind: 'Delete' }), aLook('Unsupported', { kind: 'Sweep' })),
       want: { finalizer: 'Remove', events: ['Deleted', 'BackupNotRemoved'] },
     },
     {

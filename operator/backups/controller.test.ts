@@ -6,6 +6,7 @@ import type { RegistryCredential, RepositoryName } from '../../process/registry-
 import { RegistryError } from '../../registry/errors.ts';
 import type { Access } from '../../registry/registry.client.ts';
 import { aSandbox } from '../../test/builders/a-sandbox.ts';
+import { subject } from '../../test/builders/a-world.ts';
 import type { RegistryWork } from '../lifecycle/snapshot.ts';
 import { RegistryWorker } from './controller.ts';
 
@@ -28,6 +29,8 @@ class HeldRegistry {
   readonly verify = ({ host }: RepositoryName, of: string, depth: string, access?: Access) =>
     this.#hold(`${depth} ${host} ${of.slice(-2)}`, access);
   readonly delete = ({ host }: RepositoryName, of: string, access?: Access) => this.#hold(`Delete ${host} ${of.slice(-2)}`, access);
+
+  readonly sweep = ({ host }: RepositoryName, tagPrefix: string, access?: Access) => this.#hold(`Sweep ${host} ${tagPrefix}`, access);
 
   get whats(): readonly string[] {
     return this.asked.map(({ what }) => what);
@@ -85,7 +88,7 @@ const end = async (index: number, error?: Error) => {
   await clock.run(0);
 };
 const results = (of = sandbox()) =>
-  worker.resultsFor(of.metadata.uid).map(({ work, outcome, at }) => `${work.kind} ${work.digest.slice(-2)} ${outcome} at ${at}`);
+  worker.resultsFor(of.metadata.uid).map(({ work, outcome, at }) => `${work.kind} ${subject(work)} ${outcome} at ${at}`);
 
 describe('the same work', () => {
   it('is done once at a time, its result is kept and wakes the sandbox', async () => {

@@ -11,13 +11,16 @@ import type { RegistryClient } from '../../registry/registry.client.ts';
 import { parseRepository } from '../../registry/repository.ts';
 import type { RegistryResult, RegistryWork } from '../lifecycle/snapshot.ts';
 import { backupCredential } from './credential.ts';
-import { doneOutcome, failedOutcome, isRegistryDown, laneOf, workKey, type Lane } from './registry-work.ts';
+import { doneOutcome, failedOutcome, isRegistryDown, laneOf, subjectOf, workKey, type Lane } from './registry-work.ts';
+
+/** What is asked of registries. */
+export type BackupRegistryClient = Pick<RegistryClient, 'verify' | 'delete' | 'sweep'>;
 
 /** The registry of backups, as an operator is given it. */
 export interface BackupRegistry {
   /** `host[:port]/path`: every sandbox has its own repository below. Undefined: nothing new is backed up. */
   readonly repository: string | undefined;
-  readonly client: Pick<RegistryClient, 'verify' | 'delete'>;
+  readonly client: BackupRegistryClient;
   /** The operator's own credentials as they are now; those of a sandbox come before them. */
   readonly credentials: () => readonly RegistryCredential[];
 }
@@ -94,7 +97,7 @@ export class RegistryWorker {
     this.#options = options;
     this.#outcomes = options.metrics.counter({
       name: 'berth_registry_work_total',
-      help: 'Verifications and removals of backups by outcome.',
+      help: 'Verifications and removals of backups by outcome: VerifyMeta, VerifyFull, Delete, and Sweep, which looks for what nobody has recorded.',
       labels: ['kind', 'outcome'],
     });
     this.#duration = options.metrics.histogram({
@@ -142,7 +145,7 @@ export class RegistryWorker {
       return;
     }
     const host = parseRepository(work.repository)?.host ?? work.repository;
-    if (work.kind === 'Delete' && (this.#removesNothing.get(host) ?? 0) > now) {
+    if (laneOf(work) === 'Removal' && (this.#removesNothing.get(host) ?? 0) > now) {
       this.#tell(sandbox, work, { outcome: 'Unsupported', message: `The registry ${host} removes no manifests.` });
       return;
     }
@@ -218,13 +221,13 @@ export class RegistryWorker {
     if (isWanted) this.#jobs.delete(id);
     if (this.#stop.signal.aborted) return;
     const outcome = failure === undefined ? doneOutcome(work) : failedOutcome(work, failure.error);
-    if (outcome.outcome === 'Unsupported' && work.kind === 'Delete') this.#remembers(host, outcome.message);
+    if (outcome.outcome === 'Unsupported' && laneOf(work) === 'Removal') this.#remembers(host, outcome.message);
     if (failure !== undefined && isRegistryDown(failure.error)) this.#isDown(host, outcome.message);
     else if (failure === undefined || failure.error instanceof RegistryError) this.#outages.delete(host);
     const kind = work.kind === 'Verify' ? `Verify${work.depth}` : work.kind;
     this.#outcomes.inc({ kind, outcome: outcome.outcome });
     this.#duration.observe((clock.monotonic() - began) / 1000, { kind });
-    log.info({ sandbox: keyOf(sandbox), kind, digest: work.digest, ...outcome }, 'Registry work done');
+    log.info({ sandbox: keyOf(sandbox), kind, subject: subjectOf(work), ...outcome }, 'Registry work done');
     if (isWanted) this.#tell(sandbox, work, outcome);
   }
 
@@ -234,14 +237,19 @@ export class RegistryWorker {
     if (repository === undefined) throw new RegistryError('Unsupported', `"${work.repository}" names no repository: write host/path.`);
     const credential = backupCredential(work.repository, await credentialsOf(sandbox), registry.credentials());
     const access = { credential, signal: this.#stop.signal };
-    if (work.kind === 'Delete') {
-      await registry.client.delete(repository, work.digest, access);
-      FAILPOINT: failpoint('registry.deleted');
-    } else {
-      await registry.client.verify(repository, work.digest, work.depth, access);
-      FAILPOINT: failpoint('registry.verified');
+    switch (work.kind) {
+      case 'Sweep':
+        await registry.client.sweep(repository, work.tagPrefix, access);
+        return undefined;
+      case 'Delete':
+        await registry.client.delete(repository, work.digest, access);
+        FAILPOINT: failpoint('registry.deleted');
+        return undefined;
+      case 'Verify':
+        await registry.client.verify(repository, work.digest, work.depth, access);
+        FAILPOINT: failpoint('registry.verified');
+        return undefined;
     }
-    return undefined;
   }
 
   #isDown(host: string, message: string): void {

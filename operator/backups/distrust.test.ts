@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { aRunner } from '../../test/builders/a-runner-view.ts';
 import { aDigest, aSandbox, at, type SandboxBuilder } from '../../test/builders/a-sandbox.ts';
-import { aCopy, aLook, aWorld, anExit, type WorldBuilder } from '../../test/builders/a-world.ts';
+import { aCopy, aLook, aWorld, anExit, subject, type WorldBuilder } from '../../test/builders/a-world.ts';
 import { decide } from '../lifecycle/decide.ts';
 
 /** A registry that is wrong for a moment costs no sandbox its files: what was found damaged is looked at again, and relied on again when it is whole. */
@@ -18,7 +18,7 @@ function seen(world: WorldBuilder) {
     state: status.state,
     reason: status.reason,
     trusted: trusted(status),
-    asks: registry.map((work) => `${work.kind === 'Verify' ? work.depth : work.kind} ${work.digest.slice(-2)}`),
+    asks: registry.map((work) => `${work.kind === 'Verify' ? work.depth : work.kind} ${subject(work)}`),
     events: events.map(({ reason }) => reason),
     lookAgainMs,
   };

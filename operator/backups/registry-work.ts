@@ -7,27 +7,33 @@ export type WorkOutcome = Pick<RegistryResult, 'outcome' | 'message'>;
 
 /** Equal for the same work. */
 export function workKey(work: RegistryWork): string {
-  return [work.kind, work.kind === 'Verify' ? work.depth : '', work.repository, work.digest].join(' ');
+  return [work.kind, work.kind === 'Verify' ? work.depth : '', subjectOf(work)].join(' ');
+}
+
+/** What it is about, as the registry names it. */
+export function subjectOf(work: RegistryWork): string {
+  return work.kind === 'Sweep' ? `${work.repository}:${work.tagPrefix}*` : `${work.repository}@${work.digest}`;
 }
 
 export type Lane = 'Quick' | 'Long' | 'Removal';
 
 /** Reading every byte takes long, and removals may be many: such work has a lane of its own. */
 export function laneOf(work: RegistryWork): Lane {
-  if (work.kind === 'Delete') return 'Removal';
+  if (work.kind !== 'Verify') return 'Removal';
   return work.depth === 'Full' ? 'Long' : 'Quick';
 }
 
 export function doneOutcome(work: RegistryWork): WorkOutcome {
-  const name = `${work.repository}@${work.digest}`;
+  const name = subjectOf(work);
+  if (work.kind === 'Sweep') return { outcome: 'Deleted', message: `No backup is left under ${name}.` };
   if (work.kind === 'Delete') return { outcome: 'Deleted', message: `The backup ${name} is not in the registry any more.` };
   const looked = work.depth === 'Full' ? 'every byte of it was read back' : 'its manifest and the sizes of its blobs are right';
   return { outcome: 'Whole', message: `The backup ${name} is whole: ${looked}.` };
 }
 
-export function failedOutcome({ repository, digest }: RegistryWork, error: unknown): WorkOutcome {
+export function failedOutcome(work: RegistryWork, error: unknown): WorkOutcome {
   const told = messageOf(error);
-  const message = told.includes(digest) ? told : `${repository}@${digest}: ${told}`;
+  const message = told.includes(work.kind === 'Sweep' ? work.tagPrefix : work.digest) ? told : `${subjectOf(work)}: ${told}`;
   return { outcome: outcomeOf(error), message };
 }
 

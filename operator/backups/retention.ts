@@ -1,9 +1,10 @@
-import type { BackupRecord, SandboxSpec, SandboxStatus } from '../../crds/index.ts';
+import { backupTagPrefix, type BackupRecord, type SandboxSpec, type SandboxStatus } from '../../crds/index.ts';
 import { backoffDelay, type Backoff } from '../../process/backoff.ts';
 import type { RegistryResult, RegistryWork, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import { pastTime } from '../lifecycle/time.ts';
 import { currentBackup, doubtedBackup, historyOf, newestUsable } from './current.ts';
 import { unchanged, withBackup, type BackupStep } from './operation.ts';
+import { workKey } from './registry-work.ts';
 
 /** After a failed try to remove a backup it is tried again this late: nobody waits for it, and a registry may never do it. */
 const removalBackOff: Backoff = { initialMs: 60_000, maxMs: 14_400_000 };
@@ -20,10 +21,7 @@ export function retain(world: SandboxSnapshot, status: SandboxStatus): BackupSte
   const goes = new Set(excess.map(({ digest }) => digest).filter((digest) => !inUse.has(digest)));
   const time = pastTime(world.now.wall);
   const history = left.map((record) => (goes.has(record.digest) ? { ...record, deletionTime: time } : record));
-  const removal = removalWork(
-    world,
-    history.filter(({ deletionTime }) => deletionTime !== undefined),
-  );
+  const removal = removalWork(world, history.filter(({ deletionTime }) => deletionTime !== undefined).map(deletionOf));
   const isSame = history.length === historyOf(status).length && goes.size === 0;
   return { ...unchanged(isSame ? status : withBackup(status, { history })), ...removal };
 }
@@ -39,20 +37,22 @@ function digestsInUse({ restore }: SandboxSpec, status: SandboxStatus): Readonly
   ]);
 }
 
-/** The work that removes these, and when to try again what failed lately. */
+/** Of these removals those that are due, and when to try again what failed lately. */
 export function removalWork(
   { registry, now, jitter }: SandboxSnapshot,
-  records: readonly BackupRecord[],
+  works: readonly RegistryWork[],
 ): Pick<BackupStep, 'registry' | 'lookAgainMs'> {
-  const waits = records.map((record) => {
-    const result = removalOf(registry, record);
-    return { record, wait: result === undefined ? 0 : Math.max(0, result.at + againAfter(result, jitter) - now.monotonic) };
+  const waits = works.map((work) => {
+    const result = resultOf(registry, work);
+    return { work, wait: result === undefined ? 0 : Math.max(0, result.at + againAfter(result, jitter) - now.monotonic) };
   });
-  const work = waits
-    .filter(({ wait }) => wait === 0)
-    .map(({ record: { repository, digest } }): RegistryWork => ({ kind: 'Delete', repository, digest }));
+  const due = waits.filter(({ wait }) => wait === 0).map(({ work }) => work);
   const later = waits.map(({ wait }) => (wait === 0 ? removalBackOff.initialMs : wait));
-  return { registry: work, lookAgainMs: later.length === 0 ? undefined : Math.min(...later) };
+  return { registry: due, lookAgainMs: later.length === 0 ? undefined : Math.min(...later) };
+}
+
+export function deletionOf({ repository, digest }: BackupRecord): RegistryWork {
+  return { kind: 'Delete', repository, digest };
 }
 
 function againAfter({ failures }: RegistryResult, jitter: number): number {
@@ -61,10 +61,28 @@ function againAfter({ failures }: RegistryResult, jitter: number): number {
 
 /** It was marked, and the registry has it no more. */
 export function isRemoved({ registry }: SandboxSnapshot, record: BackupRecord): boolean {
-  const outcome = removalOf(registry, record)?.outcome;
-  return record.deletionTime !== undefined && (outcome === 'Deleted' || outcome === 'Missing');
+  return record.deletionTime !== undefined && isRemovalDone(registry, deletionOf(record));
 }
 
-export function removalOf(registry: readonly RegistryResult[], { digest, repository }: BackupRecord): RegistryResult | undefined {
-  return registry.find(({ work }) => work.kind === 'Delete' && work.digest === digest && work.repository === repository);
+/** The registry has no more of what the work removes. */
+export function isRemovalDone(registry: readonly RegistryResult[], work: RegistryWork): boolean {
+  const outcome = resultOf(registry, work)?.outcome;
+  return outcome === 'Deleted' || outcome === 'Missing';
+}
+
+/** What came of the newest try of the very work. */
+export function resultOf(registry: readonly RegistryResult[], work: RegistryWork): RegistryResult | undefined {
+  return registry.find((result) => workKey(result.work) === workKey(work));
+}
+
+/**
+ * What nobody has recorded: an operator may end, or lose sight of a runner, between a push and its record. It can be found by its tag alone, and is looked for
+ * where backups of this sandbox go and went, once nothing of it is left that could push.
+ */
+export function sweepsOf({ sandbox: { metadata }, backups }: SandboxSnapshot, status: SandboxStatus): readonly RegistryWork[] {
+  if (status.backup === undefined) return [];
+  const { operation } = status.backup;
+  const named = [...historyOf(status), ...(operation === undefined ? [] : [operation])].map(({ repository }) => repository);
+  const repositories = new Set([...named, ...(backups.repository === undefined ? [] : [backups.repository])]);
+  return [...repositories].map((repository) => ({ kind: 'Sweep', repository, tagPrefix: backupTagPrefix(metadata.uid) }));
 }

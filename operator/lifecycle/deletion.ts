@@ -1,7 +1,7 @@
 import type { BackupRecord, Release, Sandbox, SandboxStatus } from '../../crds/index.ts';
 import { historyOf } from '../backups/current.ts';
-import { withUnverified } from '../backups/operation.ts';
-import { removalOf, removalWork } from '../backups/retention.ts';
+import { subjectOf } from '../backups/registry-work.ts';
+import { deletionOf, isRemovalDone, removalWork, resultOf, sweepsOf } from '../backups/retention.ts';
 import { transitionTo } from './carry-out.ts';
 import { timeLeft } from './deadlines.ts';
 import type { NotedRemoval, SandboxEvent } from './decision.ts';
@@ -23,23 +23,28 @@ export type DeletionOutcome =
 /** D0: from every state. What can not be reached by the deadline, or ever, is noted and removed when its runner is back; backups that are left are named. */
 export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
   const left = world.remains.filter(({ isAbsent, isKnown, isReachable }) => !isAbsent && (isKnown || isReachable));
-  const status = withUnverified(world, world.sandbox.status);
-  const backups = backupsToRemove(world, status);
-  const removable = backups.filter((record) => removalOf(world.registry, record)?.outcome !== 'Unsupported');
+  const backups = backupsToRemove(world);
+  const { status } = world.sandbox;
   const kept = keptCopies(status);
   const isDeleting = status.state === 'Deleting';
   const overdue = isDeleting && timeLeft(world) === 0;
   const awaited = left.filter(({ isElsewhere }) => !isElsewhere);
+  const sweeps = awaited.length === 0 ? sweepsToDo(world) : [];
+  const removable = [...backups.map(deletionOf), ...sweeps].filter((work) => resultOf(world.registry, work)?.outcome !== 'Unsupported');
   if (overdue || (awaited.length === 0 && removable.length === 0 && kept.length === 0)) {
     const removals = [...left, ...kept.filter(({ runnerName }) => world.fleet.some(({ name }) => name === runnerName))];
-    return { kind: 'Go', removals: removals.map((remains) => noted(world, remains)), events: [farewell(left), ...leftInRegistry(backups)] };
+    return {
+      kind: 'Go',
+      removals: removals.map((remains) => noted(world, remains)),
+      events: [farewell(left), ...leftInRegistry(backups, sweeps)],
+    };
   }
   const { registry, lookAgainMs } = removalWork(world, removable);
   if (isDeleting) {
     const times = [timeLeft(world), lookAgainMs].filter((time) => time !== undefined);
     return { kind: 'Wait', status: withReleased(status), lookAgainMs: times.length === 0 ? undefined : Math.min(...times), registry };
   }
-  return { kind: 'Wait', status: asDeleting(world, status, awaited), lookAgainMs: undefined, registry };
+  return { kind: 'Wait', status: asDeleting(world, awaited), lookAgainMs: undefined, registry };
 }
 
 /** Releases that a status may have. */
@@ -64,7 +69,8 @@ function withReleased(status: SandboxStatus): SandboxStatus {
   };
 }
 
-function asDeleting(world: SandboxSnapshot, status: SandboxStatus, awaited: readonly RemainsView[]): SandboxStatus {
+function asDeleting(world: SandboxSnapshot, awaited: readonly RemainsView[]): SandboxStatus {
+  const { status } = world.sandbox;
   const names = awaited.map(({ runnerName }) => runnerName).join(', ');
   return {
     ...withReleased(status),
@@ -76,20 +82,36 @@ function asDeleting(world: SandboxSnapshot, status: SandboxStatus, awaited: read
 }
 
 /** Those that the registry may still have, and should not. */
-function backupsToRemove({ sandbox: { spec }, registry }: SandboxSnapshot, status: SandboxStatus): readonly BackupRecord[] {
+function backupsToRemove({ sandbox: { spec, status }, registry }: SandboxSnapshot): readonly BackupRecord[] {
   if (spec.backup.reclaimPolicy === 'Retain') return [];
-  return historyOf(status).filter((record) => {
-    const outcome = removalOf(registry, record)?.outcome;
-    return outcome !== 'Deleted' && outcome !== 'Missing';
-  });
+  return historyOf(status).filter((record) => !isRemovalDone(registry, deletionOf(record)));
 }
 
-function leftInRegistry(backups: readonly BackupRecord[]): readonly SandboxEvent[] {
+/** Nothing that could push is left: what was pushed and never recorded is looked for. */
+function sweepsToDo(world: SandboxSnapshot): readonly RegistryWork[] {
+  const { spec, status } = world.sandbox;
+  if (spec.backup.reclaimPolicy === 'Retain') return [];
+  return sweepsOf(world, status).filter((work) => !isRemovalDone(world.registry, work));
+}
+
+function leftInRegistry(backups: readonly BackupRecord[], sweeps: readonly RegistryWork[]): readonly SandboxEvent[] {
   const [first] = backups;
-  if (first === undefined) return [];
-  const digests = backups.map(({ digest }) => digest).join(', ');
-  const note = `The registry did not remove these backups in time, which stay in ${first.repository}: ${digests}.`;
-  return [{ type: 'Warning', reason: 'BackupNotRemoved', action: 'Delete', note: note.slice(0, 1024) }];
+  const [unswept] = sweeps;
+  if (first !== undefined) {
+    const digests = backups.map(({ digest }) => digest).join(', ');
+    return [notRemoved(`The registry did not remove these backups in time, which stay in ${first.repository}: ${digests}.`)];
+  }
+  return unswept === undefined
+    ? []
+    : [
+        notRemoved(
+          `The registry did not say in time whether it has other backups of the sandbox: look for the tags ${subjectOf(unswept)}.`,
+        ),
+      ];
+}
+
+function notRemoved(note: string): SandboxEvent {
+  return { type: 'Warning', reason: 'BackupNotRemoved', action: 'Delete', note: note.slice(0, 1024) };
 }
 
 /** What is told of the copies that are left when the object goes. */

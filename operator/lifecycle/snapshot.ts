@@ -57,7 +57,9 @@ export type RegistryWork =
   /** Meta: the manifest's bytes hash to the digest and every blob has its size. Full: every byte was read back, too. */
   | { readonly kind: 'Verify'; readonly depth: 'Meta' | 'Full'; readonly repository: string; readonly digest: string }
   /** The manifest is removed; gone before counts as done. */
-  | { readonly kind: 'Delete'; readonly repository: string; readonly digest: string };
+  | { readonly kind: 'Delete'; readonly repository: string; readonly digest: string }
+  /** Every manifest that a tag with this prefix names is removed: what was pushed and never recorded. */
+  | { readonly kind: 'Sweep'; readonly repository: string; readonly tagPrefix: string };
 
 /** What came of the newest try of a work. */
 export interface RegistryResult {

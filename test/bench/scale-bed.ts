@@ -186,7 +186,8 @@ export class ScaleBed implements AsyncDisposable {
   }
 
   async #metrics(): Promise<readonly Sample[]> {
-    const { body } = await request(`${this.#operator.healthUrl}/metrics`);
+    // A connection that is kept may be ended by the other side while it is used for the next look.
+    const { body } = await request(`${this.#operator.healthUrl}/metrics`, { reset: true });
     return parseMetrics(await body.text());
   }
 

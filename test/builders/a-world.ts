@@ -1,4 +1,4 @@
-import type { Sandbox } from '../../crds/index.ts';
+import { backupTagPrefix, type Sandbox } from '../../crds/index.ts';
 import { deepFreeze } from '../../kube/object.ts';
 import { defaultDeadlines } from '../../operator/lifecycle/deadlines.ts';
 import type {
@@ -8,13 +8,14 @@ import type {
   EnvironmentView,
   ExitView,
   RegistryResult,
+  RegistryWork,
   RemainsView,
   RefusalView,
   SandboxSnapshot,
 } from '../../operator/lifecycle/snapshot.ts';
 import { copyConfigOf } from '../../operator/sandboxes/copy-config.ts';
 import { aRunner, type RunnerViewBuilder } from './a-runner-view.ts';
-import { aDigest, testTime, type SandboxBuilder } from './a-sandbox.ts';
+import { aDigest, aSandbox, testTime, type SandboxBuilder } from './a-sandbox.ts';
 
 /** What a report says unless the test says otherwise. */
 export function aCopy(state: CopyView['state'], copy: Partial<CopyView> = {}): CopyView {
@@ -62,21 +63,33 @@ export function aBackup(phase: BackupView['phase'], backup: Partial<BackupView> 
 /** What came of a look into the registry `ago` milliseconds before: a verification of the sizes, of the backup that tests have first. */
 export function aLook(
   outcome: RegistryResult['outcome'],
-  { ago = 100, failures = 1, ...work }: Partial<Work> & { readonly ago?: number; readonly failures?: number } = {},
+  { ago = 100, failures = 1, kind = 'Verify', depth = 'Meta', digest = aDigest(1) }: Partial<Look> = {},
 ): RegistryResult {
   const repository = 'registry.test/berth/default.box';
+  const work: Readonly<Record<RegistryWork['kind'], RegistryWork>> = {
+    Verify: { kind: 'Verify', depth, repository, digest },
+    Delete: { kind: 'Delete', repository, digest },
+    Sweep: { kind: 'Sweep', repository, tagPrefix: backupTagPrefix(aSandbox().obj().metadata.uid) },
+  };
   return {
-    work: { kind: 'Verify', depth: 'Meta', repository, digest: aDigest(1), ...work },
+    work: work[kind],
     at: 1_000_000 - ago,
     failures: outcome === 'Whole' || outcome === 'Deleted' ? 0 : failures,
     outcome,
-    message: `The backup ${work.digest ?? aDigest(1)} is ${outcome}.`,
+    message: `The backup ${digest} is ${outcome}.`,
   };
 }
-interface Work {
-  readonly kind: 'Verify' | 'Delete';
+interface Look {
+  readonly ago: number;
+  readonly failures: number;
+  readonly kind: RegistryWork['kind'];
   readonly depth: 'Meta' | 'Full';
   readonly digest: string;
+}
+
+/** The end of the digest that the work is about; of a sweep the tags. */
+export function subject(work: RegistryWork): string {
+  return work.kind === 'Sweep' ? '*' : work.digest.slice(-2);
 }
 
 interface WorldParts {

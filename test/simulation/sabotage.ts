@@ -4,7 +4,7 @@ import type { AgentMessage, Order } from '../../agent/proto/gen/berth/agent/v1/a
 import type { SandboxStatus } from '../../crds/index.ts';
 import { mergePatch as difference } from '../../kube/diff.ts';
 import type { KubeObject, KubeTransport, ObjectRef, Patch, Resource, WriteOptions } from '../../kube/types.ts';
-import type { RegistryClient } from '../../registry/registry.client.ts';
+import type { BackupRegistryClient } from '../../operator/backups/controller.ts';
 import { epoch } from './engine/process.ts';
 import type { Process } from './engine/process.ts';
 import type { Machine } from './models/machine.ts';
@@ -31,7 +31,7 @@ export interface Sabotage {
   /** What an operator gets instead of what an agent tells. */
   readonly reported?: (message: AgentMessage, world: World) => AgentMessage;
   /** What an operator asks instead of the registry. */
-  readonly registry?: (client: Pick<RegistryClient, 'verify' | 'delete'>) => Pick<RegistryClient, 'verify' | 'delete'>;
+  readonly registry?: (client: BackupRegistryClient) => BackupRegistryClient;
   readonly runtime?: (runtime: CopyRuntime, machine: Machine, process: Process) => CopyRuntime;
 }
 

@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Agent, request } from 'undici';
+import { mostTickets } from '../../agent/tasks/slots.ts';
 import type { Operator } from '../harness/operator.ts';
 import { aSandbox, after } from './a-sandbox.ts';
-import { Caller, type CurlAnswer } from './caller.ts';
+import { Caller, type CurlAnswer, everything, permittedToken } from './caller.ts';
 import { eventually } from './eventually.ts';
 import { inside } from './lying-on.ts';
 import { codeOf, fleetOf, idOf, sumOfSlots, taskOf } from './tasks.ts';
@@ -83,6 +86,34 @@ describe('callers that compete for the slots of real runners, through three oper
     const late = await answers[0];
     expect([late?.status, late && codeOf(late), late?.headers['retry-after']]).toEqual([503, 'NoSlot', expect.stringMatching(/^\d+$/)]);
     for (const id of held) await release(id);
+  });
+
+  it('are refused beyond the bound of a queue, with a code and a time, and get their turn when others leave', async () => {
+    const held = await fill(4);
+    const agent = new Agent({ connect: { ca: readFileSync(world.cluster.authority.caFile) } });
+    const authorization = `Bearer ${await permittedToken(world.cluster, 'many', everything)}`;
+    const ask = (signal?: AbortSignal) =>
+      request(`${pod().url}/sandbox/reserve`, {
+        ...{ method: 'POST', dispatcher: agent, headers: { authorization, 'content-type': 'application/json' } },
+        body: JSON.stringify({ waitSeconds: 120, ttlSeconds: 600 }),
+        ...(signal !== undefined && { signal }),
+      });
+    const leave = new AbortController();
+    const crowd = Array.from({ length: mostTickets }, () => ask(leave.signal).catch(() => undefined));
+    await eventually('as many wait as may', async () => ((await waiting()) === mostTickets ? true : undefined));
+    const refused = await ask();
+    expect(refused.statusCode).toBe(429);
+    expect(refused.headers['retry-after']).toMatch(/^\d+$/);
+    expect(await refused.body.json()).toMatchObject({ error: { code: 'QueueFull' } });
+
+    leave.abort();
+    await Promise.all(crowd);
+    const { admitted, answers } = await queue([[bob, 'bob']]);
+    for (const id of held) await release(id);
+    await until(admitted, 1);
+    await release(idOf(await answers[0]));
+    await sumOfSlots(ann, pods(), { slots: 4, free: 4 });
+    await agent.destroy();
   });
 
   it('do not wait beside a runner that has room: one that comes takes those that wait', async () => {

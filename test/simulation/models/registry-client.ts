@@ -1,4 +1,4 @@
-import type { RegistryClient } from '../../../registry/registry.client.ts';
+import type { BackupRegistryClient } from '../../../operator/backups/controller.ts';
 import { RegistryError } from '../../../registry/errors.ts';
 import { formatRepository } from '../../../registry/repository.ts';
 import type { ImageManifest } from '../../../registry/manifest.ts';
@@ -7,7 +7,7 @@ import { NoAnswer } from './registry.ts';
 import type { RegistryModel } from './registry.ts';
 
 /** The registry as an operator pod asks it. */
-export function registryClientOf(registry: RegistryModel, name: string, process: Process): Pick<RegistryClient, 'verify' | 'delete'> {
+export function registryClientOf(registry: RegistryModel, name: string, process: Process): BackupRegistryClient {
   const who = { name, process, random: process.random.fork('registry') };
   const ask = <T>(what: string, latency: readonly [number, number], effect: () => T) =>
     registry.request(who, what, latency, effect).catch((error: unknown) => {
@@ -25,6 +25,8 @@ export function registryClientOf(registry: RegistryModel, name: string, process:
       ask(`delete ${digest}`, [20, 500], () =>
         registry.delete(formatRepository(repository), digest, name) === 'Deleted' ? 'Deleted' : 'Gone',
       ),
+    sweep: (repository, tagPrefix) =>
+      ask(`sweep ${tagPrefix}`, [20, 500], () => registry.sweep(formatRepository(repository), tagPrefix, name)),
   };
 }
 

@@ -1,3 +1,4 @@
+import { backupTagPrefix } from '../../../crds/names.ts';
 import { BerthError } from '../../../process/errors.ts';
 import type { Process } from '../engine/process.ts';
 import { hash32 } from '../engine/random.ts';
@@ -98,6 +99,12 @@ export class RegistryModel {
     return 'Deleted';
   }
 
+  /** Deletes what tags with the prefix name. Returns the digests. */
+  sweep(repository: string, tagPrefix: string, by: string): readonly string[] {
+    const found = [...this.#kept.values()].map(({ backup }) => backup).filter((backup) => isTagged(backup, repository, tagPrefix));
+    return found.filter(({ digest }) => this.delete(repository, digest, by) === 'Deleted').map(({ digest }) => digest);
+  }
+
   /** What a reader finds: sizes only, or every byte. */
   verify(repository: string, digest: string, depth: 'Meta' | 'Full', by: string): 'Whole' | 'Missing' | 'Corrupt' {
     const kept = this.#kept.get(idOf(repository, digest));
@@ -152,6 +159,10 @@ export class RegistryModel {
 /** Of a manifest that names the sandbox and the number of the backup beside its bytes. */
 export function digestOfBackup(text: string): string {
   return `sha256:${[0, 1, 2, 3, 4, 5, 6, 7].map((part) => hash32(`${part}/${text}`).toString(16).padStart(8, '0')).join('')}`;
+}
+
+function isTagged(backup: PushedBackup, repository: string, tagPrefix: string): boolean {
+  return backup.repository === repository && `${backupTagPrefix(backup.uid)}${backup.id}`.startsWith(tagPrefix);
 }
 
 function idOf(repository: string, digest: string): string {
