@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, truncate, unlink, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -103,7 +103,7 @@ export class FilesOfTask {
 
   /** It has started: what may be secret goes. */
   async forgetSpec(): Promise<void> {
-    await rm(this.#specFile, { force: true });
+    await unlink(this.#specFile).catch(unlessMissing);
   }
 
   stream(name: Stream): string {
@@ -179,7 +179,7 @@ export class FilesOfTask {
   async forgetInputs(): Promise<void> {
     const names = (await readdir(this.#directory).catch(unlessMissing)) ?? [];
     const needless = names.filter((name) => name !== 'stdout' && name !== 'stderr' && !name.startsWith('out-'));
-    await Promise.all(needless.map((name) => rm(join(this.#directory, name), { force: true })));
+    await Promise.all(needless.map((name) => unlink(join(this.#directory, name)).catch(unlessMissing)));
   }
 
   async remove(): Promise<void> {

@@ -16,6 +16,8 @@ export interface TaskNewsOptions {
   readonly runOf: (taskID: string) => TaskRun | undefined;
 }
 
+const nothingWritten = Buffer.alloc(0);
+
 /** What is told of tasks: to whoever asks, and to the streams that follow them. */
 export class TaskNews {
   readonly #options: TaskNewsOptions;
@@ -73,7 +75,10 @@ export class TaskNews {
   async #inline({ task, result }: TaskEntry): Promise<InlineOutput> {
     if (result === undefined || result.stdoutBytes + result.stderrBytes > mostInlineOutput) return undefined;
     const own = this.#options.files.of(task.id);
-    const [stdout, stderr] = await Promise.all([own.read('stdout'), own.read('stderr')]);
+    const [stdout, stderr] = await Promise.all([
+      result.stdoutBytes === 0 ? nothingWritten : own.read('stdout'),
+      result.stderrBytes === 0 ? nothingWritten : own.read('stderr'),
+    ]);
     return { stdout, stderr };
   }
 }

@@ -87,14 +87,15 @@ export class TaskRun {
   }
 
   async #run(begin: TaskBegin, startedMs: number): Promise<TaskResult | undefined> {
+    const { files } = this.#options;
     try {
-      if (begin === 'Finish') return await this.#finish(undefined, startedMs);
+      if (begin === 'Finish') return await this.#finish(undefined, startedMs, files.notedExit());
       this.#openStdin(begin);
       if (begin === 'Begin') await this.#create();
       else if (begin === 'Start') await this.#options.recordStart();
       if (begin !== 'Follow') await this.#start();
       else this.#started(startedMs);
-      return await this.#finish(await this.#untilEnd(), this.#startMs);
+      return await this.#finish(await this.#untilEnd(), this.#startMs, begin === 'Follow' ? files.notedExit() : undefined);
     } catch (error) {
       if (this.#options.agentEnds.aborted) return undefined;
       return await this.#failed(error);
@@ -140,7 +141,12 @@ export class TaskRun {
     const { task, files, recordStart } = this.#options;
     const spec = this.#options.spec ?? (await files.spec());
     if (spec === undefined) throw new TaskStartError('AgentRestarted', 'What was to be run is not there any more.');
-    const io = { stdin: await files.stdin(task.streamsStdin), stdout: files.stream('stdout'), stderr: files.stream('stderr') };
+    const hasStdin = task.streamsStdin || spec.stdin?.content !== undefined;
+    const io = {
+      stdin: hasStdin ? await files.stdin(task.streamsStdin) : '',
+      stdout: files.stream('stdout'),
+      stderr: files.stream('stderr'),
+    };
     if (task.place.kind === 'OneShot') {
       FAILPOINT: failpoint('command.recorded');
       await this.#createOneShot(spec, io);
@@ -267,10 +273,10 @@ export class TaskRun {
     runtime.kill(this.#ref).catch((error: unknown) => log.warn({ task: task.id, said: messageOf(error) }, 'A task could not be killed'));
   }
 
-  /** Its process has ended, or is gone: how is noted, the process removed, and what is kept of it collected. */
-  async #finish(exit: Exit | undefined, startedMs: number): Promise<TaskResult> {
+  /** Its process has ended, or is gone: how is noted (unless an agent before this one did), the process removed, and what is kept of it collected. */
+  async #finish(exit: Exit | undefined, startedMs: number, noted: ExitNote | undefined): Promise<TaskResult> {
     const { files, task } = this.#options;
-    const note = files.notedExit() ?? (await this.#noteOf(exit, startedMs));
+    const note = noted ?? (await this.#noteOf(exit, startedMs));
     FAILPOINT: failpoint('command.exited');
     // The next agent sees for itself: what this one saw while it let go may be no end.
     this.#options.agentEnds.throwIfAborted();
@@ -334,13 +340,18 @@ export class TaskRun {
     });
     this.#startMs = startMs;
     this.#measures = measures;
-    return this.#resultOf(verdict, kept, finishMs);
+    return this.#resultOf(verdict, kept, finishMs, [stdout, stderr]);
   }
 
-  async #resultOf(verdict: ReturnType<typeof verdictOf>, kept: readonly OutputFile[], finishMs: number): Promise<TaskResult> {
+  async #resultOf(
+    verdict: ReturnType<typeof verdictOf>,
+    kept: readonly OutputFile[],
+    finishMs: number,
+    sizes?: readonly [number, number],
+  ): Promise<TaskResult> {
     const { files, task } = this.#options;
     const { outputBytes } = task.limits;
-    const [stdoutBytes, stderrBytes] = await Promise.all([files.size('stdout'), files.size('stderr')]);
+    const [stdoutBytes, stderrBytes] = sizes ?? (await Promise.all([files.size('stdout'), files.size('stderr')]));
     const truncated = outputBytes > 0 && stdoutBytes + stderrBytes > outputBytes;
     if (truncated) await files.cut(outputBytes);
     return {

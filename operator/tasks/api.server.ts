@@ -117,7 +117,7 @@ export function taskServing(options: TaskApiOptions): Serving {
         // Another pod that asks has patience itself.
         const state = await tasks.getPatiently(id, elsewhere === undefined ? 0 : patienceMs, signal);
         await authorizeUnlessOwned(request, state.caller);
-        return { status: 200, body: viewOf(id, leftMs === 0 ? state : await tasks.wait(id, leftMs, signal, patienceMs)) };
+        return { status: 200, body: viewOf(id, leftMs === 0 ? state : await tasks.wait(id, leftMs, signal, { patienceMs })) };
       } catch (error) {
         const answer = isCode(error, 'RunnerUnreachable') ? await elsewhere?.({ waitSeconds: String(leftMs / 1000) }) : undefined;
         if (answer !== undefined) return answer;
@@ -246,7 +246,7 @@ async function bytesOf(frames: AsyncGenerator<Frame>, isWanted: (frame: Frame) =
 /** It is accepted: whatever comes while one waits for its end, the caller is told its id. */
 async function waitOrElse(tasks: Tasks, { id, state }: PlacedTask, waitMs: number, signal: AbortSignal): Promise<TaskState> {
   try {
-    return await tasks.wait(id, waitMs, signal);
+    return await tasks.wait(id, waitMs, signal, { known: state });
   } catch {
     return state;
   }

@@ -220,6 +220,21 @@ describe('waiting for a task', () => {
     expect(await long).toMatchObject({ phase: 3 });
     expect(await pod(0).tasks.wait(id, 60_000, signal)).toMatchObject({ phase: 3 });
   });
+  it('asks nobody when it was just submitted, and misses no end that was told in the same turn', async () => {
+    const { pod, clock, agents } = setUp({ r1: 4 });
+    const { tasks, link } = pod(0);
+    const { id, state } = await tasks.submit(submission(oneShot));
+    agents[0]?.end(id.uuid);
+    tasks.event('r1', { $case: 'task', value: some(agents[0]?.tasks.get(id.uuid)) });
+    link.cut.add('r1');
+    const signal = new AbortController().signal;
+    expect(await tasks.wait(id, 60_000, signal, { known: state })).toMatchObject({ phase: 3 });
+    // In a later turn nobody knows any more.
+    clock.advance(1);
+    const late = tasks.wait(id, 1_000, signal, { known: state });
+    clock.advance(1_000);
+    expect(await late).toMatchObject({ phase: 2 });
+  });
   it('goes on through a lost connection', async () => {
     const { pod, clock, agents } = setUp({ r1: 4 });
     const { id } = await pod(0).tasks.submit(submission(oneShot));

@@ -55,10 +55,19 @@ const mostPlacements = 4;
 /** A slot that was reserved for a task at once is used at once. */
 const ownTtlMs = 30_000;
 
+export interface WaitOptions {
+  /** What the agent has answered in this turn, and with it said that it tells of the end. Default: it is asked. */
+  readonly known?: TaskState;
+  /** So long a runner that is not reached meanwhile is tried again. Default: the whole wait. */
+  readonly patienceMs?: number;
+}
+
 /** Submits tasks to agents, and follows them. Keeps nothing that it could not ask for again. */
 export class Tasks implements AgentEvents {
   readonly #options: TasksOptions;
   readonly #watched = new Map<string, Set<(state: TaskState | undefined) => void>>();
+  /** Ends of which nobody was told, until the end of this turn: who has just submitted one of them watches it only after its answer was dealt with. */
+  readonly #unheard = new Map<string, TaskState>();
 
   constructor(options: TasksOptions) {
     this.#options = options;
@@ -67,7 +76,12 @@ export class Tasks implements AgentEvents {
 
   event(runnerName: string, event: NonNullable<TaskEvent['event']>): void {
     if (event.$case !== 'task') return;
-    for (const told of this.#watched.get(watchKey(runnerName, event.value.taskId)) ?? []) told(event.value);
+    const key = watchKey(runnerName, event.value.taskId);
+    const watchers = this.#watched.get(key);
+    for (const told of watchers ?? []) told(event.value);
+    if (watchers !== undefined || event.value.phase !== TaskPhase.TASK_PHASE_ENDED) return;
+    this.#unheard.set(key, event.value);
+    this.#options.clock.after(0, () => this.#unheard.delete(key));
   }
 
   lost(runnerName: string): void {
@@ -114,12 +128,13 @@ export class Tasks implements AgentEvents {
     return taskOf(await this.#ask(id, { $case: 'watch', value: { taskId: id.uuid } }));
   }
 
-  /** As `get`, at its end or when the wait is over. A runner that is not reached meanwhile is tried again for `patienceMs`. */
-  async wait(id: PlacedID, waitMs: number, signal: AbortSignal, patienceMs = waitMs): Promise<TaskState> {
+  /** As `get`, at its end or when the wait is over. */
+  async wait(id: PlacedID, waitMs: number, signal: AbortSignal, { known, patienceMs = waitMs }: WaitOptions = {}): Promise<TaskState> {
     const { clock } = this.#options;
     const until = clock.monotonic() + waitMs;
     using ended = this.#watch(id, until, signal);
-    let state = await this.getPatiently(id, patienceMs, signal);
+    const heard = known && (this.#unheard.get(watchKey(id.runnerName, id.uuid)) ?? known);
+    let state = heard ?? (await this.getPatiently(id, patienceMs, signal));
     while (state.phase !== TaskPhase.TASK_PHASE_ENDED && clock.monotonic() < until) {
       const told = await ended.next();
       signal.throwIfAborted();
