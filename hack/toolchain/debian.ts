@@ -45,7 +45,7 @@ export async function ensureDebianPrograms(programs: readonly DebianProgram[], l
   });
 }
 
-/** etcd-server and docker-registry would start as services and hold ports; Debian asks this file whether they may. */
+/** docker-registry would start as a service and hold a port; Debian asks this file whether they may. */
 async function withoutStartingServices(work: () => Promise<void>): Promise<void> {
   const policy = '/usr/sbin/policy-rc.d';
   const present = await access(policy).then(

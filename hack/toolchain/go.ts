@@ -64,9 +64,14 @@ async function missing(directory: string, programs: readonly GoProgram[]): Promi
 
 async function goBuild(source: string, output: string, flags: readonly string[], programs: readonly GoProgram[]): Promise<void> {
   const env = { CGO_ENABLED: '0', GOWORK: 'off', GOFLAGS: '' };
-  const packages = programs.map((program) => program.package);
-  const result = await execa('go', ['build', ...flags, '-o', `${output}/`, ...packages], { cwd: source, env, reject: false });
-  if (result.failed) throw buildFailed(programs, `${result.stderr}\n${result.stdout}`);
+  for (const program of programs) {
+    const result = await execa('go', ['build', ...flags, '-o', join(output, program.name), program.package], {
+      cwd: source,
+      env,
+      reject: false,
+    });
+    if (result.failed) throw buildFailed([program], `${result.stderr}\n${result.stdout}`);
+  }
 }
 
 function buildFailed(programs: readonly GoProgram[], printed: string): BerthError {

@@ -34,6 +34,8 @@ export interface ClusterOptions {
   readonly networks?: boolean;
   /** Find operators as in a cluster: CoreDNS and EndpointSlices name them, each at an address of its own. Default false: settings name them. */
   readonly dns?: boolean;
+  /** Operators have neither TLS nor tokens, as in a private network in which everybody is trusted. Default false. */
+  readonly unsafe?: boolean;
   /** Give every runner a disk of its own of this size, that can be filled. Default: the machine's. */
   readonly diskBytes?: number | undefined;
   /** Whether sandboxes are backed up, to `backups/` of the cluster's registry or to a repository of another one. Default false. */
@@ -70,6 +72,7 @@ export function settingsOf(options: ClusterOptions): Settings {
     failpoints: false,
     networks: false,
     dns: false,
+    unsafe: false,
     diskBytes: undefined,
     backups: false,
     operatorEnv: {},

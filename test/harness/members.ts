@@ -52,16 +52,21 @@ export async function makeOperator(foundation: Foundation, number: number, opera
     bundle: bundlesOf(settings).operator,
     ...(await placeOf(foundation, name, number)),
     healthPort: await choosePort(foundation, `${name}.health`, name),
+    scheme: settings.unsafe ? 'http' : 'https',
     env: () => ({
       BERTH_KUBECONFIG: file,
       BERTH_NAMESPACE: systemNamespace,
-      BERTH_TLS_CERT: cert,
-      BERTH_TLS_KEY: key,
       BERTH_LOG_LEVEL: 'debug',
       ...peersOf(foundation, name, operators()),
-      BERTH_PEER_CA: authority.caFile,
-      BERTH_PEER_SERVER_NAME: operatorServerName,
-      BERTH_PEER_TOKEN_FILE: peerToken,
+      ...(settings.unsafe
+        ? { BERTH_AUTH: 'none', BERTH_UNSAFE_LISTEN: 'true' }
+        : {
+            BERTH_TLS_CERT: cert,
+            BERTH_TLS_KEY: key,
+            BERTH_PEER_CA: authority.caFile,
+            BERTH_PEER_SERVER_NAME: operatorServerName,
+            BERTH_PEER_TOKEN_FILE: peerToken,
+          }),
       ...backupEnv(foundation),
       ...settings.operatorEnv,
     }),
@@ -111,9 +116,13 @@ function agentEnv(foundation: Foundation, name: string, operators: readonly Oper
     BERTH_NODE_NAME: name,
     BERTH_NAMESPACE: systemNamespace,
     ...operatorsOf(foundation, operators),
-    BERTH_OPERATOR_CA: foundation.authority.caFile,
-    BERTH_OPERATOR_SERVER_NAME: operatorServerName,
-    BERTH_OPERATOR_TOKEN_FILE: join(directory, 'operator.token'),
+    ...(foundation.settings.unsafe
+      ? { BERTH_UNSAFE_OPERATORS: 'true' }
+      : {
+          BERTH_OPERATOR_CA: foundation.authority.caFile,
+          BERTH_OPERATOR_SERVER_NAME: operatorServerName,
+          BERTH_OPERATOR_TOKEN_FILE: join(directory, 'operator.token'),
+        }),
     BERTH_INSTALL_ID: foundation.installID,
     BERTH_PLAIN_HTTP_REGISTRIES: foundation.registry.address,
     BERTH_LOG_LEVEL: 'debug',

@@ -75,6 +75,18 @@ export class Network {
     await this.#nft(this.#enter(), `add rule ip berth lost oifname eth0 ip daddr ${address} drop`);
   }
 
+  /** Connections from here to `address` go to these in turn, as those to the address of a Service do. */
+  async balance(address: string, targets: readonly string[]): Promise<void> {
+    const turns = targets.map((target, index) => `${index} : ${target}`).join(', ');
+    await this.#nft(this.#enter(), `add rule ip berth out ip daddr ${address} dnat to numgen inc mod ${targets.length} map { ${turns} }`);
+  }
+
+  /** What a command prints that is run in it. @throws what `run` throws. */
+  async run(file: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<string> {
+    const [program, ...rest] = [...this.#enter(), file, ...args];
+    return run(program, rest, { env });
+  }
+
   /** Nothing is lost any more. */
   async mend(): Promise<void> {
     await this.#nft(this.#enter(), 'flush chain ip berth lost');
@@ -86,7 +98,7 @@ export class Network {
     await succeeds(tools.ip, ['link', 'delete', this.#link]);
   }
 
-  #enter(): readonly string[] {
+  #enter(): readonly [string, ...string[]] {
     const { tools, pid } = this.#options;
     return [tools.nsenter, `--net=/proc/${pid()}/ns/net`, '--'];
   }

@@ -15,6 +15,7 @@ export interface OperatorOptions {
   readonly host: string;
   readonly port: number;
   readonly healthPort: number;
+  readonly scheme: 'http' | 'https';
   /** Environment besides addresses; read at every start. */
   readonly env: () => Readonly<Record<string, string>>;
 }
@@ -51,7 +52,7 @@ export class Operator extends Part {
     });
     this.host = options.host;
     this.address = address;
-    this.url = `https://${address}`;
+    this.url = `${options.scheme}://${address}`;
     this.healthUrl = healthUrl;
   }
 }
