@@ -33,6 +33,10 @@ export async function fleetOf(api: PlainClient): Promise<FleetAnswer> {
 /** Gives every runner so many slots; resolves when the pod knows it. */
 export async function withSlots(cluster: Cluster, api: PlainClient, runners: readonly string[], slots: number): Promise<void> {
   const patch = { spec: { taskSlots: slots, taskSlotResources } };
+  await eventually('every agent has made its Runner', async () => {
+    const { items } = await cluster.api.ok('GET', '/apis/berth.dev/v1alpha1/runners');
+    return (items as readonly unknown[]).length >= runners.length ? true : undefined;
+  });
   for (const name of runners) await cluster.api.ok('PATCH', `/apis/berth.dev/v1alpha1/runners/${name}`, patch, merge);
   await eventually('every slot is known', async () => {
     const { fleet } = await fleetOf(api);

@@ -63,16 +63,12 @@ export class ScaleBed implements AsyncDisposable {
   static async make(options: ScaleOptions): Promise<ScaleBed> {
     const { etcdFsync, nodeOptions, runners } = options;
     const operatorEnv = { BERTH_LOG_LEVEL: 'info', ...(nodeOptions === undefined ? {} : { NODE_OPTIONS: nodeOptions }) };
-    const cluster = await Cluster.start({ runners: [], agents: false, etcdFsync, operatorEnv, log: toStderr });
-    try {
-      const fleet = await Fleet.start(cluster, runners);
-      const bed = new ScaleBed(cluster, fleet, options);
-      await bed.#until('agents connected', runners, (samples) => sumOf(samples, 'berth_hub_connected_agents'));
-      return bed;
-    } catch (error) {
-      await cluster.stop();
-      throw error;
-    }
+    await using made = new AsyncDisposableStack();
+    const cluster = made.use(await Cluster.start({ runners: [], agents: false, etcdFsync, operatorEnv, log: toStderr }));
+    const bed = new ScaleBed(cluster, made.use(await Fleet.start(cluster, runners)), options);
+    await bed.#until('agents connected', runners, (samples) => sumOf(samples, 'berth_hub_connected_agents'));
+    made.move();
+    return bed;
   }
 
   /**

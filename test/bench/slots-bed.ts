@@ -40,18 +40,15 @@ export class SlotsBed implements AsyncDisposable {
 
   static async make(options: SlotsBedOptions): Promise<SlotsBed> {
     const { pods: operators, runners, slots, etcdFsync } = options;
-    const cluster = await Cluster.start({ runners: [], agents: false, operators, etcdFsync, log: toStderr });
-    try {
-      const token = await permittedToken(cluster, 'bench', everything);
-      const callers = cluster.operators.map((operator) => callerOf(cluster, operator, token));
-      const bed = new SlotsBed(cluster, await Fleet.start(cluster, runners), callers, options);
-      const names = await bed.#connected();
-      for (const caller of callers) await withSlots(cluster, caller, names, slots);
-      return bed;
-    } catch (error) {
-      await cluster.stop();
-      throw error;
-    }
+    await using made = new AsyncDisposableStack();
+    const cluster = made.use(await Cluster.start({ runners: [], agents: false, operators, etcdFsync, log: toStderr }));
+    const token = await permittedToken(cluster, 'bench', everything);
+    const callers = cluster.operators.map((operator) => callerOf(cluster, operator, token));
+    const bed = new SlotsBed(cluster, made.use(await Fleet.start(cluster, runners)), callers, options);
+    const names = await bed.#connected();
+    for (const caller of callers) await withSlots(cluster, caller, names, slots);
+    made.move();
+    return bed;
   }
 
   /** Milliseconds of so many questions for the status of the fleet, one after another, and the bytes of an answer. */

@@ -1,7 +1,7 @@
 /**
  * `make bench-tasks`: how long a command takes through the HTTP API of a pod, beside the same calls made to the same containerd directly; the
  * status of a fleet; and how evenly slots are given out. Method and keys: docs/benchmarks.md. Options: `--n 200` per side and concurrency,
- * `--etcd-fsync`, `--only runs` or `fleet`.
+ * `--in-flight 1,8,64`, `--etcd-fsync`, `--only runs` or `fleet`.
  */
 import { loadavg } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -13,7 +13,6 @@ import { TasksBed } from './tasks-bed.ts';
 
 /** After each side's turn, for what it leaves for later: nobody pays for the other's clean-up. */
 const laterMs = 50;
-const inFlight = [1, 8, 64] as const;
 const statusRunners = 200;
 const reservations = 1_000;
 const reservedAtOnce = 32;
@@ -37,15 +36,16 @@ await main(async () => {
       n: { type: 'string', default: '200' },
       'etcd-fsync': { type: 'boolean', default: false },
       only: { type: 'string' },
+      'in-flight': { type: 'string', default: '1,8,64' },
     },
   });
   const [n, etcdFsync] = [Number(values.n), values['etcd-fsync']];
-  const runs = values.only === 'fleet' ? {} : await compareRuns(n, etcdFsync);
+  const runs = values.only === 'fleet' ? {} : await compareRuns(n, values['in-flight'].split(',').map(Number), etcdFsync);
   const fleet = values.only === 'runs' ? {} : { ...(await readStatus(n, etcdFsync)), ...(await spreadSlotsOut(etcdFsync)) };
   console.log(`RESULT ${JSON.stringify({ ...runs, ...fleet })}`);
 });
 
-async function compareRuns(n: number, etcdFsync: boolean): Promise<object> {
+async function compareRuns(n: number, inFlight: readonly number[], etcdFsync: boolean): Promise<object> {
   await using bed = await TasksBed.make({ etcdFsync, slots: 64 + 1 });
   const before = load();
   const rows: (readonly [string, readonly number[]])[] = [];
