@@ -3,7 +3,9 @@ module berth.dev/hack/toolchain/etcd
 
 go 1.26
 
-tool go.etcd.io/etcd/server/v3
+tool (
+	go.etcd.io/etcd/server/v3
+)
 
 require go.etcd.io/etcd/server/v3 v3.6.8 // indirect
 
