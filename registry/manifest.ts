@@ -17,6 +17,7 @@ const manifestSchema = z.object({
   mediaType: z.enum(manifestTypes).optional(),
   config: descriptorSchema,
   layers: z.array(descriptorSchema).max(1_000),
+  annotations: z.record(z.string(), z.string()).nullish(),
 });
 
 /** What a manifest names: a blob, its size and its type. */
@@ -29,13 +30,16 @@ export interface ImageManifest {
   readonly bytes: number;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
+  /** What whoever made it says of it. */
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 /** Reads the bytes of an image manifest. @throws RegistryError `Corrupt` when they are none, as those of a list of images. */
 export function parseManifest(what: string, ofDigest: string, bytes: Buffer): ImageManifest {
   const parsed = manifestSchema.safeParse(jsonOf(bytes));
   if (!parsed.success) throw new RegistryError('Corrupt', `${what}: this is no image manifest: do not use it.`);
-  return { digest: ofDigest, bytes: bytes.length, config: parsed.data.config, layers: parsed.data.layers };
+  const { config, layers, annotations } = parsed.data;
+  return { digest: ofDigest, bytes: bytes.length, config, layers, annotations: annotations ?? {} };
 }
 
 /** Config and layers, each blob once. @throws RegistryError `Corrupt` when one blob is said to have two sizes. */
@@ -45,6 +49,18 @@ export function blobsOf(what: string, { config, layers }: ImageManifest): readon
   const other = all.find((one) => known.get(one.digest)?.size !== one.size);
   if (other !== undefined) throw new RegistryError('Corrupt', `${what}: the manifest names ${other.digest} with two sizes: do not use it.`);
   return [...known.values()];
+}
+
+/** @throws RegistryError `Corrupt` when it lacks one of these, or has it with another value. */
+export function requireAnnotations(what: string, { annotations }: ImageManifest, wanted: Readonly<Record<string, string>>): void {
+  const other = Object.entries(wanted).find(([name, value]) => annotations[name] !== value);
+  if (other === undefined) return;
+  const [name, value] = other;
+  const says = annotations[name] === undefined ? 'nothing' : JSON.stringify(annotations[name].slice(0, 100));
+  throw new RegistryError(
+    'Corrupt',
+    `${what}: its manifest says ${says} of ${name}, and should say ${JSON.stringify(value)}: it is something else.`,
+  );
 }
 
 function jsonOf(bytes: Buffer): unknown {

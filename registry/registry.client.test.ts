@@ -65,6 +65,20 @@ describe('what is whole', () => {
     expect((await failure(client.manifest(repository, digest))).code).toBe('NotFound');
   });
 
+  it('is what it says of itself, and nothing else', async () => {
+    const registry = await aRegistry();
+    const annotations = { 'berth.dev/uid': 'u-1', 'berth.dev/content-version': '3' };
+    const manifest = JSON.parse(registry.manifests.get(registry.push(layers))?.toString() ?? '') as object;
+    const digest = registry.pushManifest(Buffer.from(JSON.stringify({ ...manifest, annotations })));
+    const verify = (wanted: Readonly<Record<string, string>>, of = digest) =>
+      aClient().verify(repositoryOf(registry), of, 'Full', { annotations: wanted });
+    expect((await verify(annotations)).annotations).toEqual(annotations);
+    for (const [what, of] of [[{ ...annotations, 'berth.dev/content-version': '4' }], [annotations, registry.push(layers)]] as const) {
+      const error = await failure(verify(what, of));
+      expect([error.code, error.message]).toEqual(['Corrupt', expect.stringContaining('berth.dev/')]);
+    }
+  });
+
   it('goes with all others under tags that begin alike, however many pages of tags there are', async () => {
     const registry = await aRegistry();
     registry.tagsAtOnce = 2;

@@ -10,7 +10,7 @@ import { parseChallenges } from './challenge.ts';
 import { RegistryError, isRegistryError, refusal } from './errors.ts';
 import { RegistryHttp } from './http.client.ts';
 import type { HttpAnswer } from './http.client.ts';
-import { blobsOf, manifestTypes, maxManifestBytes, parseManifest } from './manifest.ts';
+import { blobsOf, manifestTypes, maxManifestBytes, parseManifest, requireAnnotations } from './manifest.ts';
 import type { Descriptor, ImageManifest } from './manifest.ts';
 import { apiHost, formatRepository } from './repository.ts';
 
@@ -46,6 +46,11 @@ export interface Access {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface VerifyOptions extends Access {
+  /** A manifest that says something else of itself is `Corrupt`. Default: whatever it says. */
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
 /**
  * Asks registries of the OCI distribution specification. Every call rejects with a RegistryError, or with the reason of its signal; what may
  * pass is tried again until a deadline. Memory does not grow with the size of blobs.
@@ -57,8 +62,8 @@ export interface RegistryClient {
   manifest(repository: RepositoryName, digest: string, access?: Access): Promise<ImageManifest>;
   /** The bytes of a blob as they come. Rejects with `Corrupt` after the last one when they are not those of the digest. One attempt. */
   blob(repository: RepositoryName, blob: Pick<Descriptor, 'digest' | 'size'>, access?: Access): AsyncIterable<Uint8Array>;
-  /** Meta: the manifest's bytes hash to the digest, and every blob has its size. Full: every byte was read and hashed, too. */
-  verify(repository: RepositoryName, digest: string, depth: 'Meta' | 'Full', access?: Access): Promise<ImageManifest>;
+  /** Meta: the manifest's bytes hash to the digest, it has these annotations, and every blob has its size. Full: every byte was read and hashed, too. */
+  verify(repository: RepositoryName, digest: string, depth: 'Meta' | 'Full', options?: VerifyOptions): Promise<ImageManifest>;
   /** Removes the manifest. Gone: it was not there any more. */
   delete(repository: RepositoryName, digest: string, access?: Access): Promise<'Deleted' | 'Gone'>;
   /** Removes every manifest that a tag with this prefix names. Returns their digests; a repository that is not there has none. */
@@ -172,10 +177,12 @@ class DistributionClient implements RegistryClient {
     repository: RepositoryName,
     digest: string,
     depth: 'Meta' | 'Full',
-    { credential, signal }: Access = {},
+    { credential, signal, annotations = {} }: VerifyOptions = {},
   ): Promise<ImageManifest> {
+    const what = `${formatRepository(repository)}@${digest}`;
     const manifest = await this.manifest(repository, digest, { credential, signal });
-    const blobs = blobsOf(`${formatRepository(repository)}@${digest}`, manifest);
+    requireAnnotations(what, manifest, annotations);
+    const blobs = blobsOf(what, manifest);
     const others = new AbortController();
     const either = signal === undefined ? others.signal : AbortSignal.any([signal, others.signal]);
     const waiting = [...blobs];

@@ -103,12 +103,13 @@ function goBack(situation: Situation, failure: Failure): Outcome {
 
 /** The backup was whole when the operator looked, and is not any more, says the runner: told, and looked at again. */
 function spoiled({ settled: { status } }: Situation, said: string): Pick<OutcomeOf<'GoBack'>, 'notices' | 'registry'> {
-  const { digest, repository } = status.assignment?.source ?? {};
-  if (digest === undefined || repository === undefined) return {};
+  const record = recordOf(status, status.assignment?.source.digest ?? '');
+  if (record === undefined) return {};
+  const { digest, repository, contentVersion } = record;
   const note = `The backup ${digest} could not be restored on ${status.runnerName ?? ''}: ${said}`;
   return {
     notices: [{ type: 'Warning', reason: 'BackupUnverified', action: 'Restore', note }],
-    registry: [{ kind: 'Verify', depth: 'Meta', repository, digest }],
+    registry: [{ kind: 'Verify', depth: 'Meta', repository, digest, contentVersion }],
   };
 }
 

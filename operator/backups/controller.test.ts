@@ -4,7 +4,7 @@ import { silentLogger } from '../../process/log.ts';
 import { noMetrics } from '../../process/metrics.ts';
 import type { RegistryCredential, RepositoryName } from '../../process/registry-credential.ts';
 import { RegistryError } from '../../registry/errors.ts';
-import type { Access } from '../../registry/registry.client.ts';
+import type { Access, VerifyOptions } from '../../registry/registry.client.ts';
 import { aSandbox } from '../../test/builders/a-sandbox.ts';
 import { subject } from '../../test/builders/a-world.ts';
 import type { RegistryWork } from '../lifecycle/snapshot.ts';
@@ -16,17 +16,23 @@ const verify = (n = 1, depth: 'Meta' | 'Full' = 'Meta', host = 'r.test'): Regist
   depth,
   repository: `${host}/berth/default.web`,
   digest: digest(n),
+  contentVersion: 1,
 });
 const remove = (n = 1): RegistryWork => ({ kind: 'Delete', repository: 'r.test/berth/default.web', digest: digest(n) });
 const down = () => new RegistryError('Unavailable', 'it gives no answer', { mayPass: true, isOutage: true });
 
 /** A registry that answers when the test says so. */
 class HeldRegistry {
-  readonly asked: { readonly what: string; readonly credential: string | undefined; end(error?: Error): void }[] = [];
+  readonly asked: {
+    readonly what: string;
+    readonly credential: string | undefined;
+    readonly annotations: VerifyOptions['annotations'];
+    end(error?: Error): void;
+  }[] = [];
   most = 0;
   #open = 0;
 
-  readonly verify = ({ host }: RepositoryName, of: string, depth: string, access?: Access) =>
+  readonly verify = ({ host }: RepositoryName, of: string, depth: string, access?: VerifyOptions) =>
     this.#hold(`${depth} ${host} ${of.slice(-2)}`, access);
   readonly delete = ({ host }: RepositoryName, of: string, access?: Access) => this.#hold(`Delete ${host} ${of.slice(-2)}`, access);
 
@@ -36,7 +42,7 @@ class HeldRegistry {
     return this.asked.map(({ what }) => what);
   }
 
-  #hold(what: string, { credential, signal }: Access = {}): Promise<never> {
+  #hold(what: string, { credential, signal, annotations }: VerifyOptions = {}): Promise<never> {
     this.#open += 1;
     this.most = Math.max(this.most, this.#open);
     return new Promise<never>((resolve, reject) => {
@@ -46,7 +52,7 @@ class HeldRegistry {
         else reject(error);
       };
       signal?.addEventListener('abort', () => end(signal.reason as Error), { once: true });
-      this.asked.push({ what, credential: credential?.username, end });
+      this.asked.push({ what, credential: credential?.username, annotations, end });
     });
   }
 }
@@ -102,6 +108,11 @@ describe('the same work', () => {
     expect(results()).toEqual(['Verify 02 Corrupt at 70', 'Verify 01 Whole at 70']);
     expect(woken).toEqual(['default/box', 'default/box']);
     expect(worker.resultsFor(sandbox().metadata.uid)[0]?.message).toBe(`r.test/berth/default.web@${digest(2)}: bad bytes`);
+  });
+
+  it('finds a backup of this version of this very sandbox, or none', async () => {
+    await begin([{ ...verify(), contentVersion: 7 }]);
+    expect(registry.asked[0]?.annotations).toEqual({ 'berth.dev/uid': sandbox().metadata.uid, 'berth.dev/content-version': '7' });
   });
 
   it('is done again when it is asked for again, though not at once; the newest result counts', async () => {

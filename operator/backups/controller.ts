@@ -11,7 +11,7 @@ import type { RegistryClient } from '../../registry/registry.client.ts';
 import { parseRepository } from '../../registry/repository.ts';
 import type { RegistryResult, RegistryWork } from '../lifecycle/snapshot.ts';
 import { backupCredential } from './credential.ts';
-import { doneOutcome, failedOutcome, isRegistryDown, laneOf, subjectOf, workKey, type Lane } from './registry-work.ts';
+import { annotationsOf, doneOutcome, failedOutcome, isRegistryDown, laneOf, subjectOf, workKey, type Lane } from './registry-work.ts';
 
 /** What is asked of registries. */
 export type BackupRegistryClient = Pick<RegistryClient, 'verify' | 'delete' | 'sweep'>;
@@ -246,7 +246,7 @@ export class RegistryWorker {
         FAILPOINT: failpoint('registry.deleted');
         return undefined;
       case 'Verify':
-        await registry.client.verify(repository, work.digest, work.depth, access);
+        await registry.client.verify(repository, work.digest, work.depth, { ...access, annotations: annotationsOf(sandbox, work) });
         FAILPOINT: failpoint('registry.verified');
         return undefined;
     }

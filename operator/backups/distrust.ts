@@ -50,11 +50,14 @@ const doubtBackOff: Backoff = { initialMs: 60_000, maxMs: 3_600_000 };
 export function reconsider(world: SandboxSnapshot, status: SandboxStatus): BackupStep {
   const doubted = doubtedBackup(status) ?? doubtedOfSuperseded(status);
   if (doubted === undefined) return unchanged(status);
-  const { digest, repository } = doubted;
+  const { digest, repository, contentVersion } = doubted;
   const look = newestLook(world.registry, doubted, 'Full');
   const wait = look === undefined ? 0 : look.at + backoffDelay(doubtBackOff, look.failures, () => world.jitter) - world.now.monotonic;
   if (wait > 0) return unchanged(status, wait);
-  return { ...unchanged(status, doubtBackOff.initialMs), registry: [{ kind: 'Verify', depth: 'Full', repository, digest }] };
+  return {
+    ...unchanged(status, doubtBackOff.initialMs),
+    registry: [{ kind: 'Verify', depth: 'Full', repository, digest, contentVersion }],
+  };
 }
 
 function doubtedOfSuperseded(status: SandboxStatus): BackupRecord | undefined {

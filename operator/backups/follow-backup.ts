@@ -40,7 +40,8 @@ export function followBackup(world: SandboxSnapshot, status: SandboxStatus): Bac
 /** The agent says that it is done: the operator looks for itself before it is a record. */
 function verified(world: SandboxSnapshot, status: SandboxStatus, operation: BackupOperation, view: BackupView): BackupStep {
   const { digest } = view;
-  const found = verificationOf(world, { digest, repository: operation.repository }, 'Meta');
+  const { repository, contentVersion } = operation;
+  const found = verificationOf(world, { digest, repository, contentVersion }, 'Meta');
   switch (found.kind) {
     case 'Whole':
       return recorded(world, status, operation, view);

@@ -1,3 +1,4 @@
+import { LABELS, type Sandbox } from '../../crds/index.ts';
 import type { RegistryResult, RegistryWork } from '../lifecycle/snapshot.ts';
 import { messageOf } from '../../process/errors.ts';
 import { RegistryError } from '../../registry/errors.ts';
@@ -7,12 +8,20 @@ export type WorkOutcome = Pick<RegistryResult, 'outcome' | 'message'>;
 
 /** Equal for the same work. */
 export function workKey(work: RegistryWork): string {
-  return [work.kind, work.kind === 'Verify' ? work.depth : '', subjectOf(work)].join(' ');
+  return [work.kind, ...(work.kind === 'Verify' ? [work.depth, work.contentVersion] : []), subjectOf(work)].join(' ');
 }
 
 /** What it is about, as the registry names it. */
 export function subjectOf(work: RegistryWork): string {
   return work.kind === 'Sweep' ? `${work.repository}:${work.tagPrefix}*` : `${work.repository}@${work.digest}`;
+}
+
+/** What the manifest must say of itself: its digest is all that is known from whoever sent it, and could be that of another backup. */
+export function annotationsOf(
+  { metadata }: Sandbox,
+  { contentVersion }: RegistryWork & { readonly kind: 'Verify' },
+): Readonly<Record<string, string>> {
+  return { [LABELS.uid]: metadata.uid, [LABELS.contentVersion]: String(contentVersion) };
 }
 
 export type Lane = 'Quick' | 'Long' | 'Removal';

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { RegistryResult } from '../lifecycle/snapshot.ts';
 import { freshMs, registryRetryMs, verificationOf } from './verification.ts';
 
-const sought = { repository: 'registry.test/backups/default.a', digest: `sha256:${'1'.repeat(64)}` };
+const sought = { repository: 'registry.test/backups/default.a', digest: `sha256:${'1'.repeat(64)}`, contentVersion: 3 };
 const work = { kind: 'Verify', depth: 'Meta', ...sought } as const;
 const now = { wall: 1_000_000, monotonic: 500_000 };
 
@@ -14,6 +14,11 @@ describe('what is known of a backup in the registry', () => {
   it.each([
     { when: 'nobody has looked', registry: [], want: { kind: 'Asked', work, lookAgainMs: registryRetryMs } },
     { when: 'it was whole a moment ago', registry: known('Whole', 10), want: { kind: 'Whole' } },
+    {
+      when: 'it was whole as a backup of another version',
+      registry: known('Whole', 10).map((result) => ({ ...result, work: { ...work, contentVersion: 2 } })),
+      want: { kind: 'Asked', work, lookAgainMs: registryRetryMs },
+    },
     {
       when: 'it was whole too long ago',
       registry: known('Whole', freshMs + 1),

@@ -17,16 +17,16 @@ export const registryRetryMs = 5_000;
 /** A result older than this says nothing about now. */
 export const freshMs = 60_000;
 
-type Sought = Pick<BackupRecord, 'digest' | 'repository'>;
+type Sought = Pick<BackupRecord, 'digest' | 'repository' | 'contentVersion'>;
 
 /** Whether a backup is whole, by a look that is at most `freshMs` old. Every byte read counts for its sizes, too. */
 export function verificationOf(
   { registry, now }: Pick<SandboxSnapshot, 'registry' | 'now'>,
-  { digest, repository }: Sought,
+  { digest, repository, contentVersion }: Sought,
   depth: 'Meta' | 'Full',
 ): Verification {
-  const work: RegistryWork = { kind: 'Verify', depth, repository, digest };
-  const result = newestLook(registry, { digest, repository }, depth);
+  const work: RegistryWork = { kind: 'Verify', depth, repository, digest, contentVersion };
+  const result = newestLook(registry, work, depth);
   const age = result === undefined ? Infinity : now.monotonic - result.at;
   if (result === undefined || age > freshMs) return { kind: 'Asked', work, lookAgainMs: registryRetryMs };
   switch (result.outcome) {
@@ -51,9 +51,13 @@ export function verificationOf(
 /** The newest thing that is known of a backup in the registry, whoever asked: undefined when nobody has looked. */
 export function newestLook(registry: readonly RegistryResult[], sought: Sought, depth: 'Meta' | 'Full'): RegistryResult | undefined {
   return registry
-    .filter(({ work }) => work.kind === 'Verify' && work.digest === sought.digest && work.repository === sought.repository)
+    .filter(({ work }) => work.kind === 'Verify' && isSame(work, sought))
     .filter(({ work, outcome }) => depth === 'Meta' || (work.kind === 'Verify' && work.depth === 'Full') || isBad(outcome))
     .reduce<RegistryResult | undefined>((newest, one) => (newest === undefined || one.at > newest.at ? one : newest), undefined);
+}
+
+function isSame(one: Sought, other: Sought): boolean {
+  return one.digest === other.digest && one.repository === other.repository && one.contentVersion === other.contentVersion;
 }
 
 export function isBad(outcome: RegistryResult['outcome']): boolean {

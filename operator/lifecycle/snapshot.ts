@@ -54,8 +54,17 @@ export interface BackupView {
 
 /** Something to be asked of, or done in, the registry. The same work is done once at a time, and its result is told in a later snapshot. */
 export type RegistryWork =
-  /** Meta: the manifest's bytes hash to the digest and every blob has its size. Full: every byte was read back, too. */
-  | { readonly kind: 'Verify'; readonly depth: 'Meta' | 'Full'; readonly repository: string; readonly digest: string }
+  /**
+   * Meta: the manifest's bytes hash to the digest, say that this is a backup of this version of this sandbox, and every blob has its size. Full: every byte was
+   * read back, too.
+   */
+  | {
+      readonly kind: 'Verify';
+      readonly depth: 'Meta' | 'Full';
+      readonly repository: string;
+      readonly digest: string;
+      readonly contentVersion: number;
+    }
   /** The manifest is removed; gone before counts as done. */
   | { readonly kind: 'Delete'; readonly repository: string; readonly digest: string }
   /** Every manifest that a tag with this prefix names is removed: what was pushed and never recorded. */

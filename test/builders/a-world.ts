@@ -63,11 +63,11 @@ export function aBackup(phase: BackupView['phase'], backup: Partial<BackupView> 
 /** What came of a look into the registry `ago` milliseconds before: a verification of the sizes, of the backup that tests have first. */
 export function aLook(
   outcome: RegistryResult['outcome'],
-  { ago = 100, failures = 1, kind = 'Verify', depth = 'Meta', digest = aDigest(1) }: Partial<Look> = {},
+  { ago = 100, failures = 1, kind = 'Verify', depth = 'Meta', digest = aDigest(1), contentVersion = ofItsRecord }: Partial<Look> = {},
 ): RegistryResult {
   const repository = 'registry.test/berth/default.box';
   const work: Readonly<Record<RegistryWork['kind'], RegistryWork>> = {
-    Verify: { kind: 'Verify', depth, repository, digest },
+    Verify: { kind: 'Verify', depth, repository, digest, contentVersion },
     Delete: { kind: 'Delete', repository, digest },
     Sweep: { kind: 'Sweep', repository, tagPrefix: backupTagPrefix(aSandbox().obj().metadata.uid) },
   };
@@ -85,6 +85,17 @@ interface Look {
   readonly kind: RegistryWork['kind'];
   readonly depth: 'Meta' | 'Full';
   readonly digest: string;
+  /** Which the backup should have. Default: as its record or the operation says. */
+  readonly contentVersion: number;
+}
+const ofItsRecord = 0;
+
+function ofRecord({ status }: Sandbox, result: RegistryResult): RegistryResult {
+  const { work } = result;
+  if (work.kind !== 'Verify' || work.contentVersion !== ofItsRecord) return result;
+  const { history = [], operation } = status.backup ?? {};
+  const { contentVersion = 1 } = history.find(({ digest }) => digest === work.digest) ?? operation ?? {};
+  return { ...result, work: { ...work, contentVersion } };
 }
 
 /** The end of the digest that the work is about; of a sweep the tags. */
@@ -204,8 +215,8 @@ export class WorldBuilder {
       credentials: { kind: 'Ready' as const },
       environment: { kind: 'Ready' as const },
       backups: { repository: `registry.test/berth/${sandbox.metadata.namespace}.${sandbox.metadata.name}` },
-      registry: [],
       ...rest,
+      registry: (rest.registry ?? []).map((result) => ofRecord(sandbox, result)),
     });
   }
 

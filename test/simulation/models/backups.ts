@@ -140,7 +140,7 @@ export class BackupModel {
     const content = readBetween(begin, end);
     const digest = digestOfBackup(`${key.uid} ${id} ${JSON.stringify(content)}`);
     const name = `${idOfKey(key)}/${id}/${++this.#reads}`;
-    this.#local.set(name, { digest, repository, uid: key.uid, id, content });
+    this.#local.set(name, { digest, repository, uid: key.uid, id, contentVersion: request.contentVersion, content });
     return { name, request, digest, sizeBytes, takenWhileStopped: !wasAlive && copy.task.state !== 'Running' };
   }
 

@@ -1,10 +1,11 @@
+import { LABELS } from '../../../crds/names.ts';
 import type { BackupRegistryClient } from '../../../operator/backups/controller.ts';
 import { RegistryError } from '../../../registry/errors.ts';
 import { formatRepository } from '../../../registry/repository.ts';
-import type { ImageManifest } from '../../../registry/manifest.ts';
+import { requireAnnotations, type ImageManifest } from '../../../registry/manifest.ts';
 import type { Process } from '../engine/process.ts';
 import { NoAnswer } from './registry.ts';
-import type { RegistryModel } from './registry.ts';
+import type { PushedBackup, RegistryModel } from './registry.ts';
 
 /** The registry as an operator pod asks it. */
 export function registryClientOf(registry: RegistryModel, name: string, process: Process): BackupRegistryClient {
@@ -14,8 +15,10 @@ export function registryClientOf(registry: RegistryModel, name: string, process:
       throw error instanceof NoAnswer ? new RegistryError('Unavailable', error.message, { mayPass: true }) : error;
     });
   return {
-    verify: (repository, digest, depth) =>
+    verify: (repository, digest, depth, { annotations = {} } = {}) =>
       ask(`verify ${digest}`, depth === 'Meta' ? [20, 500] : [500, 60_000], () => {
+        const pushed = registry.find(formatRepository(repository), digest);
+        if (pushed !== undefined) requireAnnotations(digest, { ...noManifest, annotations: annotationsOf(pushed) }, annotations);
         const found = registry.verify(formatRepository(repository), digest, depth, name);
         if (found === 'Missing') throw new RegistryError('NotFound', `the registry does not have ${digest}`);
         if (found === 'Corrupt') throw new RegistryError('Corrupt', `bytes of ${digest} are not what they should be`);
@@ -36,4 +39,10 @@ export const noManifest: ImageManifest = {
   bytes: 0,
   config: { mediaType: '', digest: '', size: 0 },
   layers: [],
+  annotations: {},
 };
+
+/** As the agent puts them there. */
+function annotationsOf({ uid, contentVersion }: PushedBackup): Readonly<Record<string, string>> {
+  return { [LABELS.uid]: uid, [LABELS.contentVersion]: String(contentVersion) };
+}

@@ -13,6 +13,8 @@ export interface PushedBackup {
   readonly repository: string;
   readonly uid: string;
   readonly id: number;
+  /** What the manifest says of its content. */
+  readonly contentVersion: number;
   readonly content: Content;
 }
 
