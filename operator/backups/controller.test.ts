@@ -11,12 +11,12 @@ import type { RegistryWork } from '../lifecycle/snapshot.ts';
 import { RegistryWorker } from './controller.ts';
 
 const digest = (n: number) => `sha256:${String(n).padStart(64, '0')}`;
-const verify = (n = 1, depth: 'Meta' | 'Full' = 'Meta', host = 'r.test'): RegistryWork => ({
+const verify = (n = 1, depth: 'Meta' | 'Full' = 'Meta', host = 'r.test', contentVersion = 1): RegistryWork => ({
   kind: 'Verify',
   depth,
   repository: `${host}/berth/default.web`,
   digest: digest(n),
-  contentVersion: 1,
+  contentVersion,
 });
 const remove = (n = 1): RegistryWork => ({ kind: 'Delete', repository: 'r.test/berth/default.web', digest: digest(n) });
 const down = () => new RegistryError('Unavailable', 'it gives no answer', { mayPass: true, isOutage: true });
@@ -111,7 +111,7 @@ describe('the same work', () => {
   });
 
   it('finds a backup of this version of this very sandbox, or none', async () => {
-    await begin([{ ...verify(), contentVersion: 7 }]);
+    await begin([verify(1, 'Meta', 'r.test', 7)]);
     expect(registry.asked[0]?.annotations).toEqual({ 'berth.dev/uid': sandbox().metadata.uid, 'berth.dev/content-version': '7' });
   });
 

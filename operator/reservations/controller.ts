@@ -46,6 +46,8 @@ export interface Reserved {
   readonly expiresInMs: number;
 }
 
+/** Callers that may wait in one pod at once, unless the options say otherwise. */
+export const mostWaiting = 1_000;
 const ticketsPerWaiter = 3;
 /** How often a slot that seems free is asked for before a request queues. */
 const fastTries = 3;
@@ -176,12 +178,11 @@ export class Reservations implements AgentEvents {
   }
 
   async #queue(request: ReserveRequest, start: number): Promise<Reserved> {
-    const { clock, mostWaiting = 1_000 } = this.#options;
+    const { clock, mostWaiting: most = mostWaiting } = this.#options;
     const { caller, ttlMs, waitMs, only, signal } = request;
     signal.throwIfAborted();
     if (waitMs === 0) throw new ApiError('NoSlot', 'No slot is free.');
-    if (this.#waiters.size >= mostWaiting)
-      throw new ApiError('TooManyWaiting', `${mostWaiting} requests wait in this operator pod already.`);
+    if (this.#waiters.size >= most) throw new ApiError('TooManyWaiting', `${most} requests wait in this operator pod already.`);
     return new Promise((resolve, reject) => {
       const end = (error: Error) => {
         if (this.#forget(waiter)) reject(error);

@@ -28,6 +28,13 @@ export const backupDefects = {
         after.state === 'Starting' && before.state !== 'Starting' ? { ...after, contentVersion: before.contentVersion } : after,
       ),
   },
+  'version-not-raised-at-commit': {
+    says: 'a start of what was restored does not raise contentVersion',
+    transport: (transport, world) =>
+      rewriteStatus(transport, world, (before, after) =>
+        isCommit(before, after) ? { ...after, contentVersion: before.contentVersion } : after,
+      ),
+  },
   'version-not-taken-back': {
     says: 'contentVersion stays raised when nothing was started',
     transport: (transport, world) =>
@@ -47,4 +54,9 @@ function isNew({ backup }: SandboxStatus, { digest }: BackupRecord): boolean {
 
 export function withHistory(status: SandboxStatus, change: (record: BackupRecord) => BackupRecord): SandboxStatus {
   return status.backup === undefined ? status : { ...status, backup: { ...status.backup, history: status.backup.history.map(change) } };
+}
+
+/** What was restored is permitted to run. */
+export function isCommit({ assignment: before }: SandboxStatus, { assignment: after }: SandboxStatus): boolean {
+  return before?.phase === 'Prepared' && after?.phase === 'Committed' && before.epoch === after.epoch;
 }

@@ -1,6 +1,6 @@
 import type { CopyRuntime } from '../../agent/copies/runtime.ts';
-import { CopyState, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { AgentMessage, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { CopyState, SourceKind, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { AgentMessage, CopyReport, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { KubeTransport } from '../../kube/types.ts';
 import type { Process } from './engine/process.ts';
 import type { Machine } from './models/machine.ts';
@@ -48,6 +48,21 @@ export const defects = {
     says: 'an order is sent before the API server acknowledged the status that it follows from',
     transport: (transport, world) => answersBeforehand(transport, world),
   },
+  'absent-without-epoch': {
+    says: 'an order to remove a copy removes whatever copy of its sandbox is the newest there',
+    delivered: (order, machine) => (order.wanted === Wanted.WANTED_ABSENT ? { ...order, epoch: newestEpoch(order, machine) } : order),
+  },
+  'attempt-without-source': {
+    says: 'a copy is made from the image whatever its order names',
+    delivered: (order) =>
+      order.source?.kind === SourceKind.SOURCE_KIND_BACKUP
+        ? { ...order, source: { kind: SourceKind.SOURCE_KIND_IMAGE, digest: '' } }
+        : order,
+  },
+  'older-report-believed': {
+    says: 'what was told of a copy before it was started again is told once more, under the newest number',
+    reported: tellsAgain,
+  },
   'no-compare-and-swap': {
     says: 'a status is written whatever was written meanwhile',
     transport: (transport) => withoutVersions(transport),
@@ -62,6 +77,34 @@ export const defects = {
 } as const satisfies Readonly<Record<string, Sabotage>>;
 
 export type Defect = keyof typeof defects;
+
+function newestEpoch({ uid, epoch }: Order, { copies }: Machine): number {
+  return Math.max(
+    epoch,
+    ...[...copies.values()]
+      .map(({ key }) => key)
+      .filter((key) => key.uid === uid)
+      .map((key) => key.epoch),
+  );
+}
+
+/** The last thing that was told of each copy at rest. */
+const atRest = new WeakMap<World, Map<string, CopyReport>>();
+
+function tellsAgain(told: AgentMessage, world: World): AgentMessage {
+  const { message } = told;
+  if (message?.$case !== 'report') return told;
+  const known = atRest.get(world) ?? new Map<string, CopyReport>();
+  atRest.set(world, known);
+  const copies = message.value.copies.map((copy) => {
+    const id = `${copy.uid}/${copy.epoch}`;
+    const before = known.get(id);
+    if (copy.state === CopyState.COPY_STATE_STOPPED) known.set(id, copy);
+    if (copy.state !== CopyState.COPY_STATE_RUNNING || before === undefined) return copy;
+    return { ...before, order: copy.order, contentVersion: copy.contentVersion };
+  });
+  return { message: { $case: 'report', value: { ...message.value, copies } } };
+}
 
 function restartsByItself(runtime: CopyRuntime, machine: Machine, process: Process): CopyRuntime {
   const stop = new AbortController();

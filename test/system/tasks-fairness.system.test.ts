@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
-import { mostTickets } from '../../agent/tasks/slots.ts';
+import { mostWaiting } from '../../operator/reservations/controller.ts';
 import type { Operator } from '../harness/operator.ts';
 import { aSandbox, after } from './a-sandbox.ts';
 import { Caller, type CurlAnswer, everything, permittedToken } from './caller.ts';
@@ -88,23 +88,34 @@ describe('callers that compete for the slots of real runners, through three oper
     for (const id of held) await release(id);
   });
 
-  it('are refused beyond the bound of a queue, with a code and a time, and get their turn when others leave', async () => {
+  it('are refused by a pod in which as many wait as may, with a code and a time, and get their turn when those have left', async () => {
     const held = await fill(4);
+    const [crowded] = pods();
+    if (crowded === undefined) throw new Error('there are operators');
     const agent = new Agent({ connect: { ca: readFileSync(world.cluster.authority.caFile) } });
     const authorization = `Bearer ${await permittedToken(world.cluster, 'many', everything)}`;
     const ask = (signal?: AbortSignal) =>
-      request(`${pod().url}/sandbox/reserve`, {
+      request(`${crowded.url}/sandbox/reserve`, {
         ...{ method: 'POST', dispatcher: agent, headers: { authorization, 'content-type': 'application/json' } },
-        body: JSON.stringify({ waitSeconds: 120, ttlSeconds: 600 }),
+        body: JSON.stringify({ waitSeconds: 60, ttlSeconds: 600 }),
         ...(signal !== undefined && { signal }),
       });
     const leave = new AbortController();
-    const crowd = Array.from({ length: mostTickets }, () => ask(leave.signal).catch(() => undefined));
-    await eventually('as many wait as may', async () => ((await waiting()) === mostTickets ? true : undefined));
+    const answered: number[] = [];
+    const wait = async () => {
+      const { statusCode } = await ask(leave.signal);
+      answered.push(statusCode);
+    };
+    const crowd = Array.from({ length: mostWaiting }, () => wait().catch(() => undefined));
+    await eventually(
+      'as many wait as may',
+      async () => ((await fleetOf(ann, crowded)).waiting === mostWaiting ? true : undefined),
+      () => answered,
+    );
     const refused = await ask();
     expect(refused.statusCode).toBe(429);
     expect(refused.headers['retry-after']).toMatch(/^\d+$/);
-    expect(await refused.body.json()).toMatchObject({ error: { code: 'QueueFull' } });
+    expect(await refused.body.json()).toMatchObject({ error: { code: 'TooManyWaiting' } });
 
     leave.abort();
     await Promise.all(crowd);
