@@ -225,7 +225,7 @@ export const BACKUP_REASON_TEXTS = {
   BackupRunning: { means: 'A backup is being made. A start waits while the files are read, not while they are sent.' },
   BackupCompleted: { means: 'A backup was made, read back by the operator and found whole.' },
   BackupVerified: { means: 'Every byte of a backup that could not be verified before was read back: it is relied on.' },
-  BackupGivenUp: { means: 'A backup was given up, because the sandbox was started, stopped or moved meanwhile. Nothing of it is kept.' },
+  BackupGivenUp: { means: 'A backup was given up, because the sandbox was started, stopped or moved meanwhile. It is not relied on.' },
   BackupNotRemoved: {
     means:
       'A backup could not be removed from the registry, or it is not known whether more are there. The message names it, or the tags to look for.',

@@ -51,6 +51,10 @@ export function blobsOf(what: string, { config, layers }: ImageManifest): readon
   return [...known.values()];
 }
 
+export function hasAnnotations({ annotations }: ImageManifest, wanted: Readonly<Record<string, string>>): boolean {
+  return Object.entries(wanted).every(([name, value]) => annotations[name] === value);
+}
+
 /** @throws RegistryError `Corrupt` when it lacks one of these, or has it with another value. */
 export function requireAnnotations(what: string, { annotations }: ImageManifest, wanted: Readonly<Record<string, string>>): void {
   const other = Object.entries(wanted).find(([name, value]) => annotations[name] !== value);

@@ -82,13 +82,22 @@ describe('what is whole', () => {
   it('goes with all others under tags that begin alike, however many pages of tags there are', async () => {
     const registry = await aRegistry();
     registry.tagsAtOnce = 2;
-    const ours = [1, 2, 3, 4, 5].map((n) => registry.push([Buffer.from(`ours ${n}`)], `b-one-${n}`));
-    const others = ['a', 'b-two-1', 'c'].map((tag) => registry.push([Buffer.from(tag)], tag));
-    registry.manifests.delete(ours[0] ?? '');
-    const client = aClient();
-    expect([...(await client.sweep(repositoryOf(registry), 'b-one-'))].toSorted()).toEqual(ours.slice(1).toSorted());
-    expect([...registry.manifests.keys()]).toEqual(others);
-    expect(await client.sweep(repositoryOf(registry), 'b-one-')).toEqual([]);
+    const push = (what: string, tag: string, annotations: Readonly<Record<string, string>>) => {
+      const manifest = JSON.parse(registry.manifests.get(registry.push([Buffer.from(what)]))?.toString() ?? '') as object;
+      registry.manifests.clear();
+      return { tag, bytes: Buffer.from(JSON.stringify({ ...manifest, annotations })) };
+    };
+    const pushes = [
+      ...[1, 2, 3, 4, 5].map((n) => push(`ours ${n}`, `b-one-${n}`, { uid: 'one' })),
+      ...['a', 'b-two-1', 'c'].map((tag) => push(tag, tag, { uid: 'one' })),
+      push('tagged by hand', 'b-one-x', { uid: 'two' }),
+    ];
+    const digests = pushes.map(({ tag, bytes }) => registry.pushManifest(bytes, tag));
+    registry.manifests.delete(digests[0] ?? '');
+    const sweep = () => aClient().sweep(repositoryOf(registry), 'b-one-', { annotations: { uid: 'one' } });
+    expect([...(await sweep())].toSorted()).toEqual(digests.slice(1, 5).toSorted());
+    expect([...registry.manifests.keys()]).toEqual(digests.slice(5));
+    expect(await sweep()).toEqual([]);
   });
 
   it('comes although the registry says no size, fails for a moment, or answers from elsewhere', async () => {
@@ -197,6 +206,10 @@ describe('what is not', () => {
     const client = aClient();
     registry.fail({ kind: 'Status', status: 404, body: '{"errors":[{"code":"NAME_UNKNOWN"}]}' }, { times: 1 });
     expect(await client.sweep(repositoryOf(registry), 'b-')).toEqual([]);
+    const link = `<http://${registry.host}/v2/a/tags/list?n=1000>; rel="next"`;
+    registry.fail({ kind: 'Status', status: 200, body: '{"tags":["a"]}', headers: { link } }, { times: 1 });
+    const endless = await failure(client.sweep(repositoryOf(registry), 'b-'));
+    expect([endless.code, endless.message]).toEqual(['Unavailable', expect.stringContaining('without end')]);
     registry.fail({ kind: 'Status', status: 200, body: '<html>' }, { times: 1 });
     const error = await failure(client.sweep(repositoryOf(registry), 'b-'));
     expect([error.code, error.message]).toEqual(['Unavailable', expect.stringContaining('no list of tags')]);

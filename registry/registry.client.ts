@@ -10,7 +10,7 @@ import { parseChallenges } from './challenge.ts';
 import { RegistryError, isRegistryError, refusal } from './errors.ts';
 import { RegistryHttp } from './http.client.ts';
 import type { HttpAnswer } from './http.client.ts';
-import { blobsOf, manifestTypes, maxManifestBytes, parseManifest, requireAnnotations } from './manifest.ts';
+import { blobsOf, hasAnnotations, manifestTypes, maxManifestBytes, parseManifest, requireAnnotations } from './manifest.ts';
 import type { Descriptor, ImageManifest } from './manifest.ts';
 import { apiHost, formatRepository } from './repository.ts';
 
@@ -66,8 +66,8 @@ export interface RegistryClient {
   verify(repository: RepositoryName, digest: string, depth: 'Meta' | 'Full', options?: VerifyOptions): Promise<ImageManifest>;
   /** Removes the manifest. Gone: it was not there any more. */
   delete(repository: RepositoryName, digest: string, access?: Access): Promise<'Deleted' | 'Gone'>;
-  /** Removes every manifest that a tag with this prefix names. Returns their digests; a repository that is not there has none. */
-  sweep(repository: RepositoryName, tagPrefix: string, access?: Access): Promise<readonly string[]>;
+  /** Removes every manifest that a tag with this prefix names, and that has these annotations. Returns their digests; a repository that is not there has none. */
+  sweep(repository: RepositoryName, tagPrefix: string, options?: VerifyOptions): Promise<readonly string[]>;
   /** Breaks off what is under way. */
   close(): Promise<void>;
 }
@@ -215,32 +215,65 @@ class DistributionClient implements RegistryClient {
     });
   }
 
-  async sweep(repository: RepositoryName, tagPrefix: string, access: Access = {}): Promise<readonly string[]> {
+  async sweep(
+    repository: RepositoryName,
+    tagPrefix: string,
+    { annotations = {}, ...access }: VerifyOptions = {},
+  ): Promise<readonly string[]> {
     const digests = new Set<string>();
-    for await (const tag of this.#tags(repository, access)) {
+    for (const tag of await this.#tags(repository, access)) {
       if (!tag.startsWith(tagPrefix)) continue;
-      const digest = await orNothing(this.resolve(repository, tag, access));
-      if (digest !== undefined) digests.add(digest);
+      const manifest = await this.#tagged(repository, tag, access);
+      if (manifest !== undefined && hasAnnotations(manifest, annotations)) digests.add(manifest.digest);
     }
     for (const digest of digests) await this.delete(repository, digest, access);
     return [...digests];
   }
 
-  /** All tags of a repository, page by page. */
-  async *#tags(repository: RepositoryName, { credential, signal }: Access): AsyncGenerator<string, void> {
+  /** All tags of a repository; one that is not there has none. */
+  async #tags(repository: RepositoryName, { credential, signal }: Access): Promise<readonly string[]> {
     const what = `tags of ${formatRepository(repository)}`;
-    let query: string | undefined = `?n=${tagsAtOnce}`;
-    for (let page = 0; query !== undefined && page < maxTagPages; page++) {
+    const tags: string[] = [];
+    const asked = new Set<string>();
+    for (let query: string | undefined = `?n=${tagsAtOnce}`; query !== undefined;) {
+      if (asked.has(query) || asked.size >= maxTagPages)
+        throw new RegistryError('Unavailable', `${what}: the registry lists tags without end: look what serves this address.`);
+      asked.add(query);
       const question: Question = { method: 'GET', what, in: repository, path: `tags/list${query}`, credential };
-      const found: TagPage | undefined = await orNothing(
-        this.#persistently(what, this.#limits.callMs, signal, async (limit) => {
-          const answer = await this.#ask(question, limit);
-          if (answer.status !== 200) throw await refused(what, answer);
-          return { tags: tagsIn(what, await answer.read(maxManifestBytes)), next: nextPage(answer.header('link')) };
-        }),
-      );
-      yield* found?.tags ?? [];
-      query = found?.next;
+      const page = await this.#persistently(what, this.#limits.callMs, signal, async (limit): Promise<TagPage> => {
+        const answer = await this.#ask(question, limit);
+        if (answer.status === 404 && asked.size === 1) {
+          await answer.discard();
+          return { tags: [], next: undefined };
+        }
+        if (answer.status !== 200) throw await refused(what, answer);
+        return { tags: tagsIn(what, await answer.read(maxManifestBytes)), next: nextPage(answer.header('link')) };
+      });
+      tags.push(...page.tags);
+      query = page.next;
+    }
+    return tags;
+  }
+
+  /** The manifest that a tag names; undefined when it names none, or what is no image manifest. */
+  async #tagged(repository: RepositoryName, tag: string, { credential, signal }: Access): Promise<ImageManifest | undefined> {
+    const what = `${formatRepository(repository)}:${tag}`;
+    const question: Question = {
+      method: 'GET',
+      what,
+      in: repository,
+      path: `manifests/${tag}`,
+      accept: manifestTypes.join(', '),
+      credential,
+    };
+    try {
+      return await this.#persistently(what, this.#limits.callMs, signal, async (limit) => {
+        const bytes = await this.#manifestBytes(question, limit);
+        return parseManifest(what, digestOf(bytes), bytes);
+      });
+    } catch (error) {
+      if (isRegistryError(error, 'NotFound') || isRegistryError(error, 'Corrupt')) return undefined;
+      throw error;
     }
   }
 
@@ -345,14 +378,6 @@ function errorCodeIn(body: Buffer | undefined): string | undefined {
   }
 }
 
-/** Undefined when the registry certainly does not have it. */
-async function orNothing<T>(asked: Promise<T>): Promise<T | undefined> {
-  return asked.catch((error: unknown) => {
-    if (isRegistryError(error, 'NotFound')) return undefined;
-    throw error;
-  });
-}
-
 const tagList = z.object({ tags: z.array(z.string()).nullish() });
 
 function tagsIn(what: string, body: Buffer | undefined): readonly string[] {
@@ -363,9 +388,9 @@ function tagsIn(what: string, body: Buffer | undefined): readonly string[] {
   }
 }
 
-/** The query of the page that a `Link: <...>; rel="next"` names. */
+/** The query of the page that a `Link: <...>; rel="next"` names, relative or absolute. */
 function nextPage(link: string | undefined): string | undefined {
-  const [, target] = /<([^>]+)>\s*;\s*rel="?next"?/.exec(link ?? '') ?? [];
+  const [, target] = /<([^>]*)>(?:\s*;[^,<]*)?;\s*rel\s*=\s*"?next"?/i.exec(link ?? '') ?? [];
   return target === undefined || !URL.canParse(target, 'http://any') ? undefined : new URL(target, 'http://any').search;
 }
 

@@ -958,16 +958,26 @@ describe('D0: the backups of a deleted sandbox', () => {
     };
   };
   it.each([
-    { when: 'they are removed with it', given: gone(wholeOn(deleting, r1)), want: { finalizer: 'Keep', asks: ['Delete 01', 'Sweep *'] } },
+    { when: 'they are removed with it', given: gone(wholeOn(deleting, r1)), want: { finalizer: 'Keep', asks: ['Delete 01'] } },
     {
-      when: 'no copy is left that could push: what was pushed and never recorded is looked for',
-      given: gone(wholeOn(deleting, r1)),
-      want: { finalizer: 'Keep', asks: ['Delete 01', 'Sweep *'] },
+      when: 'they are removed: what was pushed and never recorded is looked for',
+      given: gone(wholeOn(deleting, r1)).registry(aLook('Deleted', { kind: 'Delete' })),
+      want: { finalizer: 'Keep', asks: ['Sweep *'] },
     },
     {
-      when: 'a copy is left: it could still push',
-      given: wholeOn(deleting, r1),
-      want: { finalizer: 'Keep', asks: ['Delete 01'] },
+      when: 'a copy is left that could still push: nothing is looked for yet',
+      given: wholeOn(deleting, r1).registry(aLook('Deleted', { kind: 'Delete' })),
+      want: { finalizer: 'Keep', asks: [] },
+    },
+    {
+      when: 'the runner of the copy is lost: what it may have pushed is looked for',
+      given: wholeOn(deleting, aRunner('r1').disconnected()).registry(aLook('Deleted', { kind: 'Delete' })),
+      want: { finalizer: 'Keep', asks: ['Sweep *'] },
+    },
+    {
+      when: 'the registry does not let the operator look: it is not waited for, and where to look is said',
+      given: gone(wholeOn(deleting, r1)).registry(aLook('Deleted', { kind: 'Delete' }), aLook('Unauthorized', { kind: 'Sweep' })),
+      want: { finalizer: 'Remove', events: ['Deleted', 'BackupNotRemoved'] },
     },
     {
       when: 'they are removed, and nothing was found: it goes',
@@ -983,7 +993,7 @@ describe('D0: the backups of a deleted sandbox', () => {
     },
     {
       when: 'the registry does not answer: not before the deadline',
-      given: gone(wholeOn(deleting, r1)).registry(aLook('Unavailable', { kind: 'Delete' }), aLook('Unavailable', { kind: 'Sweep' })),
+      given: gone(wholeOn(deleting, r1)).registry(aLook('Unavailable', { kind: 'Delete' })),
       want: { finalizer: 'Keep', asks: [] },
     },
     {
@@ -995,7 +1005,7 @@ describe('D0: the backups of a deleted sandbox', () => {
     },
     {
       when: 'the registry removes nothing: it is not waited for, and what stays is said',
-      given: gone(wholeOn(deleting, r1)).registry(aLook('Unsupported', { kind: 'Delete' }), aLook('Unsupported', { kind: 'Sweep' })),
+      given: gone(wholeOn(deleting, r1)).registry(aLook('Unsupported', { kind: 'Delete' })),
       want: { finalizer: 'Remove', events: ['Deleted', 'BackupNotRemoved'] },
     },
     {

@@ -155,7 +155,7 @@ export function noCurrentBackup(status: SandboxStatus): Outcome & { readonly kin
   const why =
     doubted === undefined
       ? 'there is no current backup'
-      : `the backup ${doubted.digest} was found damaged or missing; it is looked at again now and then`;
+      : `the backup ${doubted.digest} could not be verified; it is looked at again now and then`;
   const message = `No runner has the files of the sandbox, and ${why}. ${olderBackups(status)}`;
   return { kind: 'Fail', reason: 'NoCurrentBackup', message: message.slice(0, 4096), retry: 'OnChange' };
 }

@@ -469,6 +469,14 @@ describe('retention', () => {
       want: { marked: [9] },
     },
     {
+      when: 'some could not be verified: they take no place from those that were, and are not kept without end either',
+      box: [5, 6, 7, 8].reduce(
+        (box, contentVersion) => box.backedUp({ contentVersion, verifiedTime: undefined }),
+        versions(1, 2, 3).version(9),
+      ),
+      want: { marked: [5] },
+    },
+    {
       when: 'the oldest is asked for by spec.restore',
       box: versions(6, 7, 8, 9).spec({ restore: { requestID: 'a', digest: aDigest(1) } }),
       want: { marked: [] },

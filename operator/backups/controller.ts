@@ -1,4 +1,4 @@
-import type { Sandbox } from '../../crds/index.ts';
+import { LABELS, type Sandbox } from '../../crds/index.ts';
 import { keyOf } from '../../kube/object.ts';
 import { backoffDelay } from '../../process/backoff.ts';
 import type { Clock, Random, Timer } from '../../process/clock.ts';
@@ -221,7 +221,7 @@ export class RegistryWorker {
     if (isWanted) this.#jobs.delete(id);
     if (this.#stop.signal.aborted) return;
     const outcome = failure === undefined ? doneOutcome(work) : failedOutcome(work, failure.error);
-    if (outcome.outcome === 'Unsupported' && laneOf(work) === 'Removal') this.#remembers(host, outcome.message);
+    if (outcome.outcome === 'Unsupported' && work.kind === 'Delete') this.#remembers(host, outcome.message);
     if (failure !== undefined && isRegistryDown(failure.error)) this.#isDown(host, outcome.message);
     else if (failure === undefined || failure.error instanceof RegistryError) this.#outages.delete(host);
     const kind = work.kind === 'Verify' ? `Verify${work.depth}` : work.kind;
@@ -239,7 +239,7 @@ export class RegistryWorker {
     const access = { credential, signal: this.#stop.signal };
     switch (work.kind) {
       case 'Sweep':
-        await registry.client.sweep(repository, work.tagPrefix, access);
+        await registry.client.sweep(repository, work.tagPrefix, { ...access, annotations: { [LABELS.uid]: sandbox.metadata.uid } });
         return undefined;
       case 'Delete':
         await registry.client.delete(repository, work.digest, access);

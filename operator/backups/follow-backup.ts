@@ -25,7 +25,7 @@ export function followBackup(world: SandboxSnapshot, status: SandboxStatus): Bac
   const operation = status.backup?.operation;
   if (operation?.state !== 'Running') return unchanged(status);
   if (operation.storeID !== status.assignment?.storeID || operation.epoch !== status.assignment.epoch) {
-    return givenUp(world, status, operation, 'The backup was given up: the sandbox has another copy now.');
+    return givenUp(status, operation, 'The backup was given up: the sandbox has another copy now.');
   }
   const view = viewOf(world, operation);
   if (view?.phase === 'Failed') {

@@ -59,17 +59,18 @@ export function withRoom(history: readonly BackupRecord[]): readonly BackupRecor
 }
 
 /**
- * The registry has what this try made, and nobody has found it whole yet: it is recorded without being relied on, so that it is looked at again, and goes
- * when it is too many or with the object. It may be all that there is of this version.
+ * The registry has what this try made of a stopped sandbox, and nobody has found it whole yet: it is recorded without being relied on, and looked at again for
+ * as long as no other backup holds this version (distrust.ts): it may be all that there is.
  */
 export function withUnverified(world: SandboxSnapshot, status: SandboxStatus): SandboxStatus {
   const operation = runningOperation(status);
   const view = operation && viewOf(world, operation);
   if (operation === undefined || view?.phase !== 'Done' || historyOf(status).some(({ digest }) => digest === view.digest)) return status;
+  if (takenWhile(status, operation, view) !== 'Stopped') return status;
   const { repository, contentVersion } = operation;
   const { digest, sizeBytes } = view;
   const completionTime = pastTime(world.now.wall);
-  const record = { digest, repository, contentVersion, takenWhile: takenWhile(status, operation, view), sizeBytes, completionTime };
+  const record: BackupRecord = { digest, repository, contentVersion, takenWhile: 'Stopped', sizeBytes, completionTime };
   return withBackup(status, { history: [...withRoom(historyOf(status)), record] });
 }
 
@@ -111,7 +112,7 @@ export function failedTry(
 }
 
 /** It is not wanted any more, or can not be gone on with: nothing of it is kept. What it failed by before stays told. */
-export function givenUp(world: SandboxSnapshot, status: SandboxStatus, operation: BackupOperation, message: string): BackupStep {
+export function givenUp(status: SandboxStatus, operation: BackupOperation, message: string): BackupStep {
   const wasRunning = operation.state === 'Running';
   const reason = wasRunning ? 'BackupGivenUp' : operation.reason;
   const ended: BackupOperation = {
@@ -124,7 +125,7 @@ export function givenUp(world: SandboxSnapshot, status: SandboxStatus, operation
     message: wasRunning ? message : operation.message,
   };
   return {
-    ...unchanged(withBackup(withUnverified(world, status), { operation: ended })),
+    ...unchanged(withBackup(status, { operation: ended })),
     events: wasRunning ? [{ type: 'Normal', reason: 'BackupGivenUp', action: 'Backup', note: message }] : [],
   };
 }

@@ -1,7 +1,7 @@
 import type { BackupOperation, SandboxStatus } from '../../crds/index.ts';
 import type { SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import { pastTime, timeOf } from '../lifecycle/time.ts';
-import { givenUp, isRead, runningOperation, unchanged, withBackup, type BackupStep } from './operation.ts';
+import { givenUp, isRead, runningOperation, unchanged, withBackup, withUnverified, type BackupStep } from './operation.ts';
 import { hindranceOf, wantedBackup, type WantedBackup } from './policy.ts';
 
 /**
@@ -11,10 +11,17 @@ import { hindranceOf, wantedBackup, type WantedBackup } from './policy.ts';
 export function planBackup(world: SandboxSnapshot, status: SandboxStatus): BackupStep {
   const operation = status.backup?.operation;
   if (operation?.state === 'Running')
-    return mayGoOn(world, status, operation) ? unchanged(status) : again(world, givenUp(world, status, operation, why(status)));
+    return mayGoOn(world, status, operation)
+      ? unchanged(status)
+      : again(world, givenUp(withWhatIsLeft(world, status), operation, why(status)));
   const wanted = wantedBackup(world, status);
   if (operation?.state === 'Pending') return retried(world, status, operation, wanted);
   return wanted === undefined ? unchanged(status) : begun(world, status, wanted, 0);
+}
+
+/** The files are gone, and the registry may have what was read of them: that is not given up with the rest. */
+function withWhatIsLeft(world: SandboxSnapshot, status: SandboxStatus): SandboxStatus {
+  return status.reason === 'ContentMissing' ? withUnverified(world, status) : status;
 }
 
 /** What is given up may be wanted again at once, of the copy as it is now. */
@@ -40,7 +47,7 @@ function why({ state, reason }: SandboxStatus): string {
 
 /** It failed before: again when it is due and still wanted; a new request does not wait. */
 function retried(world: SandboxSnapshot, status: SandboxStatus, operation: BackupOperation, wanted: WantedBackup | undefined): BackupStep {
-  if (wanted === undefined || wanted.dueAt > world.now.wall) return givenUp(world, status, operation, '');
+  if (wanted === undefined || wanted.dueAt > world.now.wall) return givenUp(status, operation, '');
   const isNewRequest = wanted.requestID !== undefined && wanted.requestID !== operation.requestID;
   const due = timeOf(operation.retryTime) ?? 0;
   if (!isNewRequest && due > world.now.wall) return unchanged(status, due - world.now.wall);

@@ -2,7 +2,7 @@ import { backupTagPrefix, type BackupRecord, type SandboxSpec, type SandboxStatu
 import { backoffDelay, type Backoff } from '../../process/backoff.ts';
 import type { RegistryResult, RegistryWork, SandboxSnapshot } from '../lifecycle/snapshot.ts';
 import { pastTime } from '../lifecycle/time.ts';
-import { currentBackup, doubtedBackup, historyOf, newestUsable } from './current.ts';
+import { currentBackup, doubtedBackup, historyOf, isUsable, newestUsable } from './current.ts';
 import { unchanged, withBackup, type BackupStep } from './operation.ts';
 import { workKey } from './registry-work.ts';
 
@@ -17,13 +17,19 @@ const removalBackOff: Backoff = { initialMs: 60_000, maxMs: 14_400_000 };
 export function retain(world: SandboxSnapshot, status: SandboxStatus): BackupStep {
   const left = historyOf(status).filter((record) => !isRemoved(world, record));
   const inUse = digestsInUse(world.sandbox.spec, status);
-  const excess = left.filter(({ deletionTime }) => deletionTime === undefined).slice(0, -world.sandbox.spec.backup.retain);
+  const excess = beyond(left, world.sandbox.spec.backup.retain);
   const goes = new Set(excess.map(({ digest }) => digest).filter((digest) => !inUse.has(digest)));
   const time = pastTime(world.now.wall);
   const history = left.map((record) => (goes.has(record.digest) ? { ...record, deletionTime: time } : record));
   const removal = removalWork(world, history.filter(({ deletionTime }) => deletionTime !== undefined).map(deletionOf));
   const isSame = history.length === historyOf(status).length && goes.size === 0;
   return { ...unchanged(isSame ? status : withBackup(status, { history })), ...removal };
+}
+
+/** The oldest beyond so many. What could not be verified takes no place from what was. */
+function beyond(records: readonly BackupRecord[], most: number): readonly BackupRecord[] {
+  const kept = records.filter(({ deletionTime }) => deletionTime === undefined);
+  return [kept.filter(isUsable), kept.filter((record) => !isUsable(record))].flatMap((some) => some.slice(0, -most));
 }
 
 function digestsInUse({ restore }: SandboxSpec, status: SandboxStatus): ReadonlySet<string | undefined> {
@@ -77,12 +83,12 @@ export function resultOf(registry: readonly RegistryResult[], work: RegistryWork
 
 /**
  * What nobody has recorded: an operator may end, or lose sight of a runner, between a push and its record. It can be found by its tag alone, and is looked for
- * where backups of this sandbox go and went, once nothing of it is left that could push.
+ * where the backups of this sandbox went.
  */
 export function sweepsOf({ sandbox: { metadata }, backups }: SandboxSnapshot, status: SandboxStatus): readonly RegistryWork[] {
-  if (status.backup === undefined) return [];
-  const { operation } = status.backup;
+  const { lastID = 0, operation } = status.backup ?? {};
   const named = [...historyOf(status), ...(operation === undefined ? [] : [operation])].map(({ repository }) => repository);
-  const repositories = new Set([...named, ...(backups.repository === undefined ? [] : [backups.repository])]);
+  const configured = lastID > 0 && backups.repository !== undefined ? [backups.repository] : [];
+  const repositories = new Set(named.length > 0 ? named : configured);
   return [...repositories].map((repository) => ({ kind: 'Sweep', repository, tagPrefix: backupTagPrefix(metadata.uid) }));
 }

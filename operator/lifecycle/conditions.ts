@@ -76,7 +76,7 @@ function notBackedUp(status: SandboxStatus, world: Pick<SandboxSnapshot, 'sandbo
   }
   const last = historyOf(status).findLast(({ deletionTime }) => deletionTime === undefined);
   if (last !== undefined && !isUsable(last)) {
-    return { reason: 'BackupUnverified', message: `The backup ${last.digest} is not whole in the registry.` };
+    return { reason: 'BackupUnverified', message: `The backup ${last.digest} could not be verified: it is not relied on.` };
   }
   const newest = newestUsable(status);
   if (newest === undefined) return { reason: 'NoBackup', message: 'There is no backup of the sandbox.' };

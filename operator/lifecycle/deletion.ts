@@ -29,14 +29,22 @@ export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
   const isDeleting = status.state === 'Deleting';
   const overdue = isDeleting && timeLeft(world) === 0;
   const awaited = left.filter(({ isElsewhere }) => !isElsewhere);
-  const sweeps = awaited.length === 0 ? sweepsToDo(world) : [];
-  const removable = [...backups.map(deletionOf), ...sweeps].filter((work) => resultOf(world.registry, work)?.outcome !== 'Unsupported');
+  const mayPush = kept.length > 0 || awaited.some(({ isReachable }) => isReachable);
+  const unswept = sweepsToDo(world);
+  const works = [...backups.map(deletionOf), ...(mayPush || backups.length > 0 ? [] : unswept)];
+  const removable = works.filter((work) => !isRefused(world, work));
   if (overdue || (awaited.length === 0 && removable.length === 0 && kept.length === 0)) {
     const removals = [...left, ...kept.filter(({ runnerName }) => world.fleet.some(({ name }) => name === runnerName))];
     return {
       kind: 'Go',
       removals: removals.map((remains) => noted(world, remains)),
-      events: [farewell(left), ...leftInRegistry(backups, sweeps)],
+      events: [
+        farewell(left),
+        ...leftInRegistry(
+          backups,
+          unswept.filter((work) => resultOf(world.registry, work)?.outcome !== 'Unsupported'),
+        ),
+      ],
     };
   }
   const { registry, lookAgainMs } = removalWork(world, removable);
@@ -87,7 +95,13 @@ function backupsToRemove({ sandbox: { spec, status }, registry }: SandboxSnapsho
   return historyOf(status).filter((record) => !isRemovalDone(registry, deletionOf(record)));
 }
 
-/** Nothing that could push is left: what was pushed and never recorded is looked for. */
+/** It is not waited for: the registry does not do this, or does not let the operator look where there may never have been anything. */
+function isRefused(world: SandboxSnapshot, work: RegistryWork): boolean {
+  const outcome = resultOf(world.registry, work)?.outcome;
+  return outcome === 'Unsupported' || (work.kind === 'Sweep' && outcome === 'Unauthorized');
+}
+
+/** What was pushed and never recorded is looked for, once what is recorded is removed and nothing that could push is left. */
 function sweepsToDo(world: SandboxSnapshot): readonly RegistryWork[] {
   const { spec, status } = world.sandbox;
   if (spec.backup.reclaimPolicy === 'Retain') return [];

@@ -93,8 +93,14 @@ const rows: readonly Row[] = [
   {
     when: 'a backup is recorded',
     before: backingUp,
-    after: backup({ history: [record] }),
+    after: backup({ history: [{ ...record, verifiedTime: record.completionTime }] }),
     want: [{ kind: 'Backup', of: 'OnStop', result: 'Completed', seconds: 3, bytes: 700 }],
+  },
+  {
+    when: 'a backup that could not be verified is noted, and tried again',
+    before: backingUp,
+    after: backup({ history: [record], operation: operation({ state: 'Pending', reason: 'DeadlineExceeded' }) }),
+    want: [{ kind: 'Backup', of: 'OnStop', result: 'Failed', reason: 'DeadlineExceeded' }],
   },
   {
     when: 'a backup fails and is tried again',

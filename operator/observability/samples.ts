@@ -53,7 +53,7 @@ function backup(before: SandboxStatus, after: SandboxStatus, now: number): reado
   const next = after.backup?.operation;
   if (next?.id === operation.id && next.state === 'Running') return [];
   const known = new Set(before.backup?.history.map(({ digest }) => digest));
-  const record = after.backup?.history.find(({ digest }) => !known.has(digest));
+  const record = after.backup?.history.find(({ digest, verifiedTime }) => !known.has(digest) && verifiedTime !== undefined);
   if (record !== undefined)
     return [
       { kind: 'Backup', of: operation.kind, result: 'Completed', seconds: secondsSince(operation.startTime, now), bytes: record.sizeBytes },

@@ -229,6 +229,11 @@ describe('waiting for a task', () => {
     link.cut.add('r1');
     const signal = new AbortController().signal;
     expect(await tasks.wait(id, 60_000, signal, { known: state })).toMatchObject({ phase: 3 });
+    // Who is told with another that watches already, too.
+    const first = tasks.wait(id, 60_000, signal, { known: state });
+    tasks.event('r1', { $case: 'task', value: some(agents[0]?.tasks.get(id.uuid)) });
+    expect(await tasks.wait(id, 60_000, signal, { known: state })).toMatchObject({ phase: 3 });
+    expect(await first).toMatchObject({ phase: 3 });
     // In a later turn nobody knows any more.
     clock.advance(1);
     const late = tasks.wait(id, 1_000, signal, { known: state });

@@ -66,8 +66,8 @@ export interface WaitOptions {
 export class Tasks implements AgentEvents {
   readonly #options: TasksOptions;
   readonly #watched = new Map<string, Set<(state: TaskState | undefined) => void>>();
-  /** Ends of which nobody was told, until the end of this turn: who has just submitted one of them watches it only after its answer was dealt with. */
-  readonly #unheard = new Map<string, TaskState>();
+  /** What has ended in this turn: who has just submitted one of them watches it only after its answer was dealt with. */
+  readonly #justEnded = new Map<string, TaskState>();
 
   constructor(options: TasksOptions) {
     this.#options = options;
@@ -79,9 +79,9 @@ export class Tasks implements AgentEvents {
     const key = watchKey(runnerName, event.value.taskId);
     const watchers = this.#watched.get(key);
     for (const told of watchers ?? []) told(event.value);
-    if (watchers !== undefined || event.value.phase !== TaskPhase.TASK_PHASE_ENDED) return;
-    this.#unheard.set(key, event.value);
-    this.#options.clock.after(0, () => this.#unheard.delete(key));
+    if (event.value.phase !== TaskPhase.TASK_PHASE_ENDED) return;
+    this.#justEnded.set(key, event.value);
+    this.#options.clock.after(0, () => this.#justEnded.delete(key));
   }
 
   lost(runnerName: string): void {
@@ -133,7 +133,7 @@ export class Tasks implements AgentEvents {
     const { clock } = this.#options;
     const until = clock.monotonic() + waitMs;
     using ended = this.#watch(id, until, signal);
-    const heard = known && (this.#unheard.get(watchKey(id.runnerName, id.uuid)) ?? known);
+    const heard = known && (this.#justEnded.get(watchKey(id.runnerName, id.uuid)) ?? known);
     let state = heard ?? (await this.getPatiently(id, patienceMs, signal));
     while (state.phase !== TaskPhase.TASK_PHASE_ENDED && clock.monotonic() < until) {
       const told = await ended.next();
