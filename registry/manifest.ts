@@ -51,15 +51,21 @@ export function blobsOf(what: string, { config, layers }: ImageManifest): readon
   return [...known.values()];
 }
 
-export function hasAnnotations({ annotations }: ImageManifest, wanted: Readonly<Record<string, string>>): boolean {
-  return Object.entries(wanted).every(([name, value]) => annotations[name] === value);
+export function hasAnnotations(manifest: ImageManifest, wanted: Readonly<Record<string, string>>): boolean {
+  return firstOther(manifest, wanted) === undefined;
+}
+
+/** The first annotation that it lacks or has with another value, and the value that is wanted. */
+function firstOther({ annotations }: ImageManifest, wanted: Readonly<Record<string, string>>): readonly [string, string] | undefined {
+  return Object.entries(wanted).find(([name, value]) => annotations[name] !== value);
 }
 
 /** @throws RegistryError `Corrupt` when it lacks one of these, or has it with another value. */
-export function requireAnnotations(what: string, { annotations }: ImageManifest, wanted: Readonly<Record<string, string>>): void {
-  const other = Object.entries(wanted).find(([name, value]) => annotations[name] !== value);
+export function requireAnnotations(what: string, manifest: ImageManifest, wanted: Readonly<Record<string, string>>): void {
+  const other = firstOther(manifest, wanted);
   if (other === undefined) return;
   const [name, value] = other;
+  const { annotations } = manifest;
   const says = annotations[name] === undefined ? 'nothing' : JSON.stringify(annotations[name].slice(0, 100));
   throw new RegistryError(
     'Corrupt',

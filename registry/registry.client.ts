@@ -102,6 +102,11 @@ interface Question {
   readonly credential: RegistryCredential | undefined;
 }
 
+/** `reference`: a tag or a digest. */
+function manifestQuestion(what: string, repository: RepositoryName, reference: string, credential: Question['credential']): Question {
+  return { method: 'GET', what, in: repository, path: `manifests/${reference}`, accept: manifestTypes.join(', '), credential };
+}
+
 class DistributionClient implements RegistryClient {
   readonly #options: RegistryClientOptions;
   readonly #limits: RegistryLimits;
@@ -122,30 +127,13 @@ class DistributionClient implements RegistryClient {
 
   resolve(repository: RepositoryName, tag: string, { credential, signal }: Access = {}): Promise<string> {
     const what = `${formatRepository(repository)}:${tag}`;
-    const question: Question = {
-      method: 'GET',
-      what,
-      in: repository,
-      path: `manifests/${tag}`,
-      accept: manifestTypes.join(', '),
-      credential,
-    };
-    return this.#persistently(what, this.#limits.callMs, signal, async (limit) => {
-      const bytes = await this.#manifestBytes(question, limit);
-      return digestOf(bytes);
-    });
+    const question = manifestQuestion(what, repository, tag, credential);
+    return this.#persistently(what, this.#limits.callMs, signal, async (limit) => digestOf(await this.#manifestBytes(question, limit)));
   }
 
   manifest(repository: RepositoryName, digest: string, { credential, signal }: Access = {}): Promise<ImageManifest> {
     const what = `${formatRepository(repository)}@${digest}`;
-    const question: Question = {
-      method: 'GET',
-      what,
-      in: repository,
-      path: `manifests/${digest}`,
-      accept: manifestTypes.join(', '),
-      credential,
-    };
+    const question = manifestQuestion(what, repository, digest, credential);
     return this.#persistently(what, this.#limits.callMs, signal, async (limit) => {
       const bytes = await this.#manifestBytes(question, limit);
       if (digestOf(bytes) !== digest)
@@ -258,14 +246,7 @@ class DistributionClient implements RegistryClient {
   /** The manifest that a tag names; undefined when it names none, or what is no image manifest. */
   async #tagged(repository: RepositoryName, tag: string, { credential, signal }: Access): Promise<ImageManifest | undefined> {
     const what = `${formatRepository(repository)}:${tag}`;
-    const question: Question = {
-      method: 'GET',
-      what,
-      in: repository,
-      path: `manifests/${tag}`,
-      accept: manifestTypes.join(', '),
-      credential,
-    };
+    const question = manifestQuestion(what, repository, tag, credential);
     try {
       return await this.#persistently(what, this.#limits.callMs, signal, async (limit) => {
         const bytes = await this.#manifestBytes(question, limit);

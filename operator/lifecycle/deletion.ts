@@ -38,13 +38,7 @@ export function decideDeletion(world: SandboxSnapshot): DeletionOutcome {
     return {
       kind: 'Go',
       removals: removals.map((remains) => noted(world, remains)),
-      events: [
-        farewell(left),
-        ...leftInRegistry(
-          backups,
-          unswept.filter((work) => resultOf(world.registry, work)?.outcome !== 'Unsupported'),
-        ),
-      ],
+      events: [farewell(left), ...leftInRegistry(world, backups, unswept)],
     };
   }
   const { registry, lookAgainMs } = removalWork(world, removable);
@@ -108,9 +102,14 @@ function sweepsToDo(world: SandboxSnapshot): readonly RegistryWork[] {
   return sweepsOf(world, status).filter((work) => !isRemovalDone(world.registry, work));
 }
 
-function leftInRegistry(backups: readonly BackupRecord[], sweeps: readonly RegistryWork[]): readonly SandboxEvent[] {
+/** What is told of backups that stay; of a registry that does not do such a thing only what is recorded. */
+function leftInRegistry(
+  { registry }: SandboxSnapshot,
+  backups: readonly BackupRecord[],
+  sweeps: readonly RegistryWork[],
+): readonly SandboxEvent[] {
   const [first] = backups;
-  const [unswept] = sweeps;
+  const unswept = sweeps.find((work) => resultOf(registry, work)?.outcome !== 'Unsupported');
   if (first !== undefined) {
     const digests = backups.map(({ digest }) => digest).join(', ');
     return [notRemoved(`The registry did not remove these backups in time, which stay in ${first.repository}: ${digests}.`)];

@@ -1,6 +1,6 @@
 import type { Violation } from './checks/violation.ts';
 import { Random } from './engine/random.ts';
-import type { Operation, Plan, Shape } from './plan.ts';
+import { servingShape as shape, type Operation, type Plan } from './plan.ts';
 import { programsWith } from './programs/index.ts';
 import { operate } from './users.ts';
 import { World } from './world.ts';
@@ -29,19 +29,6 @@ const gatherMs = 120_000;
 const turnMs = 90_000;
 const roundMs = 300_000;
 const stepMs = 250;
-
-const shape: Shape = {
-  program: 'serve',
-  runMs: 0,
-  exitCode: 0,
-  image: 'base',
-  restartPolicy: 'Always',
-  desiredState: 'Started',
-  memoryMi: 64,
-  backup: 'OnStop',
-  retain: 3,
-  reclaim: 'Delete',
-};
 
 /** Runs the demand in a fleet of the real programs over modelled machines; each sandbox has its turn in each round at a random moment. */
 export async function balance(demand: Demand, seed: string): Promise<Balanced> {

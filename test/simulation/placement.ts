@@ -1,7 +1,7 @@
 import { setAsideForTasks } from '../../crds/resources.ts';
 import type { ResourceAmounts } from '../../crds/index.ts';
 import type { Violation } from './checks/violation.ts';
-import type { Operation, Plan, Shape } from './plan.ts';
+import { servingShape, type Operation, type Plan, type Shape } from './plan.ts';
 import { programsWith } from './programs/index.ts';
 import { operate } from './users.ts';
 import { asRunner, runners as runnerResource } from './models/objects.ts';
@@ -64,18 +64,7 @@ export function coefficientOfVariation(values: readonly number[]): number {
 }
 
 function planOf({ sandboxes, runners, memoryMi, withinMs }: Placement, seed: string): Plan {
-  const shape: Shape = {
-    program: 'serve',
-    runMs: 0,
-    exitCode: 0,
-    image: 'base',
-    restartPolicy: 'Always',
-    desiredState: 'Started',
-    memoryMi,
-    backup: 'Manual',
-    retain: 3,
-    reclaim: 'Delete',
-  };
+  const shape: Shape = { ...servingShape, memoryMi, backup: 'Manual' };
   const operations = Array.from({ length: sandboxes }, (_, slot): Operation => ({
     at: Math.floor((slot * withinMs) / sandboxes),
     kind: 'create',

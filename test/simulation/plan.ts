@@ -54,6 +54,20 @@ export interface Shape {
   readonly reclaim: 'Delete' | 'Retain';
 }
 
+/** It runs until it is stopped, and is backed up whenever it is. */
+export const servingShape: Shape = {
+  program: 'serve',
+  runMs: 0,
+  exitCode: 0,
+  image: 'base',
+  restartPolicy: 'Always',
+  desiredState: 'Started',
+  memoryMi: 64,
+  backup: 'OnStop',
+  retain: 3,
+  reclaim: 'Delete',
+};
+
 const short = [500, 3_000, 20_000];
 const long = [5_000, 30_000, 90_000, 300_000];
 const spell = [5_000, 30_000, 90_000];
