@@ -4,7 +4,7 @@ NODE := hack/node
 BIN := node_modules/.bin
 export NODE_NO_WARNINGS := 1
 SEEDS ?= 100
-WORKERS ?= 2
+WORKERS ?= 3
 .DEFAULT_GOAL := help
 .PHONY: help up down status build toolchain generate verify format lint typecheck test test-unit test-system walk chaos simulate bench-start bench-failover bench-scale bench-placement bench-backup bench-tasks clean
 

@@ -1,4 +1,4 @@
-/** Two projects: `unit` needs nothing but Node; `system` starts real parts through test/harness and runs one file at a time. */
+/** Two projects: `unit` needs nothing but Node; `system` starts real parts through test/harness and runs the long files first. */
 const shared = {
   testEnvironment: 'node',
   extensionsToTreatAsEsm: ['.ts'],
@@ -14,6 +14,7 @@ const shared = {
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
 };
 export default {
+  testSequencer: '<rootDir>/hack/longest-first.mjs',
   projects: [
     {
       ...shared,

@@ -43,9 +43,9 @@ export interface ConnectionState {
   readonly message: string;
 }
 
-const reconnectBackoff = { initialMs: 250, maxMs: 15_000, jitter: 0.5 };
+const reconnectBackoff = { initialMs: 250, maxMs: 5_000, jitter: 0.5 };
 /** A connection that lasted so long was a good one: the next try after it comes soon. */
-const goodMs = 10_000;
+const goodMs = 2_000;
 
 /** An address of an operator pod that is connected under another one is dialled when that one has been away for so long. */
 const twinMs = 2_000;

@@ -1,7 +1,8 @@
 import { execa } from 'execa';
 import { type Runner, runnerStatusSchema } from '../../crds/runner.ts';
 import { type Sandbox, type SandboxManifest, sandboxStatusSchema } from '../../crds/sandbox.ts';
-import type { SandboxState } from '../../crds/names.ts';
+import { API_GROUP_VERSION, type SandboxState } from '../../crds/names.ts';
+import type { KubeApi } from '../harness/kube-api.ts';
 import { eventually } from './eventually.ts';
 
 /** What kubectl did. */
@@ -24,15 +25,20 @@ export interface SeenEvent {
   readonly regarding: { readonly kind: string; readonly name: string; readonly uid: string };
 }
 
-/** Somebody with kubectl and a kubeconfig: everything that these tests do to sandboxes and learn of them goes through here. */
+/**
+ * Somebody with kubectl and a kubeconfig: everything that these tests do to sandboxes and learn of them goes through here.
+ * What is looked at again and again is read without kubectl, of which every call takes a third of a second of processor time.
+ */
 export class User {
   /** Path of the program. */
   readonly program: string;
   readonly kubeconfig: string;
+  readonly #api: KubeApi;
 
-  constructor({ kubectl, kubeconfig }: { readonly kubectl: string; readonly kubeconfig: string }) {
+  constructor({ kubectl, kubeconfig, api }: { readonly kubectl: string; readonly kubeconfig: string; readonly api: KubeApi }) {
     this.program = kubectl;
     this.kubeconfig = kubeconfig;
+    this.#api = api;
   }
 
   /** Runs kubectl, whatever comes of it. */
@@ -57,7 +63,7 @@ export class User {
 
   /** `kubectl create` of one object, as the API server answered it. */
   async create(manifest: SandboxManifest): Promise<Sandbox> {
-    return sandboxOf(await this.#must(['create', '-o', 'json', '-f', '-'], JSON.stringify(manifest)));
+    return sandboxOf(JSON.parse(await this.#must(['create', '-o', 'json', '-f', '-'], JSON.stringify(manifest))) as object);
   }
 
   /** Creates many in one call of kubectl. */
@@ -82,9 +88,9 @@ export class User {
     );
   }
 
-  async find(ref: SandboxRef): Promise<Sandbox | undefined> {
-    const printed = await this.#must(['get', 'sandbox', ref.name, ...inNamespace(ref), '--ignore-not-found', '-o', 'json']);
-    return printed.trim() === '' ? undefined : sandboxOf(printed);
+  async find({ name, namespace = 'default' }: SandboxRef): Promise<Sandbox | undefined> {
+    const read = await this.#read(`/apis/${API_GROUP_VERSION}/namespaces/${namespace}/sandboxes/${name}`);
+    return read === undefined ? undefined : sandboxOf(read);
   }
 
   async sandbox(ref: SandboxRef): Promise<Sandbox> {
@@ -100,23 +106,18 @@ export class User {
   }
 
   async findRunner(name: string): Promise<Runner | undefined> {
-    const printed = await this.#must(['get', 'runner', name, '--ignore-not-found', '-o', 'json']);
-    return printed.trim() === '' ? undefined : runnerOf(printed);
+    const read = await this.#read(`/apis/${API_GROUP_VERSION}/runners/${name}`);
+    return read === undefined ? undefined : runnerOf(read);
   }
 
   /** The Events about an object, oldest first. They are written beside the work and may come after what they tell of: see `told`. */
   async events({ metadata }: Pick<Sandbox, 'metadata'>): Promise<readonly SeenEvent[]> {
-    const printed = await this.#must([
-      'get',
-      'events.events.k8s.io',
-      '-n',
-      metadata.namespace,
-      '--sort-by=.metadata.creationTimestamp',
-      '-o',
-      'json',
-    ]);
-    const { items } = JSON.parse(printed) as { items: readonly SeenEvent[] };
-    return items.filter(({ regarding }) => regarding.uid === metadata.uid);
+    const read = await this.#read(`/apis/events.k8s.io/v1/namespaces/${metadata.namespace}/events`);
+    const { items } = read as unknown as { readonly items: readonly (SeenEvent & Pick<Sandbox, 'metadata'>)[] };
+    const created = (event: Pick<Sandbox, 'metadata'>) => event.metadata.creationTimestamp;
+    return items
+      .filter(({ regarding }) => regarding.uid === metadata.uid)
+      .toSorted((one, other) => created(one).localeCompare(created(other)));
   }
 
   /** The Events about an object once one of each reason is among them. */
@@ -151,6 +152,14 @@ export class User {
     return this.until(ref, `is ${state}`, (sandbox) => stateOf(sandbox) === state && isObserved(sandbox));
   }
 
+  /** An object or a list; undefined where there is none. */
+  async #read(path: string): Promise<object | undefined> {
+    const { status, body } = await this.#api.call('GET', path);
+    if (status === 404) return undefined;
+    if (status >= 300) throw new Error(`GET ${path}: ${status} ${JSON.stringify(body)}`);
+    return body;
+  }
+
   async #must(args: readonly string[], input?: string): Promise<string> {
     const { exitCode, stdout, stderr } = await this.try(args, input);
     if (exitCode !== 0) throw new Error(`kubectl ${args.join(' ')} ended with ${exitCode}: ${stderr}`);
@@ -158,14 +167,14 @@ export class User {
   }
 }
 
-/** What kubectl printed of an object that nobody may have written a status of yet. */
-function sandboxOf(printed: string): Sandbox {
-  const sandbox = JSON.parse(printed) as Omit<Sandbox, 'status'> & { readonly status?: unknown };
+/** An object as the API server sent it: nobody may have written a status of it yet. */
+function sandboxOf(read: object): Sandbox {
+  const sandbox = read as Omit<Sandbox, 'status'> & { readonly status?: unknown };
   return { ...sandbox, status: sandboxStatusSchema.parse(sandbox.status ?? {}) };
 }
 
-function runnerOf(printed: string): Runner {
-  const runner = JSON.parse(printed) as Omit<Runner, 'status'> & { readonly status?: unknown };
+function runnerOf(read: object): Runner {
+  const runner = read as Omit<Runner, 'status'> & { readonly status?: unknown };
   return { ...runner, status: runnerStatusSchema.parse(runner.status ?? {}) };
 }
 

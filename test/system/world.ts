@@ -25,7 +25,7 @@ export class World {
   private constructor(cluster: Cluster, image: string) {
     this.cluster = cluster;
     this.image = image;
-    this.user = new User({ kubectl: cluster.tools.kubectl, kubeconfig: cluster.kubeconfig });
+    this.user = new User({ kubectl: cluster.tools.kubectl, kubeconfig: cluster.kubeconfig, api: cluster.api });
   }
 
   /** Starts it and waits until every agent is connected to every operator. */
