@@ -17,7 +17,7 @@ import { pushImage, type TransferSettings } from '../images/transfer.client.ts';
 import type { Cgroups } from './cgroups.client.ts';
 import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isAmbiguous, isNotFound } from './containerd-error.ts';
-import { endWrite, writeBlob } from './content.client.ts';
+import { descriptorOf, endWrite, writeBlob } from './content.client.ts';
 import { Differ } from './diff.client.ts';
 import type { Freezes } from './freezes.client.ts';
 import { ContentService } from './gen/services/content/v1/content.ts';
@@ -29,6 +29,7 @@ import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import type { Mount } from './gen/types/mount.ts';
 import { Status } from './gen/types/task/task.ts';
 import { backupLabel, copyID, parseCopyLabels } from './labels.ts';
+import { settle } from './settle.ts';
 import type { Tasks } from './tasks.client.ts';
 
 export interface BackupsOptions {
@@ -165,20 +166,24 @@ export class Backups {
   ): Promise<LocalBackup> {
     const { connection, snapshotter, installID, clock } = this.#options;
     const id = copyID(request.key);
-    const base = await this.#baseOf(request, signal);
     const labels = { [backupLabel]: installID };
     const expiry = new Date(clock.now() + leaseMs).toISOString();
-    await connection.call(LeasesService.create, { id: attempt, labels: { ...labels, 'containerd.io/gc.expire': expiry } });
+    const leased = connection.call(LeasesService.create, { id: attempt, labels: { ...labels, 'containerd.io/gc.expire': expiry } });
+    const [base] = await settle(this.#baseOf(request, signal), leased);
     const parent = chainID(base.diffIDs, sha256);
     // Before anything is paused: this takes its time.
     const view = { snapshotter, key: attempt, parent, labels };
-    const { mounts: left } = await connection.call(SnapshotsService.view, view, { lease: attempt });
-    const { mounts: right } = await connection.call(SnapshotsService.mounts, { snapshotter, key: id });
+    const [{ mounts: left }, { mounts: right }] = await settle(
+      connection.call(SnapshotsService.view, view, { lease: attempt }),
+      connection.call(SnapshotsService.mounts, { snapshotter, key: id }),
+    );
     FAILPOINT: failpoint('backup.begun');
     signal.throwIfAborted();
     const { layer, takenWhileStopped } = await this.#whileStill(request.key, { attempt, left, right }, onProgress, signal);
-    await connection.call(SnapshotsService.remove, { snapshotter, key: attempt }).catch(unlessNotFound);
-    const image = await this.#assemble(attempt, base, request, layer);
+    const removed = connection.call(SnapshotsService.remove, { snapshotter, key: attempt }).catch(unlessNotFound);
+    const [image] = await settle(this.#assemble(attempt, base, request, layer), removed);
+    // What it kept, the image keeps now. Nobody waits for that.
+    void this.#endLease(attempt);
     FAILPOINT: failpoint('backup.read');
     signal.throwIfAborted();
     return { ...image, request, takenWhileStopped };
@@ -247,20 +252,31 @@ export class Backups {
     const { connection, installID } = this.#options;
     const { info } = await connection.call(ContentService.info, { digest: layer.digest });
     const diffID = info?.labels['containerd.io/uncompressed'] ?? layer.digest;
-    const config = await writeBlob(connection, backupConfig(base, diffID), { ref: `${attempt}-config`, lease: attempt, labels: {} });
+    const configText = backupConfig(base, diffID);
+    const config = descriptorOf(configText);
     const layers = [...base.layers, layer];
     const text = backupManifest(base, request, { config, layer });
     const labels = {
       'containerd.io/gc.ref.content.config': config.digest,
       ...Object.fromEntries(layers.map(({ digest }, index) => [`containerd.io/gc.ref.content.l.${index}`, digest])),
     };
-    const manifest = await writeBlob(connection, text, { ref: `${attempt}-manifest`, lease: attempt, labels });
+    const [, manifest] = await settle(
+      writeBlob(connection, configText, { ref: `${attempt}-config`, lease: attempt, labels: {} }),
+      writeBlob(connection, text, { ref: `${attempt}-manifest`, lease: attempt, labels }),
+    );
     const name = `backup.berth.dev/${attempt}`;
     const image = Image.fromPartial({ name, labels: { [backupLabel]: installID }, target: { mediaType: manifestType, ...manifest } });
     await connection.call(ImagesService.create, { image, sourceDateEpoch: undefined });
-    await connection.call(LeasesService.delete, { id: attempt, sync: false });
     const sizeBytes = layers.reduce((sum, { size }) => sum + size, config.size);
     return { name, digest: manifest.digest, sizeBytes };
+  }
+
+  /** Never rejects: one that stays ends by itself. */
+  async #endLease(id: string): Promise<void> {
+    const { connection, logger } = this.#options;
+    await connection.call(LeasesService.delete, { id, sync: false }).catch((error: unknown) => {
+      if (!isNotFound(error)) logger.warn({ lease: id, said: messageOf(error) }, 'The lease of a backup could not be ended and ends later');
+    });
   }
 
   /** What the copy's snapshot stands on, with all layers of the base image: they go with the backup. */

@@ -8,6 +8,11 @@ import { ContentService, WriteAction, WriteContentRequest, type WriteContentResp
 const writeMs = 60_000;
 const pollMs = 100;
 
+/** What a blob of this text is called, and how many bytes it has. */
+export function descriptorOf(text: string): { readonly digest: string; readonly size: number } {
+  return { digest: `sha256:${createHash('sha256').update(text).digest('hex')}`, size: Buffer.byteLength(text) };
+}
+
 /** Writes a small blob under a lease; one that is there already is what was wanted. `ref` names the write while it is under way. */
 export async function writeBlob(
   connection: ContainerdConnection,
@@ -15,8 +20,7 @@ export async function writeBlob(
   { ref, lease, labels }: { readonly ref: string; readonly lease: string; readonly labels: Readonly<Record<string, string>> },
 ): Promise<{ readonly digest: string; readonly size: number }> {
   const data = Buffer.from(text);
-  const digest = `sha256:${createHash('sha256').update(data).digest('hex')}`;
-  const size = data.length;
+  const { digest, size } = descriptorOf(text);
   const request = WriteContentRequest.fromPartial({
     action: WriteAction.COMMIT,
     ref,

@@ -27,6 +27,7 @@ import type { Tasks } from './tasks.client.ts';
 import type { DiskWatch } from '../disk/watch.client.ts';
 import type { LogFiles } from '../logs/files.client.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
+import { settle } from './settle.ts';
 import { userIn } from './user.client.ts';
 
 /** Paths are absolute. */
@@ -385,12 +386,6 @@ function refuseUnpacked(image: string): (error: unknown) => never {
     if (isNotFound(error)) throw new AttemptError('ImageUnsuitable', `The image ${image} has no files for this machine.`, { cause: error });
     throw error;
   };
-}
-
-/** Both results; when one fails, the failure only after the other has ended too, so that nothing is still being made. */
-async function settle<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
-  await Promise.allSettled([first, second]);
-  return Promise.all([first, second]);
 }
 
 function unlessNotFound(error: unknown): undefined {

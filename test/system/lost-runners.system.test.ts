@@ -9,7 +9,11 @@ import { startTimeoutMs, World } from './world.ts';
 describe('a runner that is lost', () => {
   let world: World;
   beforeAll(async () => {
-    world = await World.start({ runners: ['runner-1', 'runner-2'], agentEnv: { BERTH_LEASE_SECONDS: '8' } });
+    world = await World.start({
+      runners: ['runner-1', 'runner-2'],
+      agentEnv: { BERTH_LEASE_SECONDS: '8' },
+      operatorEnv: { BERTH_DELETING_SECONDS: '10' },
+    });
   }, startTimeoutMs);
   afterAll(() => world.stop(), startTimeoutMs);
 
