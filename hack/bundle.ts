@@ -39,6 +39,17 @@ const leanKubernetesClient: Plugin = {
   },
 };
 
+/**
+ * pino asks who calls it, for a worker thread that is not used here. With source maps on, Node reads the whole map for the answer: 240 ms of every start,
+ * and memory that is never given back.
+ */
+const pinoWithoutCallers: Plugin = {
+  name: 'pino-without-callers',
+  setup: (bundler) => {
+    bundler.onLoad({ filter: /[/\\]pino[/\\]lib[/\\]caller\.js$/ }, () => ({ contents: 'module.exports = () => undefined;' }));
+  },
+};
+
 /** The bundle and its source map; nothing is written. @throws BerthError `EntryMissing`, `BundleFailed`. */
 export async function bundle({ entry, output, drop }: Binary): Promise<readonly OutputFile[]> {
   if (!existsSync(join(repository, entry))) throw new BerthError('EntryMissing', `${entry} is missing: this is not a complete clone.`);
@@ -55,9 +66,11 @@ export async function bundle({ entry, output, drop }: Binary): Promise<readonly 
     banner: { js: banner },
     sourcemap: 'linked',
     sourcesContent: false,
+    // The names stay, so that a stack can be read without the map. The text of a bundle stays in memory: 13 MiB less of it.
+    minifyWhitespace: true,
     legalComments: 'none',
     loader: { '.yaml': 'text' },
-    plugins: [leanKubernetesClient],
+    plugins: [leanKubernetesClient, pinoWithoutCallers],
     logLevel: 'silent',
   }).catch((error: unknown) => {
     throw new BerthError('BundleFailed', `${entry} could not be bundled: ${messageOf(error)}`);

@@ -82,6 +82,10 @@ class WatchCache<T extends KubeObject> implements RunnableCache<T> {
     return found.get(value);
   }
 
+  inVersion(metadata: Pick<ObjectMeta, 'name' | 'namespace' | 'uid' | 'resourceVersion'>): T | undefined {
+    return this.#store.inVersion(metadata);
+  }
+
   isUnreadable(key: ObjectKey): boolean {
     return this.#store.isUnreadable(key);
   }

@@ -12,6 +12,7 @@ const manifest = { apiVersion: 'example.dev/v1', kind: 'Thing', metadata: { name
 function setUp() {
   const api = new FakeApi();
   const acknowledged: string[] = [];
+  const told = new Map<string, Thing>();
   const client = createClient<Thing>({
     transport: api,
     resource: things,
@@ -20,12 +21,13 @@ function setUp() {
       return raw;
     },
     cache: {
+      inVersion: ({ resourceVersion }) => told.get(resourceVersion),
       acknowledge: ({ metadata }) => void acknowledged.push(`written ${metadata.resourceVersion}`),
       acknowledgeDeletion: ({ metadata }) => void acknowledged.push(`deleted ${metadata.uid}`),
     },
   });
   const writes = () => api.requests.filter(({ verb }) => verb === 'patch').map(({ what }) => (what as { body: unknown }).body);
-  return { api, client, acknowledged, writes };
+  return { api, client, acknowledged, told, writes };
 }
 
 describe('typed client', () => {
@@ -35,6 +37,15 @@ describe('typed client', () => {
     await client.patchStatus(created, { size: 1 });
     await client.apply(manifest, { fieldManager: 'me' });
     expect(acknowledged).toEqual(['written 101', 'written 102', 'written 103']);
+  });
+
+  it('returns what the watch has told already, and reads it no second time', async () => {
+    const { client, acknowledged, told } = setUp();
+    const created = await client.create(manifest);
+    const seen = { ...created, metadata: { ...created.metadata, resourceVersion: '102' } };
+    told.set('102', seen);
+    expect(await client.patchStatus(created, { size: 1 })).toBe(seen);
+    expect(acknowledged).toEqual(['written 101']);
   });
 
   it('writes only what differs in the status, under the version that was read', async () => {

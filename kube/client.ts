@@ -19,7 +19,7 @@ export interface ClientOptions<T extends KubeObject> {
   /** As of the cache. */
   readonly parse: (raw: KubeObject) => T;
   /** Told of every acknowledged write, so that it never returns anything older. */
-  readonly cache?: Pick<Cache<T>, 'acknowledge' | 'acknowledgeDeletion'>;
+  readonly cache?: Pick<Cache<T>, 'inVersion' | 'acknowledge' | 'acknowledgeDeletion'>;
 }
 
 export interface ApplyOptions extends WriteOptions {
@@ -67,6 +67,9 @@ export function createClient<T extends KubeObject>(options: ClientOptions<T>): C
     }
   };
   const written = (raw: KubeObject): T => {
+    // The watch is often quicker than the answer: what it has told is read once.
+    const told = cache?.inVersion(raw.metadata);
+    if (told !== undefined) return told;
     const object = read(raw);
     cache?.acknowledge(object);
     return object;

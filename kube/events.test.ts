@@ -68,6 +68,28 @@ describe('event recorder', () => {
     ]);
   });
 
+  it('writes an event a while after it was recorded when it is to, with the time at which it was, and at once when it ends', async () => {
+    const { clock, recorder, stop, done, written } = setUp({ lingerMs: 250 });
+    recorder.record(started);
+    await clock.run(249);
+    recorder.record(started);
+    expect(written()).toEqual([]);
+    await clock.run(1);
+    expect(written()).toMatchObject([{ eventTime: '2026-01-01T00:00:00.000000Z', series: { count: 2 } }]);
+    recorder.record({ ...started, reason: 'Stopped' });
+    stop.abort();
+    await clock.run(0);
+    await done;
+    expect(written()).toHaveLength(2);
+  });
+
+  it('drops events when too many linger', async () => {
+    const { clock, recorder, written } = setUp({ lingerMs: 250, queue: 2 });
+    for (const reason of ['One', 'Two', 'Three']) recorder.record({ ...started, reason });
+    await clock.run(250);
+    expect(written().map(({ reason }) => reason)).toEqual(['One', 'Two']);
+  });
+
   it('writes events of cluster-scoped objects to the namespace default', async () => {
     const { clock, recorder, written } = setUp();
     recorder.record({ ...started, regarding: runner });

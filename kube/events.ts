@@ -30,6 +30,8 @@ export interface EventRecorderOptions {
   /** New events of one object: so many at once, then one every `perObjectMs`. Default 25 and 12,000 ms. */
   readonly burst?: number;
   readonly perObjectMs?: number;
+  /** A new event is written so much later, so that it does not get in the way of the work that it tells of. Default 0. */
+  readonly lingerMs?: number;
   /** Events waiting to be written; more are dropped. Default 5,000. */
   readonly queue?: number;
   /** Series, and objects, that are remembered; of more the oldest are forgotten, so that an equal event is a new one. Default 4,096. */
@@ -77,6 +79,7 @@ class Recorder implements RunnableEventRecorder {
   readonly #series = new Map<string, Series>();
   readonly #buckets = new Map<string, TokenBucket>();
   readonly #queue: Series[] = [];
+  readonly #lingering = new Map<Series, Timer>();
   #wake: (() => void)[] = [];
   #closed = false;
 
@@ -103,6 +106,7 @@ class Recorder implements RunnableEventRecorder {
     let timer: Timer | undefined;
     const close = () => {
       this.#closed = true;
+      for (const series of this.#lingering.keys()) this.#endLingering(series);
       for (const wake of this.#wake.splice(0)) wake();
       timer = this.#clock.after(drainMs, () => hard.abort(new Error('shutdown')));
     };
@@ -125,7 +129,7 @@ class Recorder implements RunnableEventRecorder {
       this.#refreshLater(known);
       return;
     }
-    if (this.#queue.length >= queue || !this.#mayRecord(event.regarding, now)) {
+    if (this.#queue.length + this.#lingering.size >= queue || !this.#mayRecord(event.regarding, now)) {
       this.#results.inc({ result: 'dropped' });
       return;
     }
@@ -133,7 +137,7 @@ class Recorder implements RunnableEventRecorder {
     const series = { event: bounded(event), firstMs: nowMs, lastMs: nowMs, count: 1, written: 0, lastAt: now, waiting: false };
     this.#series.delete(key);
     this.#series.set(key, series);
-    this.#enqueue(series);
+    this.#enqueueSoon(series);
     this.#forget(now, seriesMs);
   }
 
@@ -156,6 +160,25 @@ class Recorder implements RunnableEventRecorder {
       if (!bucket.isFull(now) && this.#buckets.size <= memory) break;
       this.#buckets.delete(uid);
     }
+  }
+
+  #enqueueSoon(series: Series): void {
+    const { lingerMs = 0 } = this.#options;
+    if (lingerMs === 0 || this.#closed) {
+      this.#enqueue(series);
+      return;
+    }
+    series.waiting = true;
+    this.#lingering.set(
+      series,
+      this.#clock.after(lingerMs, () => this.#endLingering(series)),
+    );
+  }
+
+  #endLingering(series: Series): void {
+    this.#lingering.get(series)?.cancel();
+    this.#lingering.delete(series);
+    this.#enqueue(series);
   }
 
   #enqueue(series: Series): void {

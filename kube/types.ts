@@ -195,6 +195,8 @@ export interface Cache<T extends KubeObject> {
   list(): readonly T[];
   /** The objects for which the index function named `index` returned `value`. Throws for an index that was not declared. */
   byIndex(index: string, value: string): readonly T[];
+  /** The object, if it is here in this very version. */
+  inVersion(metadata: Pick<ObjectMeta, 'name' | 'namespace' | 'uid' | 'resourceVersion'>): T | undefined;
   /** True when an object exists under this key that could not be parsed: `get` then returns the last one that could, or undefined. */
   isUnreadable(key: ObjectKey): boolean;
   /** True once the first list is complete, and from then on. */

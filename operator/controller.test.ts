@@ -160,6 +160,8 @@ describe('an operator', () => {
     expect(stage.find('box')).toBeUndefined();
     expect(agent.orders.map(({ wanted }) => wanted)).toEqual([2, 3, 2, 3, 2, 4]);
     expect(agent.orders.map(({ order }) => order)).toEqual([1, 2, 3, 4, 5, 6]);
+    // Events are written after the work that they tell of.
+    await stage.clock.run(250);
     expect(stage.eventReasons()).toEqual(
       expect.arrayContaining(['Creating', 'Started', 'Stopping', 'Stopped', 'Starting', 'Restarting', 'Deleting', 'Deleted']),
     );

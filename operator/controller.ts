@@ -66,6 +66,8 @@ export interface OperatorOptions {
 export type ElectionTimes = Pick<ElectorOptions, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>;
 
 const patienceMs = 30_000;
+/** So long after a decision its Events are written: a start is over by then, and shares no processor with them. */
+const eventsLingerMs = 250;
 
 /** The name of the Lease that the leader holds. */
 export const electionName = 'berth-operator';
@@ -217,6 +219,7 @@ export class Operator {
       transport,
       controller: 'berth.dev/operator',
       instance: this.#options.podName,
+      lingerMs: eventsLingerMs,
       clock,
       random,
       log,

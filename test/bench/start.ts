@@ -12,9 +12,9 @@ import { phasesOf, type SeenStart } from './phases.ts';
 import { median, rounded, summarise, table } from './statistics.ts';
 
 /** After a start, for what Berth leaves for later (Events, the note on the container): it is done in Berth's own turn. */
-const laterMs = 100;
-/** Between a clean-up and the next start, so that neither side pays for the other's clean-up. */
-const settleMs = 30;
+const laterMs = 350;
+/** Between a clean-up and the next start, so that neither side pays for the other's clean-up and what is left for later of it. */
+const settleMs = 350;
 const warmUps = 8;
 /** With debug logs, which cost a little themselves: apart from the comparison. */
 const inPhases = 40;

@@ -344,7 +344,11 @@ describe('the controller runtime against a real API server', () => {
         transport,
         resource: things,
         parse: (raw) => raw,
-        cache: { acknowledge: () => void acknowledged.push('written'), acknowledgeDeletion: () => void acknowledged.push('deleted') },
+        cache: {
+          inVersion: () => undefined,
+          acknowledge: () => void acknowledged.push('written'),
+          acknowledgeDeletion: () => void acknowledged.push('deleted'),
+        },
       });
       const metadata = { ...ref, finalizers: ['test.berth.dev/hold'] };
       const created = await held.create({ apiVersion: 'test.berth.dev/v1', kind: 'Thing', metadata });
