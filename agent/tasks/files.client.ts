@@ -76,22 +76,13 @@ export class FilesOfTask {
 
   /**
    * Puts down what is to be run, its input and where its output goes. What was uploaded is taken from there. The few small files that every task has are
-   * made at once: asking a thread for each takes ten times as long, and every task would wait for it.
+   * made at once: asking a thread for each takes twice as long, and every task would wait for it.
    */
   async create(spec: TaskSpec, uploadPath: (id: string) => string): Promise<void> {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     for (const stream of ['stdout', 'stderr'] as const) writeFileSync(this.stream(stream), '');
     writeFileSync(this.#specFile, TaskSpec.encode(spec).finish(), { mode: 0o600 });
-    const inputs = [
-      { path: this.#stdinFile, content: spec.stdin?.content },
-      ...spec.inputFiles.map(({ content }, index) => ({ path: this.input(index), content: content?.content })),
-    ];
-    for (const [index, { path, content }] of inputs.entries()) {
-      const { mode = 0 } = spec.inputFiles[index - 1] ?? {};
-      if (content?.$case === 'uploadId') await rename(uploadPath(content.value), path).catch(unlessMissing);
-      else if (content?.$case === 'inline' || index > 0) await writeFile(path, content?.value ?? '');
-      if (index > 0) await chmodTo(path, mode === 0 ? 0o644 : mode);
-    }
+    await this.#putInputs(spec, uploadPath);
     if (spec.streamStdin) await this.#makeFifo();
   }
 
@@ -184,6 +175,19 @@ export class FilesOfTask {
 
   async remove(): Promise<void> {
     await rm(this.#directory, { recursive: true, force: true });
+  }
+
+  async #putInputs(spec: TaskSpec, uploadPath: (id: string) => string): Promise<void> {
+    const inputs = [
+      { path: this.#stdinFile, content: spec.stdin?.content },
+      ...spec.inputFiles.map(({ content }, index) => ({ path: this.input(index), content: content?.content })),
+    ];
+    for (const [index, { path, content }] of inputs.entries()) {
+      const { mode = 0 } = spec.inputFiles[index - 1] ?? {};
+      if (content?.$case === 'uploadId') await rename(uploadPath(content.value), path).catch(unlessMissing);
+      else if (content?.$case === 'inline' || index > 0) await writeFile(path, content?.value ?? '');
+      if (index > 0) await chmodTo(path, mode === 0 ? 0o644 : mode);
+    }
   }
 
   async #makeFifo(): Promise<void> {
