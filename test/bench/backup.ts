@@ -4,10 +4,14 @@
  */
 import { readFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { main } from '../../hack/fail.ts';
 import { BackupBed } from './backup-bed.ts';
 import { median, rounded, summarise, table } from './statistics.ts';
+
+/** After each side's turn, for what it leaves for later (what is tidied up, containerd's collection of it): nobody pays for the other's. */
+const laterMs = 300;
 
 interface Series {
   readonly berth: number[];
@@ -61,8 +65,10 @@ async function turns(bed: BackupBed, sandbox: string, rounds: number): Promise<S
   for (let round = 0; round <= rounds; round += 1) {
     await bed.touch(sandbox);
     const berth = await bed.throughAgent(sandbox);
+    await delay(laterMs);
     await bed.touch(sandbox);
     const hand = await bed.byHand(sandbox);
+    await delay(laterMs);
     if (round === 0) continue;
     series.berth.push(berth);
     series.hand.push(hand);
