@@ -13,6 +13,8 @@ describe('the bundles', () => {
     async (binary) => {
       const [code] = (await bundle(binary)).filter(({ path }) => path.endsWith('.mjs'));
       expect(code?.text).not.toMatch(/failpoint/i);
+      // What the bundle puts in the place of a file of pino is found by the file's name: this is of the original.
+      expect(code?.text).not.toMatch(/noOpPrepareStackTrace/);
     },
     60_000,
   );

@@ -46,7 +46,7 @@ const leanKubernetesClient: Plugin = {
 const pinoWithoutCallers: Plugin = {
   name: 'pino-without-callers',
   setup: (bundler) => {
-    bundler.onLoad({ filter: /[/\\]pino[/\\]lib[/\\]caller\.js$/ }, () => ({ contents: 'module.exports = () => undefined;' }));
+    bundler.onLoad({ filter: /[/\\]pino[/\\]lib[/\\]caller\.js$/ }, () => ({ contents: 'module.exports = () => [];' }));
   },
 };
 

@@ -24,7 +24,7 @@ const parts = [
   { name: 'simulation of hours', target: ['simulate', 'SEEDS=100'], boundMinutes: 30 },
   { name: 'build', target: ['build'], boundMinutes: 5 },
   { name: 'toolchain', target: ['toolchain'], boundMinutes: 60 },
-  { name: 'system', target: ['test-system'], boundMinutes: 60 },
+  { name: 'system', target: ['test-system'], boundMinutes: 70 },
 ] as const;
 type Part = (typeof parts)[number];
 

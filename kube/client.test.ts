@@ -48,6 +48,16 @@ describe('typed client', () => {
     expect(acknowledged).toEqual(['written 101']);
   });
 
+  it('acknowledges that an object is gone whose last finalizer it took: the answer has the version that the watch has told', async () => {
+    const { api, client, acknowledged, told } = setUp();
+    const held = await client.create({ ...manifest, metadata: { ...manifest.metadata, finalizers: ['example.dev/hold'] } });
+    await api.delete(things, held.metadata);
+    const deleting = await client.get(held.metadata);
+    told.set(deleting.metadata.resourceVersion, deleting);
+    await client.setFinalizers(deleting, []);
+    expect(acknowledged).toEqual(['written 101', `written ${deleting.metadata.resourceVersion}`]);
+  });
+
   it('writes only what differs in the status, under the version that was read', async () => {
     const { client, writes } = setUp();
     const created = await client.create(manifest);

@@ -1,6 +1,7 @@
 import { mergePatch } from './diff.ts';
 import { KubeError, isKubeError } from './errors.ts';
 import { messageOf } from '../process/errors.ts';
+import { isGone } from './object.ts';
 import type {
   Cache,
   DeleteOptions,
@@ -67,8 +68,8 @@ export function createClient<T extends KubeObject>(options: ClientOptions<T>): C
     }
   };
   const written = (raw: KubeObject): T => {
-    // The watch is often quicker than the answer: what it has told is read once.
-    const told = cache?.inVersion(raw.metadata);
+    // The watch is often quicker than the answer: what it has told is read once. An object that is gone is answered in its last version.
+    const told = isGone(raw.metadata) ? undefined : cache?.inVersion(raw.metadata);
     if (told !== undefined) return told;
     const object = read(raw);
     cache?.acknowledge(object);

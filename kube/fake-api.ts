@@ -215,7 +215,9 @@ export class FakeApi implements KubeTransport {
     const change: Change = { revision: this.#revision, resource: resource.plural, event: { type: gone ? 'DELETED' : type, object } };
     this.#history.push(change);
     for (const watch of this.#watches) watch.offer(change);
-    return structuredClone(object);
+    // As the API server: nothing was stored, so that the answer has the version from before.
+    const { resourceVersion = '' } = next.metadata;
+    return structuredClone(gone ? { ...object, metadata: { ...object.metadata, resourceVersion } } : object);
   }
 
   /** The objects as they were at a version. */

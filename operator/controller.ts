@@ -66,7 +66,7 @@ export interface OperatorOptions {
 export type ElectionTimes = Pick<ElectorOptions, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>;
 
 const patienceMs = 30_000;
-/** So long after a decision its Events are written: a start is over by then, and shares no processor with them. */
+/** So long after a decision its Events are written: the start that they tell of is mostly over by then. */
 const eventsLingerMs = 250;
 
 /** The name of the Lease that the leader holds. */

@@ -160,7 +160,7 @@ export class OngoingBackup {
   /** Sends it away and removes it here. Never rejects. */
   async #deliver(local: LocalBackup): Promise<void> {
     const failed = await this.#pushUntilTaken(local);
-    // Whoever waits for the backup need not wait for that.
+    // Whoever waits for the backup, or for a turn, need not wait for that.
     void this.#drop(local);
     const { key, log } = this.#options;
     if (failed !== undefined) this.fail(failed.code, failed.message);

@@ -51,6 +51,8 @@ export interface BackupsOptions {
 
 /** What is made for one backup while it is read, by name. */
 const prefix = 'berth-backup-';
+/** Before that name in the record that keeps a backup until it is dropped, as its lease does. */
+const imagePrefix = 'backup.berth.dev/';
 const retryMs = 200;
 const awayMs = 30_000;
 const pushDeadlineMs = 3_600_000;
@@ -119,8 +121,10 @@ export class Backups {
 
   /** `dropBackup` of CopyRuntime. */
   async drop({ name }: LocalBackup): Promise<void> {
+    const { connection } = this.#options;
     // containerd frees the room by itself soon after: nobody waits for that.
-    await this.#options.connection.call(ImagesService.delete, { name, sync: false, target: undefined }).catch(unlessNotFound);
+    await connection.call(ImagesService.delete, { name, sync: false, target: undefined }).catch(unlessNotFound);
+    await connection.call(LeasesService.delete, { id: name.slice(imagePrefix.length), sync: false }).catch(unlessNotFound);
   }
 
   /** `resume` of CopyRuntime. */
@@ -182,8 +186,6 @@ export class Backups {
     const { layer, takenWhileStopped } = await this.#whileStill(request.key, { attempt, left, right }, onProgress, signal);
     const removed = connection.call(SnapshotsService.remove, { snapshotter, key: attempt }).catch(unlessNotFound);
     const [image] = await settle(this.#assemble(attempt, base, request, layer), removed);
-    // What it kept, the image keeps now. Nobody waits for that.
-    void this.#endLease(attempt);
     FAILPOINT: failpoint('backup.read');
     signal.throwIfAborted();
     return { ...image, request, takenWhileStopped };
@@ -247,7 +249,7 @@ export class Backups {
     return false;
   }
 
-  /** Configuration, manifest and a record that keeps them, so that the lease may go. */
+  /** Configuration, manifest and a record that names them, as which they are sent away. */
   async #assemble(attempt: string, base: BackupBase, request: BackupRequest, layer: BlobDescriptor) {
     const { connection, installID } = this.#options;
     const { info } = await connection.call(ContentService.info, { digest: layer.digest });
@@ -264,19 +266,11 @@ export class Backups {
       writeBlob(connection, configText, { ref: `${attempt}-config`, lease: attempt, labels: {} }),
       writeBlob(connection, text, { ref: `${attempt}-manifest`, lease: attempt, labels }),
     );
-    const name = `backup.berth.dev/${attempt}`;
+    const name = `${imagePrefix}${attempt}`;
     const image = Image.fromPartial({ name, labels: { [backupLabel]: installID }, target: { mediaType: manifestType, ...manifest } });
     await connection.call(ImagesService.create, { image, sourceDateEpoch: undefined });
     const sizeBytes = layers.reduce((sum, { size }) => sum + size, config.size);
     return { name, digest: manifest.digest, sizeBytes };
-  }
-
-  /** Never rejects: one that stays ends by itself. */
-  async #endLease(id: string): Promise<void> {
-    const { connection, logger } = this.#options;
-    await connection.call(LeasesService.delete, { id, sync: false }).catch((error: unknown) => {
-      if (!isNotFound(error)) logger.warn({ lease: id, said: messageOf(error) }, 'The lease of a backup could not be ended and ends later');
-    });
   }
 
   /** What the copy's snapshot stands on, with all layers of the base image: they go with the backup. */
@@ -331,7 +325,7 @@ export class Backups {
     const { connection, snapshotter, clock, logger } = this.#options;
     try {
       await this.#untilAnswered(async () => {
-        const name = `backup.berth.dev/${attempt}`;
+        const name = `${imagePrefix}${attempt}`;
         await connection.call(ImagesService.delete, { name, sync: true, target: undefined }).catch(unlessNotFound);
         await connection.call(SnapshotsService.remove, { snapshotter, key: attempt }).catch(unlessNotFound);
         await connection.call(LeasesService.delete, { id: attempt, sync: true }).catch(unlessNotFound);

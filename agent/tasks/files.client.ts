@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, truncate, unlink, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -74,16 +74,25 @@ export class FilesOfTask {
     this.#directory = directory;
   }
 
-  /**
-   * Puts down what is to be run, its input and where its output goes. What was uploaded is taken from there. The few small files that every task has are
-   * made at once: asking a thread for each takes twice as long, and every task would wait for it.
-   */
+  /** Puts down what is to be run, its input and where its output goes. What was uploaded is taken from there. */
   async create(spec: TaskSpec, uploadPath: (id: string) => string): Promise<void> {
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-    for (const stream of ['stdout', 'stderr'] as const) writeFileSync(this.stream(stream), '');
-    writeFileSync(this.#specFile, TaskSpec.encode(spec).finish(), { mode: 0o600 });
-    await this.#putInputs(spec, uploadPath);
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    const inputs = [
+      { path: this.#stdinFile, content: spec.stdin?.content },
+      ...spec.inputFiles.map(({ content }, index) => ({ path: this.input(index), content: content?.content })),
+    ];
+    for (const [index, { path, content }] of inputs.entries()) {
+      const { mode = 0 } = spec.inputFiles[index - 1] ?? {};
+      if (content?.$case === 'uploadId') await rename(uploadPath(content.value), path).catch(unlessMissing);
+      else if (content?.$case === 'inline' || index > 0) await writeFile(path, content?.value ?? '');
+      if (index > 0) await chmodTo(path, mode === 0 ? 0o644 : mode);
+    }
     if (spec.streamStdin) await this.#makeFifo();
+    await Promise.all([
+      writeFile(this.stream('stdout'), ''),
+      writeFile(this.stream('stderr'), ''),
+      writeFile(this.#specFile, TaskSpec.encode(spec).finish(), { mode: 0o600 }),
+    ]);
   }
 
   /** Undefined when it is not there any more, or only a part of it. */
@@ -175,19 +184,6 @@ export class FilesOfTask {
 
   async remove(): Promise<void> {
     await rm(this.#directory, { recursive: true, force: true });
-  }
-
-  async #putInputs(spec: TaskSpec, uploadPath: (id: string) => string): Promise<void> {
-    const inputs = [
-      { path: this.#stdinFile, content: spec.stdin?.content },
-      ...spec.inputFiles.map(({ content }, index) => ({ path: this.input(index), content: content?.content })),
-    ];
-    for (const [index, { path, content }] of inputs.entries()) {
-      const { mode = 0 } = spec.inputFiles[index - 1] ?? {};
-      if (content?.$case === 'uploadId') await rename(uploadPath(content.value), path).catch(unlessMissing);
-      else if (content?.$case === 'inline' || index > 0) await writeFile(path, content?.value ?? '');
-      if (index > 0) await chmodTo(path, mode === 0 ? 0o644 : mode);
-    }
   }
 
   async #makeFifo(): Promise<void> {

@@ -53,7 +53,6 @@ export class TaskRun {
   readonly #ref: ProcessRef;
   readonly #cancelled = new AbortController();
   readonly #begun = Promise.withResolvers<undefined>();
-  readonly #over = new AbortController();
   #stdin: StdinFeed | undefined;
   #startMs = 0;
   #killedFor: TaskEnding['killedFor'];
@@ -61,7 +60,6 @@ export class TaskRun {
   #measures: Measures = nothingMeasured;
   #isRunning = false;
   #removed = Promise.resolve();
-  #specForgotten = Promise.resolve();
   #outputBytes = { stdout: 0, stderr: 0 };
 
   constructor(options: TaskRunOptions) {
@@ -95,17 +93,13 @@ export class TaskRun {
       this.#openStdin(begin);
       if (begin === 'Begin') await this.#create();
       else if (begin === 'Start') await this.#options.recordStart();
-      // It is waited for from before it starts: one that ends at once is not asked for afterwards.
-      const end = this.#waitForEnd();
       if (begin !== 'Follow') await this.#start();
       else this.#started(startedMs);
-      const exit = await this.#untilEnd(end);
-      return await this.#finish(exit, this.#startMs, begin === 'Follow' ? files.notedExit() : undefined);
+      return await this.#finish(await this.#untilEnd(), this.#startMs, begin === 'Follow' ? files.notedExit() : undefined);
     } catch (error) {
       if (this.#options.agentEnds.aborted) return undefined;
       return await this.#failed(error);
     } finally {
-      this.#over.abort(new Error('the task is over'));
       this.#stdin?.close();
       this.#begun.resolve(undefined);
     }
@@ -204,8 +198,7 @@ export class TaskRun {
     await this.#untilUnpaused(() => runtime.start(this.#ref));
     FAILPOINT: failpoint('command.started');
     this.#started(startMs);
-    this.#specForgotten = files.forgetSpec();
-    this.#specForgotten.catch(() => undefined);
+    await files.forgetSpec();
   }
 
   async #untilUnpaused(start: () => Promise<void>): Promise<void> {
@@ -230,22 +223,15 @@ export class TaskRun {
     this.#options.onStarted();
   }
 
-  #waitForEnd(): Promise<Exit | undefined> {
-    const { runtime, agentEnds } = this.#options;
-    const end = runtime.wait(this.#ref, AbortSignal.any([agentEnds, this.#over.signal]));
-    end.catch(() => undefined);
-    return end;
-  }
-
-  async #untilEnd(end: Promise<Exit | undefined>): Promise<Exit | undefined> {
-    const { clock, task } = this.#options;
+  async #untilEnd(): Promise<Exit | undefined> {
+    const { runtime, clock, task } = this.#options;
     const ended = new AbortController();
     const { wallTimeMs } = task.limits;
     const wall =
       wallTimeMs === 0 ? undefined : clock.after(Math.max(0, this.#startMs + wallTimeMs - clock.now()), () => this.#kill('WallTime'));
     const looking = this.#lookAgain(ended.signal);
     try {
-      return await end;
+      return await runtime.wait(this.#ref, this.#options.agentEnds);
     } finally {
       wall?.cancel();
       ended.abort();
@@ -296,7 +282,6 @@ export class TaskRun {
     this.#options.agentEnds.throwIfAborted();
     files.noteExit(note);
     this.#startMs = note.startMs;
-    await this.#specForgotten;
     await this.#remove();
     FAILPOINT: failpoint('command.removed');
     const kept = task.outputFiles.length === 0 || note.exit === undefined ? [] : await this.#collect();

@@ -340,13 +340,17 @@ describe('the controller runtime against a real API server', () => {
     it('holds an object by a finalizer and lets it go', async () => {
       const ref = { namespace: 'default', name: 'held' };
       const acknowledged: string[] = [];
+      const known: Thing[] = [];
       const held = createClient<Thing>({
         transport,
         resource: things,
         parse: (raw) => raw,
         cache: {
-          inVersion: () => undefined,
-          acknowledge: () => void acknowledged.push('written'),
+          inVersion: ({ resourceVersion }) => known.find(({ metadata }) => metadata.resourceVersion === resourceVersion),
+          acknowledge: (object) => {
+            known.push(object);
+            acknowledged.push('written');
+          },
           acknowledgeDeletion: () => void acknowledged.push('deleted'),
         },
       });

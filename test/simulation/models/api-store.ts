@@ -202,7 +202,8 @@ export class ApiStore {
     const result = changedSpec ? { ...admitted, metadata: { ...admitted.metadata, generation: (generation ?? 1) + 1 } } : admitted;
     if (result.metadata.deletionTimestamp !== undefined && (result.metadata.finalizers ?? []).length === 0) {
       this.#remove(resource, result, by);
-      return { ...result, metadata: { ...result.metadata, resourceVersion: String(this.#version) } };
+      // As the API server: nothing was stored, so that the answer has the version from before.
+      return { ...result, metadata: { ...result.metadata, resourceVersion: old.metadata.resourceVersion } };
     }
     return this.#write(resource, key, result, old, by);
   }
