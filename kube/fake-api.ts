@@ -216,7 +216,7 @@ export class FakeApi implements KubeTransport {
     this.#history.push(change);
     for (const watch of this.#watches) watch.offer(change);
     // As the API server: nothing was stored, so that the answer has the version from before.
-    const { resourceVersion = '' } = next.metadata;
+    const { resourceVersion } = next.metadata;
     return structuredClone(gone ? { ...object, metadata: { ...object.metadata, resourceVersion } } : object);
   }
 
