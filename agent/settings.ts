@@ -68,7 +68,11 @@ export const agentSettings = z.object({
     .startsWith('/')
     .default('/var/lib/berth/agent')
     .describe('Directory of the journal and the logs, on the disk of the sandboxes, under the same path for containerd.'),
-  runtimeRoot: z.string().startsWith('/').default('/run/berth/oci').describe('Where the OCI runtime keeps its state: on a tmpfs.'),
+  runtimeRoot: z
+    .string()
+    .startsWith('/')
+    .default('/run/berth/oci')
+    .describe('Where the OCI runtime keeps its state: on a tmpfs, under the same path for containerd.'),
   cgroupParent: z.string().startsWith('/').default('/berth').describe('The cgroup above those of the sandboxes.'),
   healthListen: z
     .string()

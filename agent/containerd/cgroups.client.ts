@@ -1,9 +1,10 @@
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rmdir, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   cgroupDirectory,
   type CgroupLayout,
+  containerPath,
   controllerDirectory,
   oomFile,
   parseCpuTime,
@@ -11,6 +12,7 @@ import {
   parsePids,
   parsePidsRefused,
 } from './cgroups.ts';
+import { sendSignal } from './signal.client.ts';
 
 export interface CgroupOptions {
   /** Where the hierarchies are mounted. Default /sys/fs/cgroup. */
@@ -68,17 +70,30 @@ export class Cgroups {
       await writeFile(all, '1');
       return;
     }
-    for (const pid of await processesBelow(directory)) if (pid > 0) killProcess(pid);
+    for (const pid of await processesBelow(directory)) if (pid > 0) sendSignal(pid, 'SIGKILL');
+  }
+
+  /** Removes a container's cgroups, in which nothing may run, from every hierarchy. */
+  async remove(id: string): Promise<void> {
+    const hierarchies = await this.#hierarchies();
+    await Promise.all(hierarchies.map((hierarchy) => removeWithChildren(join(hierarchy, containerPath(this.layout, id)))));
+  }
+
+  async #hierarchies(): Promise<readonly string[]> {
+    const { version, mountPoint } = this.layout;
+    if (version === 2) return [mountPoint];
+    // A directory in which nothing is mounted is none.
+    return ((await entries(mountPoint)) ?? [])
+      .map((name) => join(mountPoint, name))
+      .filter((path) => existsSync(join(path, 'cgroup.procs')));
   }
 }
 
-function killProcess(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    // It ended by itself in the meantime.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
+async function removeWithChildren(directory: string): Promise<void> {
+  const children = await entries(directory);
+  if (children === undefined) return;
+  await Promise.all(children.map((child) => removeWithChildren(join(directory, child))));
+  await rmdir(directory).catch(absent);
 }
 
 async function processesBelow(directory: string): Promise<readonly number[]> {

@@ -20,8 +20,12 @@ export function cgroupDirectory(layout: CgroupLayout, id: string): string {
 
 /** The directory with the container's files of a controller. */
 export function controllerDirectory(layout: CgroupLayout, controller: 'memory' | 'cpuacct' | 'pids', id: string): string {
-  const path = layout.driver === 'systemd' ? `${slicePath(sliceName(layout.parent))}/berth-${id}.scope` : `${layout.parent}/${id}`;
-  return `${layout.mountPoint}${layout.version === 1 ? `/${controller}` : ''}${path}`;
+  return `${layout.mountPoint}${layout.version === 1 ? `/${controller}` : ''}${containerPath(layout, id)}`;
+}
+
+/** The container's cgroup in a hierarchy. */
+export function containerPath({ driver, parent }: CgroupLayout, id: string): string {
+  return driver === 'systemd' ? `${slicePath(sliceName(parent))}/berth-${id}.scope` : `${parent}/${id}`;
 }
 
 /** The file that counts how often the kernel killed for want of memory. */

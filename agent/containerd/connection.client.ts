@@ -42,12 +42,14 @@ const channelOptions = {
 /** containerd over one connection, each call in our namespace and with a deadline. */
 export class ContainerdConnection {
   readonly namespace: string;
+  readonly address: string;
   readonly #client: Client;
 
   constructor({ address, namespace }: ConnectionOptions) {
     if (!isAbsolute(address))
       throw new BerthError('InvalidAddress', `containerd's address '${address}' is not an absolute path of a socket.`);
     this.namespace = namespace;
+    this.address = address;
     this.#client = new Client(`unix://${address}`, credentials.createInsecure(), channelOptions);
   }
 

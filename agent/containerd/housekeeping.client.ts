@@ -8,7 +8,10 @@ import { LogFiles } from '../logs/files.client.ts';
 import type { LogLimits } from '../logs/rotation.ts';
 import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
+import type { Cgroups } from './cgroups.client.ts';
 import type { ContainerdConnection } from './connection.client.ts';
+import { Leftovers } from './leftovers.client.ts';
+import type { Tasks } from './tasks.client.ts';
 
 /** How an agent keeps its runner in order by itself. */
 export interface HousekeepingSettings {
@@ -24,6 +27,8 @@ export interface HousekeepingOptions extends HousekeepingSettings {
   readonly stateDir: string;
   readonly connection: ContainerdConnection;
   readonly images: Images;
+  readonly tasks: Tasks;
+  readonly cgroups: Cgroups;
   readonly snapshotter: string;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -35,15 +40,16 @@ const defaults = {
   diskWatchMs: 10_000,
 } as const satisfies HousekeepingSettings;
 
-/** Logs, images and disk limits: what has to be looked at again and again, whatever is ordered. */
+/** Logs, images, disk limits and leftovers: what has to be looked at again and again, whatever is ordered. */
 export class Housekeeping {
   readonly logs: LogFiles;
   readonly disk: DiskWatch;
   readonly collector: ImageCollector;
+  readonly #leftovers: Leftovers;
   readonly #listeners = new Set<(event: RuntimeEvent) => void>();
 
   constructor(options: HousekeepingOptions) {
-    const { connection, images, snapshotter, clock, logger, stateDir } = options;
+    const { connection, images, tasks, cgroups, snapshotter, clock, logger, stateDir } = options;
     const { logLimits, imageCollection, diskWatchMs } = { ...defaults, ...options };
     this.logs = new LogFiles({ directory: logDirectoryIn(stateDir), limits: logLimits, clock, logger });
     this.disk = new DiskWatch({
@@ -57,18 +63,21 @@ export class Housekeeping {
       usedPercent: () => usedPercent(stateDir),
       onRemoved: () => this.#emit({ kind: 'ImagesChanged' }),
     });
+    this.#leftovers = new Leftovers({ connection, tasks, cgroups, clock, logger });
   }
 
   start(): void {
     this.logs.start();
     this.disk.start();
     this.collector.start();
+    this.#leftovers.start();
   }
 
   stop(): void {
     this.logs.stop();
     this.disk.stop();
     this.collector.stop();
+    this.#leftovers.stop();
   }
 
   /** Calls `listener` for what is found until the signal aborts. */

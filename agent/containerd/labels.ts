@@ -9,9 +9,10 @@ const own = {
   startTime: 'berth.dev/start-time-ms',
   /** What the copy may write, in bytes. */
   diskLimit: 'berth.dev/disk-limit',
-  /** Id of the shim group: the copy that founded it. */
-  shimGroup: 'berth.dev/shim-group',
 } as const;
+
+/** On every container: name of its shim group; empty when it has a shim of its own. */
+export const shimGroupLabel = 'berth.dev/shim-group';
 
 /** On what is made for a backup, with the installation: nothing of it outlives the process that made it. */
 export const backupLabel = 'berth.dev/backup';
@@ -60,7 +61,7 @@ export function copyLabels(installID: string, copy: CopyLabels): Record<string, 
     [own.bootID]: copy.bootID,
     [own.requests]: `${cpuMillis}/${memoryBytes}/${diskBytes}`,
     [own.diskLimit]: String(copy.diskLimitBytes),
-    [own.shimGroup]: copy.shimGroup,
+    [shimGroupLabel]: copy.shimGroup,
     ...noteLabels(copy.note, copy.startTimeMs),
   };
 }
@@ -99,7 +100,7 @@ export function parseCopyLabels(installID: string, labels: Readonly<Record<strin
     diskLimitBytes: number(own.diskLimit),
     bootID: text(own.bootID),
     startTimeMs: number(own.startTime),
-    shimGroup: text(own.shimGroup),
+    shimGroup: text(shimGroupLabel),
   };
 }
 

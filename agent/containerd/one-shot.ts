@@ -2,7 +2,6 @@ import { LABELS } from '../../crds/names.ts';
 
 /** Labels of a one-shot's container and snapshot. They have no uid and no epoch, so that nobody takes them for a copy. */
 export const oneShotLabel = 'berth.dev/task';
-export const shimGroupLabel = 'berth.dev/shim-group';
 
 /** Keeps the snapshot until it is removed by name. */
 const gcRoot = 'containerd.io/gc.root';

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { look, parseStat, type ProcessStat, type ProcessTree, rootedAt } from '../tasks/process-tree.ts';
+import { sendSignal } from './signal.client.ts';
 
 /** Microseconds of a tick: the kernel tells processor time of processes in hundredths of a second on every machine. */
 const tickUs = 10_000;
@@ -26,7 +27,7 @@ export class WatchedTree {
   async kill(processes: () => Promise<readonly number[]>): Promise<void> {
     for (let before = -1; ;) {
       await this.cpuTimeUs(await processes());
-      for (const { pid } of this.#tree.known) killProcess(pid);
+      for (const { pid } of this.#tree.known) sendSignal(pid, 'SIGKILL');
       if (this.#tree.known.length === before) return;
       before = this.#tree.known.length;
     }
@@ -41,13 +42,5 @@ async function statOf(pid: number): Promise<ProcessStat | undefined> {
     // It has ended.
     if (code === 'ENOENT' || code === 'ESRCH') return undefined;
     throw error;
-  }
-}
-
-function killProcess(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

@@ -39,12 +39,11 @@ import { Freezes } from './freezes.client.ts';
 import { Housekeeping, type HousekeepingSettings, logDirectoryIn } from './housekeeping.client.ts';
 import { copiesOf } from './inventory.ts';
 import { keepFile } from './keep-file.client.ts';
-import { copyID, noteLabels, parseCopyID, parseCopyLabels } from './labels.ts';
+import { copyID, noteLabels, parseCopyID, parseCopyLabels, shimGroupLabel } from './labels.ts';
 import { chooseRuntime } from './probe.client.ts';
 import { attemptedOf, runtimeError, runtimeFailed } from './runtime-errors.ts';
 import { type OciRuntime, ociRuntimes } from './runtime-options.ts';
 import { Semaphore } from './limits.client.ts';
-import { shimGroupLabel } from './one-shot.ts';
 import { OneShots } from './one-shots.client.ts';
 import { ShimGroups } from './shim-groups.client.ts';
 import { ContainerdTasks } from './task-runtime.client.ts';
@@ -127,10 +126,10 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
       registryConfigDir: options.registryConfigDir ?? '',
     };
     const images = new Images({ connection, clock, logger, transfer });
-    const housekeeping = new Housekeeping({ ...options, connection, images, snapshotter, clock, logger });
-    const { logs, disk } = housekeeping;
     const groups = new ShimGroups({ connection, size: options.shimGroupSize ?? 10, logger });
-    const tasks = new Tasks({ connection, cgroups, groups, clock });
+    const tasks = new Tasks({ connection, cgroups, groups, runtimeRoot, clock });
+    const housekeeping = new Housekeeping({ ...options, connection, images, tasks, cgroups, snapshotter, clock, logger });
+    const { logs, disk } = housekeeping;
     const wanted = options.ociRuntime ?? 'auto';
     const probe = {
       connection,
@@ -152,7 +151,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
     const [runtime] = await Promise.all([
       chooseRuntime(probe, wanted === 'auto' ? ociRuntimes : [wanted]),
       images.load(),
-      restoreGroups(connection, groups, installID),
+      restoreGroups(connection, groups),
     ]);
     const creator = new CopyCreator({
       ...{ connection, images, tasks, groups, cgroups, installID, snapshotter, runtime, runtimeRoot, seccomp, hostsFile, logs, disk },
@@ -190,13 +189,11 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
   }
 }
 
-async function restoreGroups(connection: ContainerdConnection, groups: ShimGroups, installID: string): Promise<void> {
+async function restoreGroups(connection: ContainerdConnection, groups: ShimGroups): Promise<void> {
   const [containers, { tasks }] = await Promise.all([listContainers(connection, []), connection.call(TasksService.list, { filter: '' })]);
   const running = new Set(tasks.map((task) => task.id));
   const members = containers.filter(({ id }) => running.has(id));
-  await groups.restore(
-    members.map(({ id, labels }) => ({ id, group: parseCopyLabels(installID, labels)?.shimGroup ?? labels[shimGroupLabel] ?? '' })),
-  );
+  await groups.restore(members.map(({ id, labels }) => ({ id, group: labels[shimGroupLabel] ?? '' })));
 }
 
 interface RuntimeParts {

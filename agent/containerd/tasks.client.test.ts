@@ -12,6 +12,7 @@ import { Tasks } from './tasks.client.ts';
 function withoutTasks() {
   const records = new Set<string>();
   const connection = {
+    namespace: 'berth',
     call: <Req, Res>(method: Method<Req, Res>, request: Req): Promise<Res> => {
       switch (method.path) {
         case StoreService.create.path:
@@ -32,7 +33,8 @@ describe('a task that containerd has lost', () => {
   it('leaves its shim group, so that nobody joins a shim that is gone', async () => {
     const { connection, records } = withoutTasks();
     const groups = new ShimGroups({ connection, size: 10, logger: silentLogger });
-    const tasks = new Tasks({ connection, groups, clock: new FakeClock(), cgroups: new Cgroups({ parent: '/nowhere-at-all' }) });
+    const cgroups = new Cgroups({ parent: '/nowhere-at-all' });
+    const tasks = new Tasks({ connection, groups, cgroups, runtimeRoot: '/nowhere-at-all', clock: new FakeClock() });
     await groups.join('lost', () => Promise.resolve());
     await groups.settled();
     expect([...records]).toEqual(['lost']);

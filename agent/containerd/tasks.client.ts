@@ -1,3 +1,5 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { BerthError } from '../../process/errors.ts';
 import { type Clock, sleep } from '../../process/clock.ts';
 import type { ExitStatus } from '../copies/runtime.ts';
@@ -14,6 +16,8 @@ export interface TasksOptions {
   readonly connection: ContainerdConnection;
   readonly cgroups: Cgroups;
   readonly groups: ShimGroups;
+  /** Where the OCI runtime keeps its state. */
+  readonly runtimeRoot: string;
   readonly clock: Clock;
 }
 
@@ -64,7 +68,7 @@ export class Tasks {
       const process = await this.get(id);
       switch (process?.status) {
         case undefined:
-          await this.#options.groups.leave(id, () => this.#ended(id, signal));
+          await this.#options.groups.leave(id, () => this.clear(id, signal));
           this.#killed.delete(id);
           return ran ? lostExit(Math.round(clock.now())) : undefined;
         case Status.STOPPED: {
@@ -109,10 +113,32 @@ export class Tasks {
         await connection.call(TasksService.delete, { containerId: id });
       } catch (error) {
         if (!isNotFound(error)) throw error;
+        await this.clear(id, signal);
       }
     });
     FAILPOINT: failpoint('task.deleted');
     await this.#ended(id, signal);
+  }
+
+  /** The containers that the OCI runtime has, whether or not containerd knows of them. */
+  async known(): Promise<readonly string[]> {
+    const { runtimeRoot, connection } = this.#options;
+    return readdir(join(runtimeRoot, connection.namespace)).catch((error: unknown) => {
+      // Nothing was started since the machine was.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw error;
+    });
+  }
+
+  /**
+   * Ends what runs of a task that containerd does not have, and removes what the OCI runtime and the kernel keep of it: with that, no task of
+   * this name could be made again.
+   */
+  async clear(id: string, signal: AbortSignal): Promise<void> {
+    const { runtimeRoot, connection, cgroups } = this.#options;
+    await this.#ended(id, signal);
+    await rm(join(runtimeRoot, connection.namespace, id), { recursive: true, force: true });
+    await cgroups.remove(id);
   }
 
   /** Polite until `killAt`, then not. Returns when the task has exited or when it must be looked at anew. */

@@ -31,11 +31,20 @@ export function cgroupExists(cgroup: string): boolean {
   return cgroupMounts().some((mount) => existsSync(join(mount, cgroup)));
 }
 
+/** Stops what is in a cgroup and below, and what comes into it; `thawCgroup` lets it go on. */
+export function freezeCgroup(cgroup: string): void {
+  for (const directory of cgroupMounts().map((mount) => join(mount, cgroup))) setFrozen(directory, true);
+}
+
+export function thawCgroup(cgroup: string): void {
+  for (const directory of directories(cgroup)) setFrozen(directory, false);
+}
+
 /** Kills what runs in a cgroup and below, frozen or not, and removes it from every hierarchy. @throws BerthError `CgroupBusy`. */
 export async function removeCgroup(cgroup: string): Promise<void> {
   const end = performance.now() + 20_000;
   while (cgroupExists(cgroup)) {
-    for (const directory of directories(cgroup)) thaw(directory);
+    thawCgroup(cgroup);
     for (const target of cgroupProcesses(cgroup)) sendSignal(target, 'SIGKILL');
     for (const directory of directories(cgroup)) tryRemove(directory);
     if (performance.now() > end)
@@ -65,10 +74,10 @@ function readDirectory(directory: string): readonly string[] {
   }
 }
 
-function thaw(directory: string): void {
+function setFrozen(directory: string, isFrozen: boolean): void {
   for (const [file, value] of [
-    ['freezer.state', 'THAWED'],
-    ['cgroup.freeze', '0'],
+    ['freezer.state', isFrozen ? 'FROZEN' : 'THAWED'],
+    ['cgroup.freeze', isFrozen ? '1' : '0'],
   ] as const) {
     try {
       if (existsSync(join(directory, file))) writeFileSync(join(directory, file), value);

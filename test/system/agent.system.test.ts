@@ -1,12 +1,18 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { aConfig, anImage, anOrder, aPreparation, toRemove, toStop, whatIsThere } from '../../agent/copies/an-order.ts';
 import { CopyState } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { CopyConfig, CopyReport, Hello, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import { cgroupProcesses, freezeCgroup, thawCgroup } from '../harness/cgroups.ts';
 import { systemNamespace } from '../harness/identity.ts';
+import { added, livingOn } from '../harness/leftovers.ts';
 import { bundlesOf } from '../harness/manifests.ts';
 import { freePort } from '../harness/ports.ts';
+import { sendSignal } from '../harness/processes.ts';
 import type { Runner } from '../harness/runner.ts';
 import { after } from './a-sandbox.ts';
 import { eventually, neverWithin } from './eventually.ts';
@@ -76,6 +82,14 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
       .split('\n')
       .find((line) => line.startsWith(id))
       ?.split(/\s+/)[1];
+  };
+  const nothingAdded = async (before: readonly string[]) => {
+    const last: { left: readonly string[] } = { left: [] };
+    const look = async () => {
+      last.left = added(before, await livingOn(runner));
+      return last.left.length === 0 ? true : undefined;
+    };
+    await eventually('nothing is left', look, () => last.left);
   };
   const stopAndRemove = async (uid: string, order: number) => {
     send(toRemove(order, { ...here(uid), graceSeconds: 1 }));
@@ -186,6 +200,55 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
     await eventually('nothing is left', async () =>
       JSON.stringify(await lyingOn(runner, uid)) === JSON.stringify(nothing) ? true : undefined,
     );
+  });
+
+  it('killed while containerd makes a task, it leaves one that nobody can reach: the next starts it again or removes it', async () => {
+    const before = await livingOn(runner);
+    const [member, started, removed] = [randomUUID(), randomUUID(), randomUUID()];
+    send(start(member, 1, 1));
+    await told(member, CopyState.COPY_STATE_RUNNING, 1);
+    const { namespace } = await containerOf(runner, member);
+    await eventually('others may join its shim', async () =>
+      (await runner.ctr(namespace, 'sandboxes', 'ls')).includes(member) ? true : undefined,
+    );
+    const bundles = () => [started, removed].filter((uid) => existsSync(join(runner.taskStateDir, namespace, `${uid}-1`)));
+    // The OCI runtime waits for the first process of the container.
+    freezeCgroup(runner.cgroupParent);
+    for (const uid of [started, removed]) send(start(uid, 1, 1));
+    await eventually('both are being made', () =>
+      Promise.resolve([started, removed].every((uid) => cgroupProcesses(`${runner.cgroupParent}/${uid}-1`).length > 0) || undefined),
+    );
+    expect(bundles()).toHaveLength(2);
+    await runner.agent.kill();
+    await eventually('containerd has given them up', () => Promise.resolve(bundles().length === 0 || undefined));
+    thawCgroup(runner.cgroupParent);
+    await runner.agent.start();
+    await another();
+    send(toRemove(2, { ...here(removed), graceSeconds: 1 }));
+    await told(removed, CopyState.COPY_STATE_ABSENT, 2);
+    // Nobody can say that it never ran: it is started again under the next version only.
+    send(start(started, 2, 2));
+    await told(started, CopyState.COPY_STATE_RUNNING, 2);
+    expect(await boots(started)).toBe(1);
+    send(start(member, 1, 1));
+    await told(member, CopyState.COPY_STATE_RUNNING, 1);
+    for (const uid of [member, started]) await stopAndRemove(uid, 3);
+    await nothingAdded(before);
+  });
+
+  it('ends a shim that containerd has forgotten', async () => {
+    const before = await livingOn(runner);
+    const uid = randomUUID();
+    send(start(uid, 1, 1));
+    await told(uid, CopyState.COPY_STATE_RUNNING, 1);
+    const { namespace, id } = await containerOf(runner, uid);
+    await runner.containerd.kill();
+    await rm(join(runner.taskStateDir, namespace, id), { recursive: true });
+    for (const found of cgroupProcesses(`${runner.cgroupParent}/${id}`)) sendSignal(found, 'SIGKILL');
+    await runner.containerd.start();
+    await told(uid, CopyState.COPY_STATE_STOPPED, 1);
+    await stopAndRemove(uid, 2);
+    await nothingAdded(before);
   });
 
   it('notices that a container is removed behind its back', async () => {
