@@ -69,18 +69,26 @@ describe('the agent publishes its Runner', () => {
     await done;
   });
 
-  it('writes numbers at most every two seconds, and a lost connection at once', async () => {
+  it('writes numbers a moment after they change and at most every two seconds, and a lost connection at once', async () => {
     const { clock, stop, now, publisher, done, writes, status } = setUp();
     await clock.run(5_000);
     const before = writes().length;
-    for (const startedSandboxes of [2, 3, 4]) {
+    const become = (startedSandboxes: number) => {
       now.facts = { ...facts, report: { ...facts.report, startedSandboxes } };
       publisher.numbersChanged();
-      await clock.run(100);
-    }
-    expect([writes().length - before, status()?.status.startedSandboxes]).toEqual([1, 2]);
-    await clock.run(2_000);
-    expect([writes().length - before, status()?.status.startedSandboxes]).toEqual([2, 4]);
+    };
+    const seen = () => [writes().length - before, status()?.status.startedSandboxes];
+    become(2);
+    await clock.run(200);
+    expect(seen()).toEqual([0, 1]);
+    become(3);
+    await clock.run(100);
+    expect(seen()).toEqual([1, 3]);
+    become(4);
+    await clock.run(1_500);
+    expect(seen()).toEqual([1, 3]);
+    await clock.run(500);
+    expect(seen()).toEqual([2, 4]);
     now.facts = { ...now.facts, connections: [{ id: '10-0-0-1-3001', isConnected: false, reason: 'ConnectionLost', message: 'gone' }] };
     publisher.conditionsChanged();
     await clock.run(0);

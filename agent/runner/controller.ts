@@ -43,6 +43,8 @@ const numbersManager = 'berth-agent';
 const connectionsManager = 'berth-agent-connections';
 /** Numbers are written at most this often, in milliseconds. */
 const numbersMs = 2_000;
+/** How long after their change they are written: what a start changes is one write, and comes after what the start itself needs. */
+const lingerMs = 250;
 const backoff = { initialMs: 500, maxMs: 10_000, jitter: 0.5 };
 
 /**
@@ -53,7 +55,8 @@ export class RunnerPublisher {
   readonly #options: RunnerPublisherOptions;
   readonly #cache: Cache<Runner> & { run(signal: AbortSignal): Promise<void> };
   readonly #client: Client<Runner>;
-  #numbersDue = true;
+  /** When they changed first since they were written, by the monotonic clock; undefined: they did not. */
+  #numbersChangedAt: number | undefined = -Infinity;
   #connectionsDue = true;
   #wake: (() => void) | undefined;
   #numbers: { readonly uid: string; readonly status: OwnStatus; readonly at: number } | undefined;
@@ -101,7 +104,7 @@ export class RunnerPublisher {
   }
 
   #due(what: 'numbers' | 'both'): void {
-    this.#numbersDue = true;
+    this.#numbersChangedAt ??= this.#options.clock.monotonic();
     this.#connectionsDue ||= what === 'both';
     this.#wake?.();
   }
@@ -130,7 +133,7 @@ export class RunnerPublisher {
       this.#connectionsDue = false;
       await this.#writeConnections(runner, signal);
       await this.#writeNumbers(runner, signal);
-    } else if (this.#numbersDue && this.#numbersWait() === 0) {
+    } else if (this.#numbersWait() === 0) {
       await this.#writeNumbers(runner, signal);
     }
   }
@@ -150,7 +153,7 @@ export class RunnerPublisher {
   }
 
   async #writeNumbers({ metadata: { name, uid }, status: { unclaimed } }: Runner, signal: AbortSignal): Promise<void> {
-    this.#numbersDue = false;
+    this.#numbersChangedAt = undefined;
     const status = ownStatus(this.#options.facts(), this.#numbers?.status.unclaimed ?? unclaimed, this.#options.clock.now());
     if (this.#numbers?.uid === uid && equalJson(this.#numbers.status, status)) return;
     const at = this.#options.clock.monotonic();
@@ -175,17 +178,19 @@ export class RunnerPublisher {
     }
   }
 
-  /** Milliseconds until numbers may be written again. */
-  #numbersWait(): number {
-    return this.#numbers === undefined ? 0 : Math.max(0, this.#numbers.at + numbersMs - this.#options.clock.monotonic());
+  /** Milliseconds until numbers are to be written; undefined while they are as they were written. */
+  #numbersWait(): number | undefined {
+    if (this.#numbersChangedAt === undefined) return undefined;
+    const at = Math.max(this.#numbersChangedAt + lingerMs, (this.#numbers?.at ?? -Infinity) + numbersMs);
+    return Math.max(0, at - this.#options.clock.monotonic());
   }
 
   /** Resolves when something is to be written and may be. */
   async #untilDue(signal: AbortSignal): Promise<void> {
-    while (!isAborted(signal) && !this.#connectionsDue && !(this.#numbersDue && this.#numbersWait() === 0)) {
+    for (let wait = this.#numbersWait(); !isAborted(signal) && !this.#connectionsDue && wait !== 0; wait = this.#numbersWait()) {
       const woken = Promise.withResolvers<undefined>();
       this.#wake = () => woken.resolve(undefined);
-      const timer = this.#numbersDue ? this.#options.clock.after(this.#numbersWait(), this.#wake) : undefined;
+      const timer = wait === undefined ? undefined : this.#options.clock.after(wait, this.#wake);
       signal.addEventListener('abort', this.#wake, { once: true });
       await woken.promise;
       signal.removeEventListener('abort', this.#wake);
