@@ -1,4 +1,7 @@
+import { Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { BackupRecord, SandboxStatus } from '../../crds/index.ts';
+import type { Machine } from './models/machine.ts';
 import { noManifest } from './models/registry-client.ts';
 import type { Sabotage } from './sabotage.ts';
 import { rewriteStatus } from './sabotage.ts';
@@ -42,13 +45,41 @@ export const backupDefects = {
         after.contentVersion < before.contentVersion ? { ...after, contentVersion: before.contentVersion } : after,
       ),
   },
+  'cancelled-backup-recorded': {
+    says: 'a backup that was given up goes on, and becomes a record when the registry has it',
+    delivered: goesOn,
+    transport: (transport, world) => {
+      const cancelled = new Set<string>();
+      return rewriteStatus(transport, world, (before, after, now, uid) => {
+        const { operation } = before.backup ?? {};
+        if (operation?.state === 'Running' && after.backup?.operation?.state === 'Failed') cancelled.add(`${uid}-${operation.id}`);
+        const pushed = world.registry.backups.find((one) => cancelled.has(`${one.uid}-${one.id}`) && one.uid === uid && isNew(before, one));
+        if (pushed === undefined || after.backup === undefined) return after;
+        const { digest, repository, contentVersion } = pushed;
+        const record: BackupRecord = { digest, repository, contentVersion, takenWhile: 'Stopped', sizeBytes: 1, completionTime: now };
+        return { ...after, backup: { ...after.backup, history: [...after.backup.history, record] } };
+      });
+    },
+  },
   'verification-skipped': {
     says: "the pusher's word counts, and nobody looks for a backup",
     registry: (client) => ({ ...client, verify: () => Promise.resolve(noManifest) }),
   },
 } as const satisfies Readonly<Record<string, Sabotage>>;
 
-function isNew({ backup }: SandboxStatus, { digest }: BackupRecord): boolean {
+/** The last backup that each copy was ordered to be read for. */
+const asked = new WeakMap<Machine, Map<string, Order['backup']>>();
+
+function goesOn(order: Order, machine: Machine): Order {
+  const known = asked.get(machine) ?? new Map<string, Order['backup']>();
+  asked.set(machine, known);
+  const copy = `${order.uid}/${order.epoch}`;
+  if (order.backup !== undefined) known.set(copy, order.backup);
+  const mayRead = order.wanted === Wanted.WANTED_RUNNING || order.wanted === Wanted.WANTED_STOPPED;
+  return mayRead ? { ...order, backup: order.backup ?? known.get(copy) } : order;
+}
+
+function isNew({ backup }: SandboxStatus, { digest }: Pick<BackupRecord, 'digest'>): boolean {
   return backup?.history.some((one) => one.digest === digest) !== true;
 }
 

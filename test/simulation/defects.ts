@@ -1,6 +1,8 @@
 import type { CopyRuntime } from '../../agent/copies/runtime.ts';
 import { CopyState, SourceKind, Wanted } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { AgentMessage, CopyReport, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
+import type { SandboxStatus } from '../../crds/index.ts';
+import { timestamp } from '../../kube/time.ts';
 import type { KubeTransport } from '../../kube/types.ts';
 import type { Process } from './engine/process.ts';
 import type { Machine } from './models/machine.ts';
@@ -10,7 +12,7 @@ import { mergePatch } from './models/json.ts';
 import type { Connection } from './models/network.ts';
 import { backupDefects } from './backup-defects.ts';
 import { moveDefects } from './move-defects.ts';
-import { callsOf, withStatusPatch } from './sabotage.ts';
+import { callsOf, rewriteStatus, withStatusPatch } from './sabotage.ts';
 import type { Sabotage } from './sabotage.ts';
 import type { Pod, World } from './world.ts';
 
@@ -62,6 +64,10 @@ export const defects = {
   'older-report-believed': {
     says: 'what was told of a copy before it was started again is told once more, under the newest number',
     reported: tellsAgain,
+  },
+  'timeouts-extended-by-activity': {
+    says: 'whatever is written about a sandbox puts off the deadline of its state',
+    transport: (transport, world) => rewriteStatus(transport, world, putsOff),
   },
   'no-compare-and-swap': {
     says: 'a status is written whatever was written meanwhile',
@@ -117,6 +123,15 @@ function restartsByItself(runtime: CopyRuntime, machine: Machine, process: Proce
     stop.abort();
   });
   return runtime;
+}
+
+/** The time of a state is counted from the last write, as if that were progress. */
+function putsOff({ state }: SandboxStatus, after: SandboxStatus, now: string): SandboxStatus {
+  const { transition } = after;
+  if (transition?.deadlineTime === undefined || after.state !== state) return after;
+  const lasts = Date.parse(transition.deadlineTime) - Date.parse(transition.startTime);
+  const deadlineTime = timestamp(Date.parse(now) + lasts);
+  return { ...after, transition: { ...transition, startTime: now, deadlineTime } };
 }
 
 function answersBeforehand(transport: KubeTransport, { store }: World): KubeTransport {

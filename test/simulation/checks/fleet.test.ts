@@ -55,10 +55,11 @@ function aSandbox(status: object): Sandbox {
     startTime: '2026-01-01T00:00:00Z',
     configHash: 'h',
   };
+  const transition = { startTime: '2026-01-01T00:00:00Z', deadlineTime: '2026-01-01T00:00:30Z', attempts: 0 };
   return sandboxSchema.parse({
     metadata,
     spec: { image: 'i:1' },
-    status: { runnerName: 'r1', order: 1, contentVersion: 1, assignment, ...status },
+    status: { runnerName: 'r1', order: 1, contentVersion: 1, assignment, transition, ...status },
   });
 }
 

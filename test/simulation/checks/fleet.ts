@@ -4,6 +4,7 @@ import { idOfKey } from '../models/machine.ts';
 import type { Machine, MachineObserver, StoredCopy } from '../models/machine.ts';
 import { describeContent, fromImage, isSameContent, written } from '../models/content.ts';
 import type { Content, Run } from '../models/content.ts';
+import { deadlineFault } from './deadlines.ts';
 import { isStartPermitted } from './orders.ts';
 import type { Violations } from './violation.ts';
 
@@ -201,6 +202,8 @@ export class FleetChecks implements MachineObserver {
     for (let version = after.contentVersion + 1; version <= before.contentVersion; version++) {
       if (history.versions.has(version)) this.#violations.add('VersionTakenBackOnProof', `version ${version} was taken back and ran`, uid);
     }
+    const late = deadlineFault(object, before);
+    if (late !== undefined) this.#violations.add('DeadlineKept', late, uid);
     const { previous } = after.assignment ?? {};
     const isMove = previous !== undefined && previous.runnerName !== after.runnerName;
     if (isMove && after.prevRunnerName !== previous.runnerName) {

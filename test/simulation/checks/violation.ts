@@ -30,6 +30,7 @@ export const rules = {
   RejectionKept: 'that an order is rejected is told only when that is durable',
   OrderRises: 'status.order never goes down',
   VersionTakenBackOnProof: 'contentVersion is taken back only when nothing ran under it',
+  DeadlineKept: 'a state that must end has a deadline, which nothing that is written puts off',
   HonestStarted: 'Started is said only of a process that was started under this contentVersion',
   HonestStopped: 'Stopped is said only when no process runs',
   GoneMeansGone: 'an object goes only when its copies are removed or noted',
