@@ -65,6 +65,10 @@ export const backupDefects = {
     says: "the pusher's word counts, and nobody looks for a backup",
     registry: (client) => ({ ...client, verify: () => Promise.resolve(noManifest) }),
   },
+  'sweep-missing': {
+    says: 'what was pushed and never recorded is not looked for when the object goes',
+    registry: (client) => ({ ...client, sweep: () => Promise.resolve([]) }),
+  },
 } as const satisfies Readonly<Record<string, Sabotage>>;
 
 /** The last backup that each copy was ordered to be read for. */

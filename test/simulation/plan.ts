@@ -30,7 +30,7 @@ export const largeScale: Scale = {
 export type Operation = { readonly at: number } & (
   | { readonly kind: 'create'; readonly slot: number; readonly shape: Shape }
   | { readonly kind: 'start' | 'stop' | 'restart' | 'delete' | 'deleteAndCreate'; readonly slot: number; readonly shape: Shape }
-  | { readonly kind: 'archive' | 'backup' | 'restore' | 'policy'; readonly slot: number; readonly shape: Shape }
+  | { readonly kind: 'archive' | 'backup' | 'restore' | 'policy' | 'deletePushed'; readonly slot: number; readonly shape: Shape }
   /** Every sandbox is stopped, or every one is started, at once. */
   | { readonly kind: 'startAll' | 'stopAll'; readonly shape: Shape }
   | { readonly kind: 'change'; readonly slot: number; readonly what: 'env' | 'command' | 'memory'; readonly shape: Shape }
@@ -168,6 +168,8 @@ function operationOf(random: Random, n: number, scale: Scale): Operation {
       return { at, kind, shape };
     case 'change':
       return { at, kind, slot, what: random.pick(['env', 'command', 'memory'] as const), shape };
+    case 'delete':
+      return { at, kind: random.chance(0.5) ? kind : 'deletePushed', slot, shape };
     default:
       return { at, kind, slot, shape };
   }

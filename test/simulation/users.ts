@@ -46,6 +46,7 @@ function carryOut(world: World, operation: Operation): void {
     case 'backup':
     case 'restore':
     case 'policy':
+    case 'deletePushed':
       carryOutOnBackups(world, operation);
       return;
     default:
@@ -110,7 +111,10 @@ function carryOutOnMany(world: World, operation: About<'cordon' | 'uncordon' | '
   }
 }
 
-function carryOutOnBackups(world: World, { kind, slot, shape, at }: About<'archive' | 'backup' | 'restore' | 'policy'>): void {
+function carryOutOnBackups(
+  world: World,
+  { kind, slot, shape, at }: About<'archive' | 'backup' | 'restore' | 'policy' | 'deletePushed'>,
+): void {
   switch (kind) {
     case 'archive':
       archive(world, slot, shape);
@@ -123,6 +127,9 @@ function carryOutOnBackups(world: World, { kind, slot, shape, at }: About<'archi
       return;
     case 'policy':
       policy(world, slot, shape);
+      return;
+    case 'deletePushed':
+      deletePushed(world, slot, at);
   }
 }
 
@@ -167,6 +174,21 @@ function policy({ store }: World, slot: number, shape: Shape): void {
   const isArchived = object !== undefined && asSandbox(object).spec.desiredState === 'Archived';
   const backup = { ...backupOf(shape), ...(isArchived && { policy: 'OnStop' }) };
   store.patch(sandboxes, placeOf(slot), { type: 'merge', body: { spec: { backup } } }, undefined, by);
+}
+
+/** Asks for a backup, and deletes the sandbox in the moment in which the registry has one and nobody has recorded it. */
+function deletePushed(world: World, slot: number, at: number): void {
+  const { store, registry, trace } = world;
+  const { uid } = store.get(sandboxes, placeOf(slot)).metadata;
+  change(world, slot, { backup: { requestID: `b${at}` } });
+  let isDue = true;
+  registry.onPushed((pushed) => {
+    if (!isDue || pushed.uid !== uid) return;
+    isDue = false;
+    if (store.find(sandboxes, placeOf(slot))?.metadata.uid !== uid) return;
+    trace.add('user', `delete ${placeOf(slot).namespace}/${placeOf(slot).name}`);
+    store.delete(sandboxes, placeOf(slot), {}, by);
+  });
 }
 
 /** One of the backups that status names; where there is none, one is asked for. */

@@ -17,6 +17,7 @@ import { Random } from './engine/random.ts';
 import { Scheduler } from './engine/scheduler.ts';
 import { Trace } from './engine/trace.ts';
 import { BackupChecks } from './checks/backups.ts';
+import { DeletionChecks } from './checks/deletions.ts';
 import { FleetChecks } from './checks/fleet.ts';
 import type { Holders } from './checks/fleet.ts';
 import { OrderChecks } from './checks/orders.ts';
@@ -79,6 +80,7 @@ export class World {
   readonly registry: RegistryModel;
   readonly fleet: FleetChecks;
   readonly backups: BackupChecks;
+  readonly deletions = new DeletionChecks(() => this.scheduler.now);
   readonly orders = new OrderChecks(this.violations);
   readonly counts = { operations: 0, faults: 0, statusWrites: 0, orders: 0, crashes: 0 };
   /** What was written, but for Leases and Events. */
@@ -298,20 +300,29 @@ export class World {
     this.trace.add('api', `${type} ${sandbox.metadata.uid} v${sandbox.metadata.resourceVersion} by ${by}: ${describe(sandbox)}`);
     if (object.status !== old?.status) this.counts.statusWrites++;
     if (type === 'ADDED') this.#created++;
-    if (type === 'DELETED') {
-      const machines = this.nodes.map(({ machine }) => machine);
-      this.fleet.gone(sandbox, machines, (machine, copy) => {
-        const runner = this.store.find(runnerResource, { name: machine.name });
-        return (
-          runner !== undefined &&
-          asRunner(runner).status.removals.some(({ uid, epoch: number }) => uid === copy.key.uid && number === copy.key.epoch)
-        );
-      });
-      return;
-    }
-    this.fleet.acknowledged(sandbox, old === undefined ? undefined : asSandbox(old));
-    this.backups.acknowledged(sandbox, old === undefined ? undefined : asSandbox(old));
+    if (type === 'DELETED') this.#judgeGone(sandbox);
+    else this.#judgeStatus(sandbox, old === undefined ? undefined : asSandbox(old));
+  }
+
+  #judgeStatus(sandbox: Sandbox, old: Sandbox | undefined): void {
+    this.deletions.acknowledged(sandbox);
+    this.fleet.acknowledged(sandbox, old);
+    this.backups.acknowledged(sandbox, old);
     this.orders.acknowledged(sandbox);
+  }
+
+  #judgeGone(sandbox: Sandbox): void {
+    const { uid } = sandbox.metadata;
+    const noted = this.store.list(runnerResource).flatMap((runner) => {
+      const { metadata, status } = asRunner(runner);
+      return status.removals.filter((one) => one.uid === uid).map(({ epoch: number }) => ({ runnerName: metadata.name, number }));
+    });
+    const machines = this.nodes.map(({ machine }) => machine);
+    this.fleet.gone(sandbox, machines, (machine, copy) =>
+      noted.some(({ runnerName, number }) => runnerName === machine.name && number === copy.key.epoch),
+    );
+    const lastSilence = Math.max(...this.pods.map(({ name }) => this.registry.lastSilence(name)));
+    this.deletions.gone(sandbox, { isNoted: noted.length > 0, lastSilence });
   }
 }
 

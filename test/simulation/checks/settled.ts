@@ -5,6 +5,7 @@ import { isEqual } from '../models/json.ts';
 import { idOfKey } from '../models/machine.ts';
 import type { Machine, StoredCopy } from '../models/machine.ts';
 import { asRunner, runners } from '../models/objects.ts';
+import type { PushedBackup } from '../models/registry.ts';
 import type { World } from '../world.ts';
 import type { Rule } from './violation.ts';
 
@@ -25,6 +26,7 @@ export function unsettled(world: World): Unsettled[] {
     }),
     ...sandboxes.flatMap((sandbox) => releasesLeft(sandbox)),
     ...world.nodes.flatMap(({ machine }) => [...machine.copies.values()].flatMap((copy) => leftOver(world, machine, copy, sandboxes))),
+    ...world.deletions.leftOf(world.registry.backups).map(leftInRegistry),
   ];
 }
 
@@ -48,6 +50,14 @@ function leftOver(world: World, machine: Machine, { key, task, content }: Stored
       ? 'its object is gone'
       : `its object has epoch ${status.assignment?.epoch ?? 'none'} on ${status.runnerName ?? 'no runner'}`;
   return [{ rule: 'NothingLeft', uid: key.uid, text: `${idOfKey(key)} is left on ${machine.name} (${task.state}): ${why}` }];
+}
+
+function leftInRegistry({ uid, id, digest, repository }: PushedBackup): Unsettled {
+  return {
+    rule: 'RegistryClean',
+    uid,
+    text: `${repository} still has backup ${uid}-${id} (${digest.slice(0, 15)}), and its object is gone`,
+  };
 }
 
 function isAlive({ state }: StoredCopy['task']): boolean {

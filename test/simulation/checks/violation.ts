@@ -36,6 +36,7 @@ export const rules = {
   GoneMeansGone: 'an object goes only when its copies are removed or noted',
   Converged: 'when faults stop, every sandbox comes to what is asked for, or says truly why not',
   NothingLeft: 'when faults stop, nothing is left of what was deleted',
+  RegistryClean: 'when faults stop, the registry has no backup of what was deleted, but what it did not answer for until the deadline',
   Quiet: 'when nothing changes, nothing is written',
   Calm: 'no program spins',
   NoCrash: 'no program throws out of its loop',

@@ -64,6 +64,8 @@ export class RegistryModel {
   readonly #scheduler: Scheduler;
   readonly #observer: RegistryObserver;
   readonly #kept = new Map<string, Kept>();
+  readonly #silences = new Map<string, number>();
+  readonly #pushListeners: ((backup: PushedBackup) => void)[] = [];
 
   constructor(scheduler: Scheduler, observer: RegistryObserver) {
     this.#scheduler = scheduler;
@@ -73,6 +75,16 @@ export class RegistryModel {
   /** Everything that was ever pushed, oldest first. */
   get backups(): readonly (PushedBackup & { readonly condition: Condition })[] {
     return [...this.#kept.values()].map(({ backup, condition }) => ({ ...backup, condition }));
+  }
+
+  /** When it last gave this runner or operator pod no answer; -Infinity: it always did. */
+  lastSilence(name: string): number {
+    return this.#silences.get(name) ?? -Infinity;
+  }
+
+  /** Told of every manifest in the moment in which it is there. */
+  onPushed(listener: (backup: PushedBackup) => void): void {
+    this.#pushListeners.push(listener);
   }
 
   conditionOf(repository: string, digest: string): Condition {
@@ -91,6 +103,7 @@ export class RegistryModel {
     this.#observer.pushed(backup);
     if (before === undefined || before.condition === 'BlobMissing') this.#kept.set(id, { backup, condition: 'Whole' });
     else if (before.condition === 'Gone') before.condition = 'Whole';
+    for (const listener of this.#pushListeners) listener(backup);
   }
 
   delete(repository: string, digest: string, by: string): 'Deleted' | 'Missing' {
@@ -135,7 +148,10 @@ export class RegistryModel {
     const isFailed = random.chance(weather.failed);
     const there = random.latency(typical, longest) * weather.slowness;
     return new Promise<T>((resolve, reject) => {
-      const fail = (said: string) => process.arrive(2, () => reject(new NoAnswer(`${what}: ${said}`)));
+      const fail = (said: string) => {
+        this.#silences.set(name, this.#scheduler.now);
+        process.arrive(2, () => reject(new NoAnswer(`${what}: ${said}`)));
+      };
       this.#scheduler.after(there, () => {
         if (weather.isDown || weather.cutOff.has(name)) {
           fail('the registry does not answer');
