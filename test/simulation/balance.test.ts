@@ -1,9 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
 import { balance } from './balance.ts';
+import { constantDemand as demand } from './demand.ts';
 
 /** For a machine that has much else to do. */
 const longMs = 300_000;
-const demand = { sandboxes: 12, runners: 3, maxStarted: 5, rounds: 6 };
 
 describe('twelve sandboxes on one of three runners that should have five, stopped and started again and again', () => {
   it.each(['one', 'two'])(

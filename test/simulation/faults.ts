@@ -42,6 +42,7 @@ export class Faults {
     const pod = world.pods[operator];
     if (node === undefined || pod === undefined) return;
     world.counts.faults++;
+    world.calm.trouble(forMs);
     world.trace.add('fault', `${kind} (${node.machine.name}, ${pod.name}) for ${forMs} ms`);
     effects[kind]({
       world,
@@ -66,6 +67,7 @@ export class Faults {
   replayAll(): void {
     const { nodes, pods, network, trace, scheduler } = this.#world;
     trace.add('fault', 'old orders are sent once more');
+    this.#world.calm.trouble(replayMs);
     for (const { machine } of nodes) {
       const [connection] = pods.flatMap(({ name }) => network.between(machine.name, name));
       for (const message of this.#sent.get(machine.name) ?? []) {
@@ -105,6 +107,7 @@ export class Faults {
     api.heldWrites.arm({
       mostMs: longestHoldMs,
       began: ({ process, ref }) => {
+        this.#world.calm.trouble(longestHoldMs);
         trace.add(process.name, `its status of ${ref.namespace ?? ''}/${ref.name} is held on its way`);
         if (fate === 'ends') this.#end(process, forMs);
         if (fate === 'freezes') this.#pause(process, forMs);
@@ -132,6 +135,7 @@ export class Faults {
 
   /** What ends the fault, after its time or when everything is healed. */
   #later(ms: number, run: () => unknown): void {
+    this.#world.calm.trouble(ms);
     const end = () => {
       if (!this.#ends.delete(end)) return;
       timer.cancel();

@@ -3,7 +3,7 @@ import { defects } from './defects.ts';
 import type { Defect } from './defects.ts';
 import { runHistory, shortfall } from './history.ts';
 import { planOf, smallScale } from './plan.ts';
-import { programsWith } from './programs/index.ts';
+import { planFor, programsWith } from './programs/index.ts';
 
 /** For a machine that has much else to do. */
 const longMs = 300_000;
@@ -43,7 +43,7 @@ describe('a defect that is put in is found', () => {
     async (defect) => {
       const programs = programsWith(defect);
       for (let seed = 1; seed <= mostSeeds; seed++) {
-        const { violation } = await runHistory(planOf(String(seed), smallScale), programs);
+        const { violation } = await runHistory(planFor(String(seed), smallScale, defect), programs);
         if (violation !== undefined) return;
       }
       throw new Error(`not found in ${mostSeeds} histories`);

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { largeScale, planOf, smallScale } from './plan.ts';
+import { largeScale, smallScale } from './plan.ts';
 import type { Plan } from './plan.ts';
 import { runHistory } from './history.ts';
 import type { Outcome } from './history.ts';
@@ -9,7 +9,7 @@ import { rules } from './checks/violation.ts';
 import { shrink } from './shrink.ts';
 import { defects } from './defects.ts';
 import type { Defect } from './defects.ts';
-import { programsWith } from './programs/index.ts';
+import { planFor, programsWith } from './programs/index.ts';
 import { runInThreads } from './pool.ts';
 import type { Summary } from './pool.ts';
 
@@ -51,7 +51,8 @@ async function main(): Promise<number> {
   const defect = defectOf(flags.defect);
   const programs = programsWith(defect);
   const run = (plan: Plan) => runHistory(plan, programs);
-  const one = flags.plan === undefined ? flags.seed && planOf(flags.seed, scale) : (JSON.parse(readFileSync(flags.plan, 'utf8')) as Plan);
+  const one =
+    flags.plan === undefined ? flags.seed && planFor(flags.seed, scale, defect) : (JSON.parse(readFileSync(flags.plan, 'utf8')) as Plan);
   if (one !== undefined && one !== '') return replay(one, run);
   return many(defect, run);
 }
@@ -101,7 +102,7 @@ async function many(defect: Defect | undefined, run: Run): Promise<number> {
     },
   });
   const [worst] = found.toSorted((a, b) => Number(a.seed) - Number(b.seed));
-  if (worst !== undefined) await explain(await run(planOf(worst.seed, scale)), run);
+  if (worst !== undefined) await explain(await run(planFor(worst.seed, scale, defect)), run);
   const { virtualMs, ...sums } = totals;
   result({ histories, violations: found.length, ...speed(histories, began), ...sums, virtualHours: Math.floor(virtualMs / 3_600_000) });
   return found.length > 0 ? 1 : 0;

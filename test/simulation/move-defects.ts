@@ -1,7 +1,8 @@
 import type { Release, SandboxStatus } from '../../crds/index.ts';
 import { isCommit, withHistory } from './backup-defects.ts';
+import { constantDemand, demandPlan } from './demand.ts';
 import type { Sabotage } from './sabotage.ts';
-import { rewriteStatus } from './sabotage.ts';
+import { rewriteStatus, seeRunners } from './sabotage.ts';
 
 /** Rules of moves (docs/adr/0005-backups-and-moves.md), each taken away on purpose. */
 export const moveDefects = {
@@ -9,6 +10,12 @@ export const moveDefects = {
     says: 'the runner that a move leaves is read after it was overwritten',
     transport: (transport, world) =>
       rewriteStatus(transport, world, (before, after) => (isMove(before, after) ? { ...after, prevRunnerName: undefined } : after)),
+  },
+  'load-of-nobody': {
+    says: 'the load that is compared with maxStarted is that of no runner: none ever has too many',
+    planOf: (seed) => demandPlan(constantDemand, seed),
+    // As if nothing ran on the runner: the most that a spec may say is never passed.
+    transport: (transport) => seeRunners(transport, (spec) => ({ ...spec, maxStarted: 10_000 })),
   },
   'released-at-commit': {
     says: 'the copy of before is removed when the restored one is permitted to run, and has not run yet',

@@ -1,16 +1,17 @@
 import type { JournalRecord, JournalState } from '../../agent/journal/record.ts';
 import type { CopyRuntime } from '../../agent/copies/runtime.ts';
 import type { AgentMessage, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import type { SandboxStatus } from '../../crds/index.ts';
+import type { RunnerSpec, SandboxStatus } from '../../crds/index.ts';
 import { mergePatch as difference } from '../../kube/diff.ts';
 import type { KubeObject, KubeTransport, ObjectRef, Patch, Resource, WriteOptions } from '../../kube/types.ts';
 import type { BackupRegistryClient } from '../../operator/backups/controller.ts';
 import { epoch } from './engine/process.ts';
 import type { Process } from './engine/process.ts';
 import type { Machine } from './models/machine.ts';
-import { asSandbox, sandboxes } from './models/objects.ts';
+import { asSandbox, runners, sandboxes } from './models/objects.ts';
 import { mergePatch } from './models/json.ts';
 import type { Connection } from './models/network.ts';
+import type { Plan } from './plan.ts';
 import type { Pod, World } from './world.ts';
 
 /**
@@ -19,6 +20,8 @@ import type { Pod, World } from './world.ts';
  */
 export interface Sabotage {
   readonly says?: string;
+  /** The histories in which it does harm, where those that are drawn hardly come to it. */
+  readonly planOf?: (seed: string) => Plan;
   /** What of appended records reaches the disk. */
   readonly kept?: (record: JournalRecord) => boolean;
   /** What a start of the agent finds of the journal. */
@@ -81,11 +84,11 @@ export function rewriteStatus(
   });
 }
 
-/** Every status that is read is another one than is stored. */
-export function seeStatus(transport: KubeTransport, see: (status: SandboxStatus) => SandboxStatus): KubeTransport {
+/** Every Runner that is read has another spec than is stored. */
+export function seeRunners(transport: KubeTransport, see: (spec: RunnerSpec) => RunnerSpec): KubeTransport {
   const seen = <T extends KubeObject>(resource: Resource, object: T): T => {
-    const { status } = object as { readonly status?: SandboxStatus };
-    return resource.plural === sandboxes.plural && status !== undefined ? { ...object, status: see(status) } : object;
+    const { spec } = object as { readonly spec?: RunnerSpec };
+    return resource.plural === runners.plural && spec !== undefined ? { ...object, spec: see(spec) } : object;
   };
   async function* watch(...[resource, options]: Parameters<KubeTransport['watch']>): ReturnType<KubeTransport['watch']> {
     for await (const event of transport.watch(resource, options)) {

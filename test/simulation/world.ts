@@ -17,9 +17,11 @@ import { Random } from './engine/random.ts';
 import { Scheduler } from './engine/scheduler.ts';
 import { Trace } from './engine/trace.ts';
 import { BackupChecks } from './checks/backups.ts';
+import { Calm } from './checks/calm.ts';
 import { DeletionChecks } from './checks/deletions.ts';
 import { FleetChecks } from './checks/fleet.ts';
 import type { Holders } from './checks/fleet.ts';
+import { LoadChecks } from './checks/load.ts';
 import { OrderChecks } from './checks/orders.ts';
 import { Violations } from './checks/violation.ts';
 import type { Plan } from './plan.ts';
@@ -80,6 +82,8 @@ export class World {
   readonly registry: RegistryModel;
   readonly fleet: FleetChecks;
   readonly backups: BackupChecks;
+  readonly calm = new Calm(() => this.scheduler.now);
+  readonly load: LoadChecks;
   readonly deletions = new DeletionChecks(() => this.scheduler.now);
   readonly orders = new OrderChecks(this.violations);
   readonly counts = { operations: 0, faults: 0, statusWrites: 0, orders: 0, crashes: 0 };
@@ -104,6 +108,7 @@ export class World {
     this.backups = new BackupChecks(this.violations, this.trace, () => this.fleet, holders);
     this.registry = new RegistryModel(this.scheduler, this.backups);
     this.fleet = new FleetChecks(this.violations, this.trace, (machine, copy) => this.#startedVersion(machine, copy), holders);
+    this.load = new LoadChecks(this);
     this.nodes = numbers(plan.scale.runners).map((n) => {
       const machine = this.#machine(n);
       return new Node(machine, new JournalDisk(machine, programs.sabotage));
@@ -227,10 +232,15 @@ export class World {
 
   kill(process: Process | undefined): void {
     if (process?.isAlive !== true) return;
+    this.calm.trouble(0);
     this.counts.crashes++;
     this.trace.add(process.name, 'KILLED');
     process.kill();
     this.api.breakWatches((one) => one === process);
+  }
+
+  machine(runnerName: string): Machine | undefined {
+    return this.nodes.find(({ machine }) => machine.name === runnerName)?.machine;
   }
 
   sandboxes(): Sandbox[] {
@@ -291,7 +301,10 @@ export class World {
 
   #judge(resource: Resource, { type, object }: Change, old: StoredObject | undefined, by: string): void {
     if (resource.plural === 'leases' || resource.plural === 'events') return;
-    if (resource.plural === runnerResource.plural) this.orders.noted(asRunner(object));
+    if (resource.plural === runnerResource.plural) {
+      this.orders.noted(asRunner(object));
+      this.load.noted(asRunner(object));
+    }
     const isSandbox = resource.plural === sandboxResource.plural;
     const sandbox = isSandbox ? asSandbox(object) : undefined;
     const what = `${sandbox?.metadata.uid ?? `${resource.plural} ${object.metadata.name}`} by ${by}`;
@@ -308,6 +321,7 @@ export class World {
     this.deletions.acknowledged(sandbox);
     this.fleet.acknowledged(sandbox, old);
     this.backups.acknowledged(sandbox, old);
+    this.load.acknowledged(sandbox, old);
     this.orders.acknowledged(sandbox);
   }
 
@@ -322,6 +336,7 @@ export class World {
       noted.some(({ runnerName, number }) => runnerName === machine.name && number === copy.key.epoch),
     );
     const lastSilence = Math.max(...this.pods.map(({ name }) => this.registry.lastSilence(name)));
+    this.load.gone(sandbox);
     this.deletions.gone(sandbox, { isNoted: noted.length > 0, lastSilence });
   }
 }

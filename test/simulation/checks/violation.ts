@@ -21,6 +21,7 @@ export const rules = {
   BackupUnique: 'two backups never share a digest',
   BackupInUse: 'a backup that is current, the last one, being restored or not marked is not deleted',
   ArchivedIsWhole: 'an archived sandbox has a current backup of which every byte was read back',
+  LoadShed: 'what can leave a runner with too many started sandboxes is not started there while another one has fewer and takes it',
   PreviousKept: 'a move names the runner that it leaves',
   StartPermitted: 'a process is started only as an acknowledged status permits',
   RemovalRecorded: 'content is removed only when the object is deleted or a release names it',
