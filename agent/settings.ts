@@ -72,7 +72,7 @@ export const agentSettings = z.object({
     .string()
     .startsWith('/')
     .default('/run/berth/oci')
-    .describe('Where the OCI runtime keeps its state: on a tmpfs, under the same path for containerd.'),
+    .describe('Where the OCI runtime keeps its state: on a tmpfs, for one containerd alone, and under the same path for it.'),
   cgroupParent: z.string().startsWith('/').default('/berth').describe('The cgroup above those of the sandboxes.'),
   healthListen: z
     .string()

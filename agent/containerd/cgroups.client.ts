@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import {
   cgroupDirectory,
   type CgroupLayout,
+  containerIn,
   containerPath,
   controllerDirectory,
   oomFile,
+  parentPath,
   parseCpuTime,
   parseOomKills,
   parsePids,
@@ -71,6 +73,14 @@ export class Cgroups {
       return;
     }
     for (const pid of await processesBelow(directory)) if (pid > 0) sendSignal(pid, 'SIGKILL');
+  }
+
+  /** The containers that have a cgroup in any hierarchy. */
+  async containers(): Promise<readonly string[]> {
+    const hierarchies = await this.#hierarchies();
+    const names = await Promise.all(hierarchies.map((hierarchy) => entries(join(hierarchy, parentPath(this.layout)))));
+    const ids = names.flatMap((found) => found ?? []).map((name) => containerIn(this.layout, name));
+    return [...new Set(ids.filter((id) => id !== undefined))];
   }
 
   /** Removes a container's cgroups, in which nothing may run, from every hierarchy. */

@@ -1,5 +1,6 @@
+import { basename } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { cgroupDirectory, type CgroupLayout, oomFile, parseOomKills, parsePids, specCgroup } from './cgroups.ts';
+import { cgroupDirectory, type CgroupLayout, containerIn, oomFile, parentPath, parseOomKills, parsePids, specCgroup } from './cgroups.ts';
 
 const layout = (version: 1 | 2, driver: CgroupLayout['driver'], parent: string): CgroupLayout => ({
   version,
@@ -21,6 +22,8 @@ it.each([
 ])('version $of.version, $of.driver, $of.parent', ({ of, spec, directory }) => {
   expect(specCgroup(of, 'u-1')).toBe(spec);
   expect(cgroupDirectory(of, 'u-1')).toBe(directory);
+  expect(directory.endsWith(`${parentPath(of)}/${basename(directory)}`)).toBe(true);
+  expect(containerIn(of, basename(directory))).toBe('u-1');
 });
 
 describe('how often the kernel killed', () => {
@@ -38,4 +41,8 @@ describe('how often the kernel killed', () => {
 it('processes are one number a line', () => {
   expect(parsePids('12\n0\n345\n')).toEqual([12, 0, 345]);
   expect(parsePids('')).toEqual([]);
+});
+
+it('a cgroup of another below a slice is no container of ours', () => {
+  expect(containerIn(layout(2, 'systemd', '/berth'), 'other.scope')).toBeUndefined();
 });

@@ -24,8 +24,18 @@ export function controllerDirectory(layout: CgroupLayout, controller: 'memory' |
 }
 
 /** The container's cgroup in a hierarchy. */
-export function containerPath({ driver, parent }: CgroupLayout, id: string): string {
-  return driver === 'systemd' ? `${slicePath(sliceName(parent))}/berth-${id}.scope` : `${parent}/${id}`;
+export function containerPath(layout: CgroupLayout, id: string): string {
+  return `${parentPath(layout)}/${layout.driver === 'systemd' ? `berth-${id}.scope` : id}`;
+}
+
+/** The cgroup above those of containers, in a hierarchy. */
+export function parentPath({ driver, parent }: CgroupLayout): string {
+  return driver === 'systemd' ? slicePath(sliceName(parent)) : parent;
+}
+
+/** The container whose cgroup has this name below `parentPath`; undefined for another's. */
+export function containerIn({ driver }: CgroupLayout, name: string): string | undefined {
+  return driver === 'systemd' ? /^berth-(.+)\.scope$/.exec(name)?.[1] : name;
 }
 
 /** The file that counts how often the kernel killed for want of memory. */

@@ -11,7 +11,7 @@ const own = {
   diskLimit: 'berth.dev/disk-limit',
 } as const;
 
-/** On every container: name of its shim group; empty when it has a shim of its own. */
+/** On containers of copies and one-shots: name of the shim group; empty, or not there, when it has a shim of its own. */
 export const shimGroupLabel = 'berth.dev/shim-group';
 
 /** On what is made for a backup, with the installation: nothing of it outlives the process that made it. */

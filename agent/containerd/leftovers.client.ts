@@ -1,38 +1,42 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { isAborted } from '../../process/abort.ts';
 import type { Clock, Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Cgroups } from './cgroups.client.ts';
 import type { ContainerdConnection } from './connection.client.ts';
+import { isNotFound } from './containerd-error.ts';
 import { listContainers } from './containers.client.ts';
+import { ContainersService } from './gen/services/containers/v1/containers.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
-import { founderIn, idleShims, type Shim } from './leftovers.ts';
 import { shimGroupLabel } from './labels.ts';
+import { decideLeftovers, founderIn, nothingLookedAt, type Shim, type ShimUser } from './leftovers.ts';
+import { commandLineOf, hasChildren, processesNamed, statOf } from './machine-processes.client.ts';
 import { sendSignal } from './signal.client.ts';
 import type { Tasks } from './tasks.client.ts';
 
 export interface LeftoversOptions {
-  readonly connection: ContainerdConnection;
-  readonly cgroups: Cgroups;
-  readonly tasks: Tasks;
+  readonly connection: Pick<ContainerdConnection, 'address' | 'call' | 'collect' | 'namespace'>;
+  readonly cgroups: Pick<Cgroups, 'processes'>;
+  readonly tasks: Pick<Tasks, 'inRuntime' | 'removeLost'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 const everyMs = 15_000;
-const never = new AbortController().signal;
+/** The name of a shim's process, of which the kernel keeps 15 characters. */
+const shimName = 'containerd-shim';
 
 /**
- * What containerd has lost while it was made. When the caller of containerd's Create goes away, containerd gives the task up at once, and the
- * shim, which is in the middle of it, makes it nevertheless: a container of the OCI runtime that no call can reach any more, in a shim that
- * never ends because of it. Both are found here and removed.
+ * What nobody can reach any more, found and removed: containers of the OCI runtime without a record, and shims that nothing is in. They are left
+ * when the caller of containerd's Create goes away, or containerd itself: it gives the task up, and the shim, which is in the middle of it, makes
+ * it nevertheless and never ends because of it.
  */
 export class Leftovers {
   readonly #options: LeftoversOptions;
-  /** Pids of those that had nothing in them at the last look. */
-  #idle: ReadonlySet<number> = new Set();
+  readonly #ended = new AbortController();
+  #before = nothingLookedAt;
   #timer: Timer | undefined;
-  #hasEnded = false;
+  #isBlindTold = false;
 
   constructor(options: LeftoversOptions) {
     this.#options = options;
@@ -40,59 +44,103 @@ export class Leftovers {
 
   start(): void {
     const { clock, logger } = this.#options;
+    const { signal } = this.#ended;
     this.#timer = clock.after(everyMs, () => {
       this.look()
-        .catch((error: unknown) => logger.warn({ said: messageOf(error) }, 'Could not look for what containerd has lost'))
+        .catch((error: unknown) => {
+          if (!isAborted(signal)) logger.warn({ said: messageOf(error) }, 'Could not look for what containerd has lost');
+        })
         .finally(() => {
-          if (!this.#hasEnded) this.start();
+          if (!isAborted(signal)) this.start();
         });
     });
   }
 
   stop(): void {
-    this.#hasEnded = true;
+    this.#ended.abort(new Error('the agent ends'));
     this.#timer?.cancel();
   }
 
-  /** Removes containers of the OCI runtime without a record, and ends shims that had nothing in them at the look before, too. */
+  /** Looks once, and removes what was left at the looks before, too. */
   async look(): Promise<void> {
-    const { tasks, logger } = this.#options;
-    // Before the records: a record is there before its container is made, and until that is gone.
-    const [ids, shims] = await Promise.all([tasks.known(), this.#shims()]);
-    const users = await this.#users();
-    const recorded = new Set(users.map(({ id }) => id));
-    for (const id of ids.filter((known) => !recorded.has(known))) {
-      logger.warn({ id }, 'Removing a container that containerd has lost');
-      await tasks.clear(id, never);
-    }
-    const idle = idleShims(shims, users);
-    for (const { pid, founder } of idle.filter((shim) => this.#idle.has(shim.pid))) {
-      logger.warn({ pid, founder }, 'Ending a shim that nothing is in');
-      // Asked to end, it removes its socket too.
-      sendSignal(pid, 'SIGTERM');
-    }
-    this.#idle = new Set(idle.map(({ pid }) => pid));
+    const { clock, tasks } = this.#options;
+    const before = this.#before;
+    // One that fails proves nothing to the next.
+    this.#before = nothingLookedAt;
+    const [ids, shims] = [await tasks.inRuntime(), await this.#shims()];
+    const users = await this.#users(ids, shims);
+    const { lost, idle, next } = decideLeftovers(before, { atMs: clock.monotonic(), ids, shims, users });
+    this.#before = next;
+    if (shims.length === 0 && users.some(({ isLive }) => isLive)) this.#tellBlind();
+    for (const id of lost) await this.#each({ id }, () => this.#removeLost(id));
+    for (const shim of idle) await this.#each({ ...shim }, () => this.#end(shim));
   }
 
-  async #users() {
+  #tellBlind(): void {
+    if (this.#isBlindTold) return;
+    this.#isBlindTold = true;
+    const because = "it needs the machine's pid namespace, and containerd's socket under the path that containerd calls it by";
+    this.#options.logger.warn({ because }, 'The agent sees no shim although containers run: idle shims are not ended');
+  }
+
+  /** One that cannot be removed is in nobody's way. */
+  async #each(about: object, remove: () => Promise<void>): Promise<void> {
+    const { signal } = this.#ended;
+    if (isAborted(signal)) return;
+    try {
+      await remove();
+    } catch (error) {
+      if (!isAborted(signal))
+        this.#options.logger.warn({ ...about, said: messageOf(error) }, 'What containerd has lost could not be removed');
+    }
+  }
+
+  async #removeLost(id: string): Promise<void> {
+    const { connection, tasks, logger } = this.#options;
+    const isRecorded = await connection.call(ContainersService.get, { id }).then(() => true, unlessNotFound);
+    if (isRecorded) return;
+    logger.warn({ id }, 'Removing a container that containerd has lost');
+    await tasks.removeLost(id, this.#ended.signal);
+  }
+
+  /** Every container of a shim, and every call of the OCI runtime, is a process below it. */
+  async #end(shim: Shim): Promise<void> {
+    const { pid, started, founder } = shim;
+    if (await hasChildren(pid)) return;
+    const now = await this.#shimIn(pid);
+    if (now?.founder !== founder || now.started !== started) return;
+    this.#options.logger.warn({ ...shim }, 'Ending a shim that nothing is in');
+    // Asked to end, it removes its socket too.
+    sendSignal(pid, 'SIGTERM');
+  }
+
+  /** The records; none when there is nothing that they could tell, as each carries a whole OCI spec. */
+  async #users(ids: readonly string[], shims: readonly Shim[]): Promise<readonly ShimUser[]> {
     const { connection, cgroups } = this.#options;
-    const containers = await listContainers(connection, []);
     const { tasks } = await connection.call(TasksService.list, { filter: '' });
     const withTask = new Set(tasks.map(({ id }) => id));
+    const alive = tasks.map(({ id }) => ({ id, group: '', isLive: true }));
+    if ([...ids, ...shims.map(({ founder }) => founder)].every((id) => withTask.has(id))) return alive;
+    const containers = await listContainers(connection, []);
     const isLive = async (id: string) => withTask.has(id) || (await cgroups.processes(id)).length > 0;
-    return Promise.all(containers.map(async ({ id, labels }) => ({ id, group: labels[shimGroupLabel] ?? '', isLive: await isLive(id) })));
+    const users = containers.map(async ({ id, labels }) => ({ id, group: labels[shimGroupLabel] ?? '', isLive: await isLive(id) }));
+    return [...alive, ...(await Promise.all(users))];
   }
 
   /** Needs to see the machine's processes. */
   async #shims(): Promise<readonly Shim[]> {
-    const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
-    const found = await Promise.all(pids.map((pid) => this.#shimIn(pid)));
+    const found = await Promise.all((await processesNamed(shimName)).map((pid) => this.#shimIn(pid)));
     return found.filter((shim) => shim !== undefined);
   }
 
   async #shimIn(pid: number): Promise<Shim | undefined> {
-    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    const founder = founderIn(line.split('\0').slice(0, -1), this.#options.connection);
-    return founder === undefined ? undefined : { pid, founder };
+    const [stat, commandLine] = await Promise.all([statOf(pid), commandLineOf(pid)]);
+    const founder = founderIn(commandLine, this.#options.connection);
+    return stat === undefined || founder === undefined ? undefined : { pid, started: stat.started, founder };
   }
+}
+
+function unlessNotFound(error: unknown): false {
+  if (!isNotFound(error)) throw error;
+  return false;
 }

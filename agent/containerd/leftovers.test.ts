@@ -1,41 +1,88 @@
 import { describe, expect, it } from '@jest/globals';
-import { founderIn, idleShims } from './leftovers.ts';
+import { decideLeftovers, founderIn, idleMs, nothingLookedAt, type Shim, type ShimUser } from './leftovers.ts';
+
+const shim = (of: Partial<Shim> = {}): Shim => ({ pid: 10, started: 1_000, founder: 'a-1', ...of });
+const user = (of: Partial<ShimUser> = {}): ShimUser => ({ id: 'a-1', group: 'a-1', isLive: true, ...of });
+const look = (
+  atMs: number,
+  of: { ids?: readonly string[]; shims?: readonly Shim[]; users?: readonly ShimUser[] },
+  before = nothingLookedAt,
+) => decideLeftovers(before, { atMs, ids: [], shims: [], users: [], ...of });
+
+describe('a container of the OCI runtime is lost', () => {
+  it.each(['a-1', 't1-task', 'probe-1b2c'])('when it had no record at two looks (%s)', (id) => {
+    const first = look(0, { ids: [id] });
+    expect(first.lost).toEqual([]);
+    expect(look(1, { ids: [id] }, first.next).lost).toEqual([id]);
+  });
+
+  it('not when its record was away for a moment', () => {
+    const first = look(0, { ids: ['a-1'] });
+    const second = look(1, { ids: ['a-1'], users: [user({ isLive: false })] }, first.next);
+    expect(second.lost).toEqual([]);
+    expect(look(2, { ids: ['a-1'] }, second.next).lost).toEqual([]);
+  });
+
+  it.each(['.cache', 'systemd-missing-properties'])('not when it is something else that the runtime keeps (%s)', (name) => {
+    expect(look(1, { ids: [name] }, look(0, { ids: [name] }).next).lost).toEqual([]);
+  });
+});
 
 describe('a shim is idle', () => {
-  const shims = [
-    { pid: 10, founder: 'a-1' },
-    { pid: 20, founder: 'b-1' },
-  ];
-  const pids = (of: Parameters<typeof idleShims>[1]) => idleShims(shims, of).map(({ pid }) => pid);
+  const idle = (of: Parameters<typeof look>[1]) => look(idleMs, of, look(0, of).next).idle;
+
+  it('when nothing was in it for as long as a call to it may take', () => {
+    const first = look(0, { shims: [shim()] });
+    const second = look(idleMs - 1, { shims: [shim()] }, first.next);
+    expect([first.idle, second.idle]).toEqual([[], []]);
+    expect(look(idleMs, { shims: [shim()] }, second.next).idle).toEqual([shim()]);
+  });
+
+  it('from the last time on that something was in it', () => {
+    const first = look(0, { shims: [shim()] });
+    const second = look(1, { shims: [shim()], users: [user()] }, first.next);
+    const third = look(2, { shims: [shim()] }, second.next);
+    expect(look(idleMs + 1, { shims: [shim()] }, third.next).idle).toEqual([]);
+  });
+
+  it('not for what another process with its pid was', () => {
+    expect(look(idleMs, { shims: [shim({ started: 2_000 })] }, look(0, { shims: [shim()] }).next).idle).toEqual([]);
+  });
 
   it.each([
-    { what: 'the founder', user: { id: 'a-1', group: 'a-1', isLive: true }, idle: [20] },
-    { what: 'one that has a shim of its own', user: { id: 'a-1', group: '', isLive: true }, idle: [20] },
-    { what: 'a member whose founder is gone', user: { id: 'c-1', group: 'a-1', isLive: true }, idle: [20] },
-    { what: "a member of the founder's second group", user: { id: 'c-1', group: 'a-1.3', isLive: true }, idle: [20] },
-    { what: 'a container with neither task nor process', user: { id: 'a-1', group: 'a-1', isLive: false }, idle: [10, 20] },
-    { what: 'a member of another group', user: { id: 'c-1', group: 'd-1', isLive: true }, idle: [10, 20] },
-  ])('unless a live container is in it: $what', ({ user, idle }) => {
-    expect(pids([user])).toEqual(idle);
+    { what: 'the founder', of: user() },
+    { what: 'one that has a shim of its own', of: user({ group: '' }) },
+    { what: 'a member whose founder is gone', of: user({ id: 'c-1' }) },
+    { what: "a member of the founder's second group", of: user({ id: 'c-1', group: 'a-1.3' }) },
+  ])('unless a live container is in it: $what', ({ of }) => {
+    expect(idle({ shims: [shim()], users: [of] })).toEqual([]);
+  });
+
+  it.each([
+    { what: 'has neither task nor process', of: user({ isLive: false }) },
+    { what: 'is a member of another group', of: user({ id: 'c-1', group: 'd-1' }) },
+  ])('when its only container $what', ({ of }) => {
+    expect(idle({ shims: [shim()], users: [of] })).toEqual([shim()]);
   });
 });
 
 describe('the founder of a shim', () => {
   const ours = { address: '/run/containerd.sock', namespace: 'berth' };
-  const shim = ['/usr/bin/containerd-shim-runc-v2', '-namespace', 'berth', '-id', 'a-1', '-address', '/run/containerd.sock'];
+  const line = ['/usr/bin/containerd-shim-runc-v2', '-namespace', 'berth', '-id', 'a-1', '-address', '/run/containerd.sock'];
 
   it('is in its command line', () => {
-    expect(founderIn(shim, ours)).toBe('a-1');
+    expect(founderIn(line, ours)).toBe('a-1');
   });
 
   it.each([
-    { what: 'of another namespace', line: shim.with(2, 'k8s.io') },
-    { what: 'of another containerd', line: shim.with(6, '/run/other.sock') },
-    { what: 'that is another program', line: shim.with(0, '/usr/bin/editor') },
-    { what: 'without a namespace', line: [...shim.slice(0, 1), ...shim.slice(3)] },
-    { what: 'without an address', line: shim.slice(0, 5) },
-    { what: 'that has just ended', line: [] },
-  ])('is nobody in one $what', ({ line }) => {
-    expect(founderIn(line, ours)).toBeUndefined();
+    { what: 'of another namespace', of: line.with(2, 'k8s.io') },
+    { what: 'of another containerd', of: line.with(6, '/run/other.sock') },
+    { what: 'without a namespace', of: [...line.slice(0, 1), ...line.slice(3)] },
+    { what: 'without an address', of: line.slice(0, 5) },
+    { what: 'that is called to start one', of: [...line, 'start'] },
+    { what: 'that is called to remove what one left', of: [...line, 'delete'] },
+    { what: 'that has just ended', of: [] },
+  ])('is nobody in one $what', ({ of }) => {
+    expect(founderIn(of, ours)).toBeUndefined();
   });
 });

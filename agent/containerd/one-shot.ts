@@ -11,6 +11,10 @@ export function oneShotID(taskID: string): string {
   return `${taskID}-task`;
 }
 
+export function isOneShotID(id: string): boolean {
+  return id.endsWith(oneShotID(''));
+}
+
 export function oneShotLabels(installID: string, taskID: string): Record<string, string> {
   return { [LABELS.installID]: installID, [oneShotLabel]: taskID };
 }

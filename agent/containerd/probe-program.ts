@@ -15,6 +15,15 @@ export function probeProgram(architecture: string): Buffer | undefined {
   }
 }
 
+/** The id of a probe's container and task. */
+export function probeID(uuid: string): string {
+  return `probe-${uuid}`;
+}
+
+export function isProbeID(id: string): boolean {
+  return id.startsWith(probeID(''));
+}
+
 const address = 0x400000n;
 const [headerSize, programHeaderSize] = [64, 56];
 

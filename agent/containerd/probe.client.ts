@@ -15,7 +15,7 @@ import { listContainers } from './containers.client.ts';
 import { keepFile } from './keep-file.client.ts';
 import { Container, ContainersService } from './gen/services/containers/v1/containers.ts';
 import { CreateTaskRequest, TasksService } from './gen/services/tasks/v1/tasks.ts';
-import { probeProgram } from './probe-program.ts';
+import { probeID, probeProgram } from './probe-program.ts';
 import { type OciRuntime, runtimeOptions } from './runtime-options.ts';
 import { shimRuntime } from './shim-groups.client.ts';
 
@@ -69,7 +69,7 @@ async function writeRootfs({ directory, architecture }: ProbeOptions): Promise<s
 /** Undefined when the container ran and ended with status 0, else what went wrong. */
 async function probe(options: ProbeOptions, runtime: OciRuntime, rootfs: string): Promise<string | undefined> {
   const { connection } = options;
-  const id = `probe-${randomUUID()}`;
+  const id = probeID(randomUUID());
   try {
     await createProbe(options, runtime, id, rootfs);
     const wait = connection.call(TasksService.wait, { containerId: id, execId: '' }, { deadlineMs: probeMs });

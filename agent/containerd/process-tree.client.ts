@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { look, parseStat, type ProcessStat, type ProcessTree, rootedAt } from '../tasks/process-tree.ts';
+import { look, type ProcessTree, rootedAt } from '../tasks/process-tree.ts';
+import { statOf } from './machine-processes.client.ts';
 import { sendSignal } from './signal.client.ts';
 
 /** Microseconds of a tick: the kernel tells processor time of processes in hundredths of a second on every machine. */
@@ -31,16 +31,5 @@ export class WatchedTree {
       if (this.#tree.known.length === before) return;
       before = this.#tree.known.length;
     }
-  }
-}
-
-async function statOf(pid: number): Promise<ProcessStat | undefined> {
-  try {
-    return parseStat(await readFile(`/proc/${pid}/stat`, 'utf8'));
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    // It has ended.
-    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
-    throw error;
   }
 }

@@ -127,7 +127,7 @@ export async function createContainerdRuntime(options: ContainerdRuntimeOptions)
     };
     const images = new Images({ connection, clock, logger, transfer });
     const groups = new ShimGroups({ connection, size: options.shimGroupSize ?? 10, logger });
-    const tasks = new Tasks({ connection, cgroups, groups, runtimeRoot, clock });
+    const tasks = new Tasks({ connection, cgroups, groups, runtimeRoot, clock, logger });
     const housekeeping = new Housekeeping({ ...options, connection, images, tasks, cgroups, snapshotter, clock, logger });
     const { logs, disk } = housekeeping;
     const wanted = options.ociRuntime ?? 'auto';

@@ -1,7 +1,8 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BerthError } from '../../process/errors.ts';
+import { BerthError, messageOf } from '../../process/errors.ts';
 import { type Clock, sleep } from '../../process/clock.ts';
+import type { Logger } from '../../process/log.ts';
 import type { ExitStatus } from '../copies/runtime.ts';
 import { failpoint } from '../failpoints.ts';
 import type { Cgroups } from './cgroups.client.ts';
@@ -19,6 +20,7 @@ export interface TasksOptions {
   /** Where the OCI runtime keeps its state. */
   readonly runtimeRoot: string;
   readonly clock: Clock;
+  readonly logger: Logger;
 }
 
 const [sigkill, sigterm] = [9, 15];
@@ -68,7 +70,7 @@ export class Tasks {
       const process = await this.get(id);
       switch (process?.status) {
         case undefined:
-          await this.#options.groups.leave(id, () => this.clear(id, signal));
+          await this.#options.groups.leave(id, () => this.removeLost(id, signal));
           this.#killed.delete(id);
           return ran ? lostExit(Math.round(clock.now())) : undefined;
         case Status.STOPPED: {
@@ -113,32 +115,53 @@ export class Tasks {
         await connection.call(TasksService.delete, { containerId: id });
       } catch (error) {
         if (!isNotFound(error)) throw error;
-        await this.clear(id, signal);
+        await this.removeLost(id, signal);
       }
     });
     FAILPOINT: failpoint('task.deleted');
     await this.#ended(id, signal);
   }
 
-  /** The containers that the OCI runtime has, whether or not containerd knows of them. */
-  async known(): Promise<readonly string[]> {
-    const { runtimeRoot, connection } = this.#options;
-    return readdir(join(runtimeRoot, connection.namespace)).catch((error: unknown) => {
-      // Nothing was started since the machine was.
+  /** What the OCI runtime has, containers and whatever it keeps besides, and the containers of which only an empty cgroup is there. */
+  async inRuntime(): Promise<readonly string[]> {
+    const { cgroups } = this.#options;
+    const ofRuntime = await readdir(this.#runtimeDirectory()).catch((error: unknown): readonly string[] => {
+      // It has run nothing yet.
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
       throw error;
     });
+    // What runs in a cgroup of which the runtime knows nothing may be somebody else's.
+    const others = (await cgroups.containers()).filter((id) => !ofRuntime.includes(id));
+    const processes = await Promise.all(others.map((id) => cgroups.processes(id)));
+    return [...ofRuntime, ...others.filter((_, index) => processes[index]?.length === 0)];
   }
 
   /**
-   * Ends what runs of a task that containerd does not have, and removes what the OCI runtime and the kernel keep of it: with that, no task of
-   * this name could be made again.
+   * Ends what runs of a task that containerd does not have, and removes what the OCI runtime and the kernel keep of it: while that is there, no
+   * task of this name can be made. Resolves when it is proven that no process is left.
    */
-  async clear(id: string, signal: AbortSignal): Promise<void> {
-    const { runtimeRoot, connection, cgroups } = this.#options;
-    await this.#ended(id, signal);
-    await rm(join(runtimeRoot, connection.namespace, id), { recursive: true, force: true });
-    await cgroups.remove(id);
+  async removeLost(id: string, signal: AbortSignal): Promise<void> {
+    const { cgroups, clock, logger } = this.#options;
+    for (const giveUpAt = clock.monotonic() + lostShimMs; ;) {
+      await this.#ended(id, signal);
+      try {
+        await cgroups.remove(id);
+        await rm(this.#runtimeDirectory(id), { recursive: true, force: true });
+        return;
+      } catch (error) {
+        // A process that was about to be made has come into it.
+        if (isBusy(error) && clock.monotonic() < giveUpAt) await sleep(clock, pollMs, signal);
+        else {
+          logger.warn({ id, said: messageOf(error) }, 'What is left of a container cannot be removed');
+          return;
+        }
+      }
+    }
+  }
+
+  #runtimeDirectory(id = ''): string {
+    const { runtimeRoot, connection } = this.#options;
+    return join(runtimeRoot, connection.namespace, id);
   }
 
   /** Polite until `killAt`, then not. Returns when the task has exited or when it must be looked at anew. */
@@ -215,4 +238,8 @@ export class Tasks {
       await sleep(clock, pollMs, signal);
     }
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return ['EBUSY', 'ENOTEMPTY'].includes((error as NodeJS.ErrnoException).code ?? '');
 }

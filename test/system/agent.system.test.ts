@@ -7,7 +7,7 @@ import { execa } from 'execa';
 import { aConfig, anImage, anOrder, aPreparation, toRemove, toStop, whatIsThere } from '../../agent/copies/an-order.ts';
 import { CopyState } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import type { CopyConfig, CopyReport, Hello, Order } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
-import { cgroupProcesses, freezeCgroup, thawCgroup } from '../harness/cgroups.ts';
+import { cgroupExists, cgroupProcesses, freezeCgroup, thawCgroup } from '../harness/cgroups.ts';
 import { systemNamespace } from '../harness/identity.ts';
 import { added, livingOn } from '../harness/leftovers.ts';
 import { bundlesOf } from '../harness/manifests.ts';
@@ -202,25 +202,27 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
     );
   });
 
-  it('killed while containerd makes a task, it leaves one that nobody can reach: the next starts it again or removes it', async () => {
+  it('killed while containerd makes a task, it leaves one that nobody can reach: the next starts it again, or removes it with or without its record', async () => {
     const before = await livingOn(runner);
-    const [member, started, removed] = [randomUUID(), randomUUID(), randomUUID()];
+    const [member, started, removed, unrecorded] = [randomUUID(), randomUUID(), randomUUID(), randomUUID()];
+    const making = [started, removed, unrecorded];
     send(start(member, 1, 1));
     await told(member, CopyState.COPY_STATE_RUNNING, 1);
     const { namespace } = await containerOf(runner, member);
     await eventually('others may join its shim', async () =>
       (await runner.ctr(namespace, 'sandboxes', 'ls')).includes(member) ? true : undefined,
     );
-    const bundles = () => [started, removed].filter((uid) => existsSync(join(runner.taskStateDir, namespace, `${uid}-1`)));
+    const bundles = () => making.filter((uid) => existsSync(join(runner.taskStateDir, namespace, `${uid}-1`)));
     // The OCI runtime waits for the first process of the container.
     freezeCgroup(runner.cgroupParent);
-    for (const uid of [started, removed]) send(start(uid, 1, 1));
-    await eventually('both are being made', () =>
-      Promise.resolve([started, removed].every((uid) => cgroupProcesses(`${runner.cgroupParent}/${uid}-1`).length > 0) || undefined),
+    for (const uid of making) send(start(uid, 1, 1));
+    await eventually('all are being made', () =>
+      Promise.resolve(making.every((uid) => cgroupProcesses(`${runner.cgroupParent}/${uid}-1`).length > 0) || undefined),
     );
-    expect(bundles()).toHaveLength(2);
+    expect(bundles()).toHaveLength(3);
     await runner.agent.kill();
     await eventually('containerd has given them up', () => Promise.resolve(bundles().length === 0 || undefined));
+    await runner.ctr(namespace, 'containers', 'rm', `${unrecorded}-1`);
     thawCgroup(runner.cgroupParent);
     await runner.agent.start();
     await another();
@@ -233,6 +235,12 @@ describe('an agent that gets its orders from a test, with a real containerd', ()
     send(start(member, 1, 1));
     await told(member, CopyState.COPY_STATE_RUNNING, 1);
     for (const uid of [member, started]) await stopAndRemove(uid, 3);
+    // Nobody asks for it: it is found.
+    await eventually('nothing is kept of the one without a record', () =>
+      Promise.resolve(!cgroupExists(`${runner.cgroupParent}/${unrecorded}-1`) || undefined),
+    );
+    send(toRemove(2, { ...here(unrecorded), graceSeconds: 1 }));
+    await told(unrecorded, CopyState.COPY_STATE_ABSENT, 2);
     await nothingAdded(before);
   });
 
