@@ -126,6 +126,7 @@ export class TaskHub {
       });
       call.on('end', () => reject(new Error('the transfer ended before its last frame')));
       call.on('error', reject);
+      call.resume();
     });
     call.end();
     return new Map([...parts].map(([channel, all]) => [channel, Buffer.concat(all)]));
@@ -141,6 +142,7 @@ export class TaskHub {
       });
       call.on('error', reject);
       call.on('close', () => reject(new Error('the agent did not take it all')));
+      call.resume();
     });
     const size = 200_000;
     for (let at = 0; at < data.length || at === 0; at += size) {
@@ -224,6 +226,8 @@ export class TaskHub {
 
   #transfer(call: Bulk): void {
     call.once('data', ({ message }: TransferFromAgent) => {
+      // What comes in the same moment waits until somebody listens.
+      call.pause();
       const id = message?.$case === 'hello' ? message.value.transferId : '';
       const waiting = this.#transfers.get(id);
       this.#transfers.delete(id);
