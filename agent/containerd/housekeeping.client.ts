@@ -11,6 +11,7 @@ import type { Logger } from '../../process/log.ts';
 import type { Cgroups } from './cgroups.client.ts';
 import type { ContainerdConnection } from './connection.client.ts';
 import { Leftovers } from './leftovers.client.ts';
+import { ShimProcesses } from './shim-processes.client.ts';
 import type { Tasks } from './tasks.client.ts';
 
 /** How an agent keeps its runner in order by itself. */
@@ -63,7 +64,7 @@ export class Housekeeping {
       usedPercent: () => usedPercent(stateDir),
       onRemoved: () => this.#emit({ kind: 'ImagesChanged' }),
     });
-    this.#leftovers = new Leftovers({ connection, tasks, cgroups, clock, logger });
+    this.#leftovers = new Leftovers({ connection, tasks, cgroups, shims: new ShimProcesses(connection), clock, logger });
   }
 
   start(): void {

@@ -6,19 +6,19 @@ import { ContainerdError, status } from './containerd-error.ts';
 import { ContainersService } from './gen/services/containers/v1/containers.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { Leftovers } from './leftovers.client.ts';
+import { idleMs, type Shim } from './leftovers.ts';
 
-/** A containerd with these records and without tasks. */
+/** A containerd with these records and tasks. */
 class FakeContainerd {
-  readonly namespace = 'berth';
-  readonly address = '/nowhere/containerd.sock';
   readonly records = new Set<string>();
+  readonly tasks: string[] = [];
   /** What happens right after the records were listed. */
   afterList: () => void = () => undefined;
   isAway = false;
 
   call<Req, Res>({ path }: Method<Req, Res>, request: Req): Promise<Res> {
     if (this.isAway) return Promise.reject(new ContainerdError(path, status.unavailable, 'away'));
-    if (path === TasksService.list.path) return Promise.resolve({ tasks: [] } as Res);
+    if (path === TasksService.list.path) return Promise.resolve({ tasks: this.tasks.map((id) => ({ id })) } as Res);
     const { id } = request as { readonly id: string };
     return this.records.has(id)
       ? Promise.resolve({ container: { id } } as Res)
@@ -36,11 +36,16 @@ class FakeContainerd {
 let containerd: FakeContainerd;
 let inRuntime: string[];
 let removed: string[];
+let shims: Shim[];
+let ended: number[];
+let clock: FakeClock;
 let leftovers: Leftovers;
 beforeEach(() => {
   containerd = new FakeContainerd();
   inRuntime = [];
   removed = [];
+  [shims, ended] = [[], []];
+  clock = new FakeClock();
   leftovers = new Leftovers({
     connection: containerd,
     cgroups: { processes: () => Promise.resolve([]) },
@@ -52,7 +57,14 @@ beforeEach(() => {
         return Promise.resolve();
       },
     },
-    clock: new FakeClock(),
+    shims: {
+      list: () => Promise.resolve(shims),
+      end: ({ pid }) => {
+        ended.push(pid);
+        return Promise.resolve(true);
+      },
+    },
+    clock,
     logger: silentLogger,
   });
 });
@@ -100,5 +112,21 @@ describe('a look at what containerd has lost', () => {
     containerd.afterList = () => leftovers.stop();
     await leftovers.look();
     expect(removed).toEqual([]);
+  });
+
+  it('ends a shim when nothing was in it for long enough, and not when it was used meanwhile', async () => {
+    shims = [
+      { pid: 10, started: 1, founder: 'gone-1' },
+      { pid: 20, started: 1, founder: 'kept-1' },
+    ];
+    await leftovers.look();
+    containerd.tasks.push('kept-1');
+    clock.advance(idleMs - 1);
+    await leftovers.look();
+    containerd.tasks.length = 0;
+    expect(ended).toEqual([]);
+    clock.advance(1);
+    await leftovers.look();
+    expect(ended).toEqual([10]);
   });
 });

@@ -9,22 +9,20 @@ import { listContainers } from './containers.client.ts';
 import { ContainersService } from './gen/services/containers/v1/containers.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { shimGroupLabel } from './labels.ts';
-import { decideLeftovers, founderIn, nothingLookedAt, type Shim, type ShimUser } from './leftovers.ts';
-import { commandLineOf, hasChildren, processesNamed, statOf } from './machine-processes.client.ts';
-import { sendSignal } from './signal.client.ts';
+import { decideLeftovers, nothingLookedAt, type Shim, type ShimUser } from './leftovers.ts';
+import type { ShimProcesses } from './shim-processes.client.ts';
 import type { Tasks } from './tasks.client.ts';
 
 export interface LeftoversOptions {
-  readonly connection: Pick<ContainerdConnection, 'address' | 'call' | 'collect' | 'namespace'>;
+  readonly connection: Pick<ContainerdConnection, 'call' | 'collect'>;
   readonly cgroups: Pick<Cgroups, 'processes'>;
   readonly tasks: Pick<Tasks, 'inRuntime' | 'removeLost'>;
+  readonly shims: Pick<ShimProcesses, 'end' | 'list'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 const everyMs = 15_000;
-/** The name of a shim's process, of which the kernel keeps 15 characters. */
-const shimName = 'containerd-shim';
 
 /**
  * What nobody can reach any more, found and removed: containers of the OCI runtime without a record, and shims that nothing is in. They are left
@@ -63,11 +61,11 @@ export class Leftovers {
 
   /** Looks once, and removes what was left at the looks before, too. */
   async look(): Promise<void> {
-    const { clock, tasks } = this.#options;
+    const { clock, tasks, shims: processes } = this.#options;
     const before = this.#before;
     // One that fails proves nothing to the next.
     this.#before = nothingLookedAt;
-    const [ids, shims] = [await tasks.inRuntime(), await this.#shims()];
+    const [ids, shims] = [await tasks.inRuntime(), await processes.list()];
     const users = await this.#users(ids, shims);
     const { lost, idle, next } = decideLeftovers(before, { atMs: clock.monotonic(), ids, shims, users });
     this.#before = next;
@@ -79,7 +77,8 @@ export class Leftovers {
   #tellBlind(): void {
     if (this.#isBlindTold) return;
     this.#isBlindTold = true;
-    const because = "it needs the machine's pid namespace, and containerd's socket under the path that containerd calls it by";
+    const because =
+      "it needs the machine's pid namespace, CAP_SYS_PTRACE, and containerd's socket under the path that containerd calls it by";
     this.#options.logger.warn({ because }, 'The agent sees no shim although containers run: idle shims are not ended');
   }
 
@@ -103,15 +102,8 @@ export class Leftovers {
     await tasks.removeLost(id, this.#ended.signal);
   }
 
-  /** Every container of a shim, and every call of the OCI runtime, is a process below it. */
   async #end(shim: Shim): Promise<void> {
-    const { pid, started, founder } = shim;
-    if (await hasChildren(pid)) return;
-    const now = await this.#shimIn(pid);
-    if (now?.founder !== founder || now.started !== started) return;
-    this.#options.logger.warn({ ...shim }, 'Ending a shim that nothing is in');
-    // Asked to end, it removes its socket too.
-    sendSignal(pid, 'SIGTERM');
+    if (await this.#options.shims.end(shim)) this.#options.logger.warn({ ...shim }, 'Ended a shim that nothing was in');
   }
 
   /** The records; none when there is nothing that they could tell, as each carries a whole OCI spec. */
@@ -125,18 +117,6 @@ export class Leftovers {
     const isLive = async (id: string) => withTask.has(id) || (await cgroups.processes(id)).length > 0;
     const users = containers.map(async ({ id, labels }) => ({ id, group: labels[shimGroupLabel] ?? '', isLive: await isLive(id) }));
     return [...alive, ...(await Promise.all(users))];
-  }
-
-  /** Needs to see the machine's processes. */
-  async #shims(): Promise<readonly Shim[]> {
-    const found = await Promise.all((await processesNamed(shimName)).map((pid) => this.#shimIn(pid)));
-    return found.filter((shim) => shim !== undefined);
-  }
-
-  async #shimIn(pid: number): Promise<Shim | undefined> {
-    const [stat, commandLine] = await Promise.all([statOf(pid), commandLineOf(pid)]);
-    const founder = founderIn(commandLine, this.#options.connection);
-    return stat === undefined || founder === undefined ? undefined : { pid, started: stat.started, founder };
   }
 }
 

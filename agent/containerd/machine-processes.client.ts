@@ -21,7 +21,7 @@ export async function processesNamed(name: string): Promise<readonly number[]> {
   const found: number[] = [];
   for (const pid of await processIDs()) {
     const comm = await unlessEnded(() => readFile(`/proc/${pid}/comm`, 'utf8'));
-    if (comm?.trim() === name && (await unlessEnded(() => readlink(`/proc/${pid}/ns/pid`))) === own) found.push(pid);
+    if (comm?.trim() === name && (await unlessEnded(() => readlink(`/proc/${pid}/ns/pid`).catch(unlessHidden))) === own) found.push(pid);
   }
   return found;
 }
@@ -34,6 +34,13 @@ export async function hasChildren(pid: number): Promise<boolean> {
 
 async function processIDs(): Promise<readonly number[]> {
   return (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+}
+
+/** Without CAP_SYS_PTRACE the namespaces of those who may do more are hidden. */
+function unlessHidden(error: unknown): undefined {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== 'EACCES' && code !== 'EPERM') throw error;
+  return undefined;
 }
 
 async function unlessEnded<T>(read: () => Promise<T>): Promise<T | undefined> {

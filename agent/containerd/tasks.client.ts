@@ -142,7 +142,7 @@ export class Tasks {
    */
   async removeLost(id: string, signal: AbortSignal): Promise<void> {
     const { cgroups, clock, logger } = this.#options;
-    for (const giveUpAt = clock.monotonic() + lostShimMs; ;) {
+    for (let busySince: number | undefined; ;) {
       await this.#ended(id, signal);
       try {
         await cgroups.remove(id);
@@ -150,7 +150,8 @@ export class Tasks {
         return;
       } catch (error) {
         // A process that was about to be made has come into it.
-        if (isBusy(error) && clock.monotonic() < giveUpAt) await sleep(clock, pollMs, signal);
+        busySince ??= clock.monotonic();
+        if (isBusy(error) && clock.monotonic() < busySince + lostShimMs) await sleep(clock, pollMs, signal);
         else {
           logger.warn({ id, said: messageOf(error) }, 'What is left of a container cannot be removed');
           return;

@@ -36,6 +36,16 @@ export async function lyingOn(runner: Runner, uid: string): Promise<Remains> {
   };
 }
 
+/** Waits until nothing of the sandbox lies on the runner any more. */
+export async function nothingLiesOn(runner: Runner, uid: string): Promise<void> {
+  const last = { seen: nothing };
+  const look = async () => {
+    last.seen = await lyingOn(runner, uid);
+    return Object.values(last.seen).every((found: readonly string[]) => found.length === 0) ? true : undefined;
+  };
+  await eventually(`nothing of ${uid} lies on ${runner.name}`, look, () => last.seen);
+}
+
 /** The container of a sandbox and the containerd namespace it lies in. */
 export async function containerOf(runner: Runner, uid: string): Promise<{ readonly namespace: string; readonly id: string }> {
   for (const namespace of lines(await runner.ctr('default', 'namespaces', 'ls', '-q'))) {
