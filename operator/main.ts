@@ -121,6 +121,7 @@ async function start(config: Settings, clock: AnchoredClock, log: Logger): Promi
     operations: apiOperations(taskService.serving),
     callers: isUnasked ? trustedCallers : reviewedCallers(review),
     forwarder,
+    notReady: () => operator.notReady(),
     ...{ clock, metrics, log: log.child({ part: 'http' }) },
   });
   const serving = await startServing({ hub, api, listen, apiListen, tls, isUnsafeAllowed: config.unsafeListen, clock, log });

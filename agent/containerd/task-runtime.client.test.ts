@@ -3,8 +3,11 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { FakeClock } from '../../process/fake-clock.ts';
 import { Cgroups } from './cgroups.client.ts';
 import type { ContainerdConnection, Method } from './connection.client.ts';
+import { ContainerdError, status } from './containerd-error.ts';
 import { Freezes } from './freezes.client.ts';
 import { ContainersService } from './gen/services/containers/v1/containers.ts';
+import { TasksService } from './gen/services/tasks/v1/tasks.ts';
+import { Status } from './gen/types/task/task.ts';
 import type { OneShots } from './one-shots.client.ts';
 import { ContainerdTasks } from './task-runtime.client.ts';
 
@@ -82,5 +85,39 @@ describe('a process of a task and a pause of its sandbox', () => {
     expect(happened).toEqual(['paused', 'Start begins', 'Start ends']);
     thaw();
     await frozen;
+  });
+});
+
+describe('a start that containerd refuses', () => {
+  /** What comes of starting a process that is in a state then. */
+  const startOf = (said: string, state: Status) => {
+    const connection = {
+      call: <Req, Res>(method: Method<Req, Res>, request: Req): Promise<Res> => {
+        if (method.path === TasksService.start.path) return Promise.reject(new ContainerdError(method.path, status.unknown, said));
+        const isMain = (request as { readonly execId: string }).execId === '';
+        const process = { status: isMain ? Status.RUNNING : state, pid: 0, exitStatus: 3, exitedAt: new Date(5) };
+        return Promise.resolve({ process } as Res);
+      },
+    } as unknown as ContainerdConnection;
+    const cgroups = new Cgroups({ parent: '/nowhere-at-all' });
+    const options = { connection, cgroups, freezes: new Freezes(), oneShots: {} as unknown as OneShots, clock: new FakeClock() };
+    const tasks = new ContainerdTasks(options);
+    return tasks.start(ref).then(
+      () => 'started',
+      (error: unknown) => (error as { readonly code: string }).code,
+    );
+  };
+
+  it.each([
+    { what: 'runs by now', said: 'cannot start a running process', state: Status.RUNNING },
+    { what: 'has run and ended', said: 'cannot start a stopped process', state: Status.STOPPED },
+    { what: 'ended between the refusal and the look', said: 'cannot start a running process', state: Status.STOPPED },
+  ])('since an agent before this one has started it, and it $what, is no failure', async ({ said, state }) => {
+    expect(await startOf(said, state)).toBe('started');
+  });
+
+  it('for another reason fails', async () => {
+    expect(await startOf('OCI runtime exec failed: executable file `x` not found', Status.CREATED)).toBe('CommandNotFound');
+    expect(await startOf('OCI runtime exec failed: something else', Status.STOPPED)).toBe('RuntimeFailed');
   });
 });

@@ -201,17 +201,19 @@ export class ContainerdTasks implements TaskRuntime {
   async #startFailed(ref: ProcessRef, error: ContainerdError): Promise<void> {
     const { kind, exit } = await this.stateOf(ref);
     if (kind === 'Running') return;
-    if (ref.execID === '') {
-      const record = await this.#options.connection.call(ContainersService.get, { id: ref.containerID }).catch(unlessGone);
-      const attempted = attemptedOf(record?.container?.spec?.value.toString('utf8') ?? '');
-      const failure = startFailure(error, attempted);
-      if (kind === 'Created' || failure.code !== 'RuntimeFailed') throw failure;
-      if (kind === 'Stopped' && exit !== undefined) return;
-      throw error;
-    }
+    // A start that was asked for before, by an agent that is gone, was still under way when this one was asked for.
+    if (kind === 'Stopped' && wasStarted(error)) return;
+    if (ref.execID === '') return this.#oneShotFailed(ref, error, { kind, exit });
     if (isPaused(error)) throw new TaskStartError('SandboxPaused', pausedMessage, error);
     if ((await this.sandbox(ref.containerID)) === 'Gone') throw error;
     throw startFailure(error, this.#commands.get(keyOf(ref)) ?? { command: 'of the task', workingDir: 'of the task' });
+  }
+
+  async #oneShotFailed({ containerID }: ProcessRef, error: ContainerdError, { kind, exit }: ProcessState): Promise<void> {
+    const record = await this.#options.connection.call(ContainersService.get, { id: containerID }).catch(unlessGone);
+    const failure = startFailure(error, attemptedOf(record?.container?.spec?.value.toString('utf8') ?? ''));
+    if (kind === 'Created' || failure.code !== 'RuntimeFailed') throw failure;
+    if (kind !== 'Stopped' || exit === undefined) throw error;
   }
 
   async #template(containerID: string, contentVersion: number): Promise<SpecProcess> {
@@ -276,6 +278,10 @@ function isPaused(error: unknown): boolean {
 function unlessAway(error: unknown): undefined {
   if (!(error instanceof ContainerdError) || !isAmbiguous(error)) throw error;
   return undefined;
+}
+
+function wasStarted(error: ContainerdError): boolean {
+  return /cannot start a (running|stopped) process/i.test(error.said);
 }
 
 function hasEnded(error: unknown): boolean {

@@ -94,6 +94,7 @@ interface SetUp {
   readonly isSplit?: boolean;
   readonly limits?: Partial<ApiLimits>;
   readonly callers?: Callers;
+  readonly notReady?: () => string | undefined;
 }
 
 describe('the port of agents and callers', () => {
@@ -105,7 +106,13 @@ describe('the port of agents and callers', () => {
     lines = [];
   });
 
-  async function start({ usesTls = false, isSplit = false, limits = {}, callers = trustedCallers }: SetUp = {}): Promise<Serving> {
+  async function start({
+    usesTls = false,
+    isSplit = false,
+    limits = {},
+    callers = trustedCallers,
+    notReady,
+  }: SetUp = {}): Promise<Serving> {
     const log: Logger = { ...silentLogger, info: (fields, message) => void lines.push({ message, ...fields }) };
     const hub = new Hub({ clock, log: silentLogger, operatorName: 'operator-1', operatorVersion: '1', authenticator: noAuthentication });
     const material = { cert: Buffer.from(cert), key: Buffer.from(key), ca: undefined };
@@ -113,7 +120,7 @@ describe('the port of agents and callers', () => {
     const listen = { host: '127.0.0.1', port: 0 };
     serving = await startServing({
       hub: createHubServer({ hub, log: silentLogger }),
-      api: createApiServer({ operations, callers, clock, log, limits }),
+      api: createApiServer({ operations, callers, clock, log, limits, ...(notReady !== undefined && { notReady }) }),
       listen,
       apiListen: isSplit ? listen : undefined,
       tls: usesTls ? tls : undefined,
@@ -292,6 +299,21 @@ describe('the port of agents and callers', () => {
       };
       expect(await heard()).toBe('TooManyConnections');
       first.destroy();
+    });
+
+    it('says that it is not ready until it knows what there is, to all but those who are not asked who they are', async () => {
+      const unknown: { why: string | undefined } = { why: 'the caches have not synced yet' };
+      await start({ notReady: () => unknown.why });
+      const { status, headers, body } = await call('/things/a');
+      expect({ status, retry: headers.get('retry-after'), body }).toMatchObject({
+        ...{ status: 503, retry: '1' },
+        body: {
+          error: { code: 'NotReady', message: 'This operator pod has just started, and the caches have not synced yet: ask another one.' },
+        },
+      });
+      expect(await call('/things/a', { method: 'DELETE' })).toMatchObject({ status: 204 });
+      unknown.why = undefined;
+      expect(await call('/things/a')).toMatchObject({ status: 200 });
     });
 
     it('ends what waits when it closes, and says so', async () => {

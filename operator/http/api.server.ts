@@ -19,6 +19,8 @@ export interface ApiServerOptions {
   readonly callers: Callers;
   /** Asks the other operator pods; absent: there are none. */
   readonly forwarder?: Pick<Forwarder, 'ask'>;
+  /** Why this pod can not tell yet what there is, in a sentence's second half: until it can, it says NotReady to all who are asked who they are. */
+  readonly notReady?: () => string | undefined;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics?: Metrics;
@@ -158,6 +160,8 @@ class HttpApi implements ApiServer {
     if (operation === undefined) throw new ApiError('NotFound');
     const { permission, query: querySchema, params: paramSchema, mostBytes = this.#limits.streamBytes } = route.route;
     const { callers } = this.#options;
+    const notReady = permission === undefined ? undefined : this.#options.notReady?.();
+    if (notReady !== undefined) throw new ApiError('NotReady', `This operator pod has just started, and ${notReady}: ask another one.`);
     const caller = permission === undefined ? nobody : await callers.identify(exchange.header('authorization'));
     if (permission !== undefined) outcome.caller = caller.username;
     const params = paramSchema === undefined ? undefined : check(paramSchema, route.params, 'path').value;

@@ -77,6 +77,11 @@ export const httpErrors = {
   Internal: { status: 500, message: 'Something went wrong here that should not; the log has it under the request id.' },
   AuthUnavailable: { status: 503, message: 'Who asks can not be checked now: the API server does not answer.', retryAfter: 2 },
   TooManyConnections: { status: 503, message: 'This operator pod has too many connections.', retryAfter: 1 },
+  NotReady: {
+    status: 503,
+    message: 'This operator pod has just started and does not know the cluster yet: ask another one.',
+    retryAfter: 1,
+  },
   ShuttingDown: { status: 503, message: 'This operator pod is shutting down: ask another one.', retryAfter: 1 },
 } as const satisfies Readonly<Record<string, HttpError>>;
 

@@ -85,7 +85,7 @@ describe('requests that a pod can not do since it lacks the runner', () => {
   const served: string[] = [];
 
   /** A pod, by its address. */
-  const aPod = async (name: string | undefined, peers: () => readonly string[] = () => [], usesTls = false) => {
+  const aPod = async (name: string | undefined, peers: () => readonly string[] = () => [], { usesTls = false, isNew = false } = {}) => {
     const ca = () => (usesTls ? Buffer.from(cert) : undefined);
     const forwarder = new Forwarder({
       ...{ peers, apiListen: undefined, ca, serverName: usesTls ? 'localhost' : undefined, podName: name ?? 'lacking' },
@@ -93,7 +93,10 @@ describe('requests that a pod can not do since it lacks the runner', () => {
     });
     const serving = await startServing({
       hub: { inject: (socket) => socket.destroy(), close: () => Promise.resolve() },
-      api: createApiServer({ operations: operationsOf(name, served), callers, forwarder, clock, log: silentLogger }),
+      api: createApiServer({
+        ...{ operations: operationsOf(name, served), callers, forwarder, clock, log: silentLogger },
+        notReady: () => (isNew ? 'the caches have not synced yet' : undefined),
+      }),
       listen: { host: '127.0.0.1', port: 0 },
       ...{ apiListen: undefined, tls: usesTls ? tls : undefined, isUnsafeAllowed: false, clock, log: silentLogger },
     });
@@ -129,6 +132,13 @@ describe('requests that a pod can not do since it lacks the runner', () => {
     expect(body).toEqual({ name: 'having', given: { size: 3 }, query: { n: '5' }, username: 'Bearer me', key: 'k' });
     expect([headers.get('location'), headers.get('x-request-id')]).toEqual(['/things/1', 'mine']);
     expect(headers.get('warning')).toContain('odd');
+    expect(served).toEqual(['having: make']);
+  });
+
+  it('go on to the next pod when one has only just started', async () => {
+    const [started, having] = [await aPod('started', undefined, { isNew: true }), await aPod('having')];
+    const { status, body } = await make(await aPod(undefined, () => [started, having]));
+    expect({ status, body }).toMatchObject({ status: 201, body: { name: 'having' } });
     expect(served).toEqual(['having: make']);
   });
 
@@ -180,8 +190,8 @@ describe('requests that a pod can not do since it lacks the runner', () => {
   });
 
   it('are sent over TLS to who has the name of the operator', async () => {
-    const having = await aPod('having', () => [], true);
-    const pod = await aPod('other', () => [having], true);
+    const having = await aPod('having', () => [], { usesTls: true });
+    const pod = await aPod('other', () => [having], { usesTls: true });
     const forwarder = (serverName: string) =>
       new Forwarder({
         ...{

@@ -46,7 +46,7 @@ const passedOn = ['authorization', 'content-type', 'idempotency-key', 'accept'] 
 const passedBack = ['location', 'retry-after', 'warning', 'www-authenticate', 'x-accel-buffering'] as const;
 /** With these a pod says that it has done nothing, and that another one may do better. */
 const notHere: ReadonlySet<string> = new Set([
-  ...['RunnerUnreachable', 'NoRunner', 'ShuttingDown', 'TooManyConnections', 'TlsRequired', 'GrpcOnly'],
+  ...['RunnerUnreachable', 'NoRunner', 'NotReady', 'ShuttingDown', 'TooManyConnections', 'TlsRequired', 'GrpcOnly'],
 ]);
 const connectMs = 2_000;
 /** A pod that was not reached is asked last for so long. */

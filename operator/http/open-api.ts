@@ -6,7 +6,7 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** What every route may answer, and none names itself. */
 const everywhere: readonly HttpErrorCode[] = ['InvalidRequest', 'Internal', 'ShuttingDown'];
-const whenAsked: readonly HttpErrorCode[] = ['Unauthenticated', 'Forbidden', 'AuthUnavailable'];
+const whenAsked: readonly HttpErrorCode[] = ['NotReady', 'Unauthenticated', 'Forbidden', 'AuthUnavailable'];
 const withBody: readonly HttpErrorCode[] = ['MalformedJson', 'JsonTooDeep', 'BodyTooLarge', 'UnsupportedMediaType', 'RequestTimeout'];
 
 /** The errors that a route may answer with, those that it does not name among them. */

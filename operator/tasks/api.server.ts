@@ -87,7 +87,7 @@ export function taskServing(options: TaskApiOptions): Serving {
       throw new ApiError('InvalidRequest', 'The query is not as it should be. Name either reservationID or sandbox.');
     if (name !== undefined) {
       await request.authorize({ namespace, name });
-      return options.sandboxOf(namespace, name).runnerName;
+      return (await options.sandboxOf({ namespace, name })).runnerName;
     }
     const id = parsePlacedID(reservationID ?? '');
     if (id === undefined) throw new ApiError('ReservationGone', 'This is no id that was ever answered.');
@@ -156,7 +156,7 @@ export function taskServing(options: TaskApiOptions): Serving {
       subjectOf: ({ body }) => (body as z.output<typeof reserveBody>).sandbox ?? {},
       serve: async (request) => {
         const { waitSeconds, sandbox } = request.body as z.output<typeof reserveBody>;
-        const only = sandbox && options.sandboxOf(sandbox.namespace, sandbox.name).runnerName;
+        const only = sandbox && (await options.sandboxOf(sandbox)).runnerName;
         if (only !== undefined) return reserve(request, only, waitSeconds);
         return anywhere(request, (mayWait) => reserve(request, undefined, mayWait ? waitSeconds : 0));
       },

@@ -34,10 +34,10 @@ function setUp(slots: Readonly<Record<string, number>>, pods = 1) {
       keys: new KeyClaims({ transport: api, namespace: 'berth-system', clock, log: silentLogger }),
       transfers: new Transfers(link, clock),
       storeOf: (name) => agents.find(({ runnerName }) => runnerName === name && !link.cut.has(name))?.storeID,
-      sandboxOf: (_, name) => {
-        if (name !== 'box') throw new ApiError('SandboxNotFound');
-        return { uid: 'u', contentVersion: 3, runnerName: 'r1' };
-      },
+      sandboxOf: ({ name }) =>
+        name === 'box'
+          ? Promise.resolve({ uid: 'u', contentVersion: 3, runnerName: 'r1' })
+          : Promise.reject(new ApiError('SandboxNotFound')),
       credentialsIn: (namespace, named) =>
         Promise.resolve(named.map(({ name }) => ({ host: `${namespace}.registry`, username: name, password: 'secret' }))),
       clock,

@@ -13,6 +13,7 @@ import { sha256Hex } from '../../process/digest.ts';
 import { ApiError, isCode } from '../http/errors.ts';
 import type { Reservations, Reserved } from '../reservations/controller.ts';
 import type { AgentEvents, Agents, Answered, Asked } from './agents.client.ts';
+import type { SandboxRef } from './gather.ts';
 import { parsePlacedID, placedID, type PlacedID } from './ids.ts';
 import { keyMs, type KeyClaim, type KeyClaims } from './key-claims.client.ts';
 import type { SubmitBody } from './schemas.ts';
@@ -30,7 +31,7 @@ export interface TasksOptions {
   /** The storeID of the runner whose agent is connected to this pod. */
   readonly storeOf: (runnerName: string) => string | undefined;
   /** @throws ApiError `SandboxNotFound`, `SandboxNotRunning` */
-  readonly sandboxOf: (namespace: string, name: string) => RunningSandbox;
+  readonly sandboxOf: (ref: SandboxRef) => Promise<RunningSandbox>;
   /** What Secrets in a namespace hold for pulling images. @throws ApiError `ImagePullSecretInvalid`, `SecretUnavailable` */
   readonly credentialsIn: (namespace: string, named: SubmitBody['imagePullSecrets']) => Promise<readonly RegistryLogin[]>;
   readonly clock: Clock;
@@ -91,7 +92,7 @@ export class Tasks implements AgentEvents {
   /** Runs a command once. Resolves when the agent has accepted it for good. */
   async submit(submission: Submission): Promise<PlacedTask> {
     const { body, caller, idempotencyKey } = submission;
-    const sandbox = body.sandbox && this.#options.sandboxOf(body.sandbox.namespace, body.sandbox.name);
+    const sandbox = body.sandbox && (await this.#options.sandboxOf(body.sandbox));
     const spec = taskSpecOf(body, sandbox);
     const { namespace, imagePullSecrets } = body;
     const credentials = imagePullSecrets.length === 0 ? [] : [...(await this.#options.credentialsIn(namespace, imagePullSecrets))];

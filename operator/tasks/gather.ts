@@ -8,8 +8,13 @@ import type { AgentView, StatusInput } from './status.ts';
 
 export interface TaskWorld {
   readonly hub: Pick<Hub, 'facts' | 'instances' | 'taskStream' | 'subscribeTasks'>;
-  readonly sandboxes: Pick<Cache<Sandbox>, 'get' | 'hasSynced'>;
+  readonly sandboxes: Pick<Cache<Sandbox>, 'get'>;
   readonly runners: Pick<Cache<Runner>, 'get' | 'list'>;
+}
+
+export interface SandboxRef {
+  readonly namespace: string;
+  readonly name: string;
 }
 
 /** The runners that may be given tasks: connected to this pod, with slots, not cordoned and not said to be off. */
@@ -36,12 +41,29 @@ export function storeOf({ hub }: TaskWorld, runnerName: string): string | undefi
   return facts?.isConnected === true ? facts.storeID : undefined;
 }
 
-/** @throws ApiError `SandboxNotFound`, `SandboxNotRunning` */
-export function runningSandbox({ sandboxes }: TaskWorld, namespace: string, name: string): RunningSandbox {
-  const sandbox = sandboxes.get(`${namespace}/${name}`);
+/**
+ * A sandbox that runs. This pod may not have heard yet of one that was just started: before it refuses, it asks the API server; when that does not
+ * answer, what this pod knows counts.
+ * @throws ApiError `SandboxNotFound`, `SandboxNotRunning`
+ */
+export async function runningSandbox(
+  known: Sandbox | undefined,
+  ref: SandboxRef,
+  read: (ref: SandboxRef) => Promise<Sandbox | undefined>,
+): Promise<RunningSandbox> {
+  if (isRunning(known)) return asRunning(known, ref);
+  const current = await read(ref).catch(() => known);
+  return asRunning(current, ref);
+}
+
+function isRunning(sandbox: Sandbox | undefined): boolean {
+  return sandbox?.status.state === 'Started' && sandbox.status.runnerName !== undefined && sandbox.metadata.deletionTimestamp === undefined;
+}
+
+function asRunning(sandbox: Sandbox | undefined, { namespace, name }: SandboxRef): RunningSandbox {
   if (sandbox === undefined) throw new ApiError('SandboxNotFound', `There is no sandbox ${namespace}/${name}.`);
   const { state, runnerName = '', contentVersion } = sandbox.status;
-  if (state !== 'Started' || runnerName === '' || sandbox.metadata.deletionTimestamp !== undefined)
+  if (!isRunning(sandbox))
     throw new ApiError('SandboxNotRunning', `The sandbox ${namespace}/${name} is ${state}: tasks run in Started ones.`);
   return { uid: sandbox.metadata.uid, contentVersion, runnerName };
 }

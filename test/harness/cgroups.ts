@@ -36,8 +36,10 @@ export function freezeCgroup(cgroup: string): void {
   for (const directory of cgroupMounts().map((mount) => join(mount, cgroup))) setFrozen(directory, true);
 }
 
-export function thawCgroup(cgroup: string): void {
-  for (const directory of directories(cgroup)) setFrozen(directory, false);
+/** Lets a cgroup and what is below go on, but for one below that stays as it is. */
+export function thawCgroup(cgroup: string, but = ''): void {
+  const kept = but === '' ? [] : directories(but);
+  for (const directory of directories(cgroup).filter((one) => !kept.includes(one))) setFrozen(directory, false);
 }
 
 /** Kills what runs in a cgroup and below, frozen or not, and removes it from every hierarchy. @throws BerthError `CgroupBusy`. */

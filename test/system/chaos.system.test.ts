@@ -42,9 +42,9 @@ describe(`three operators, four runners and twice as many clients as slots, for 
   const counts = new Counts();
   const ledger = new Ledger();
   const sandboxes = ['box-1', 'box-2', 'box-3', 'box-4'];
-  const callerAt = (urls: readonly string[], label: string) =>
+  const callerAt = (urls: readonly string[], label: string, calmSince = () => -Infinity) =>
     new PatientCaller({
-      urls,
+      ...{ urls, calmSince },
       ca: readFileSync(world.cluster.authority.caFile, 'utf8'),
       token,
       random: new Random(seed).fork(label),
@@ -115,6 +115,7 @@ describe(`three operators, four runners and twice as many clients as slots, for 
       callerAt(
         world.cluster.operators.map(({ url }) => url),
         'clients',
+        () => faults.calmSince,
       ),
       new Random(seed),
     ];
@@ -132,7 +133,10 @@ describe(`three operators, four runners and twice as many clients as slots, for 
       await witness.stop();
     }
     toStderr(
-      `chaos: ${JSON.stringify({ seed, ended: faults.counts, tasks: ledger.acknowledged.size, refusals: Object.fromEntries(counts.refusals) })}`,
+      `chaos: ${JSON.stringify({
+        ...{ seed, ended: faults.counts, tasks: ledger.acknowledged.size, refusals: Object.fromEntries(counts.refusals) },
+        wrong: counts.wrong,
+      })}`,
     );
     expect(counts.wrong).toEqual([]);
     expect(faults.endedAlone).toEqual([]);

@@ -10,7 +10,7 @@ import { freePort } from '../harness/ports.ts';
 import { remembering } from './a-sandbox.ts';
 import { cordon, isBackedUp } from './crash/moves.ts';
 import { eventually, neverWithin } from './eventually.ts';
-import { lyingOn, nothing } from './lying-on.ts';
+import { lyingOn, nothingLiesOn, runningOn } from './lying-on.ts';
 import { LateHub } from './late-hub.ts';
 import { StatusWrites } from './status-writes.ts';
 import { stateOf, type SandboxRef } from './user.ts';
@@ -50,11 +50,10 @@ describe('a leader that was stopped between its acknowledged patch and its order
       await neverWithin(10_000, async () => {
         for (const name of [...stopped, ...deleted])
           for (const runner of world.cluster.runners)
-            if ((await lyingOn(runner, uids.get(name) ?? '')).tasks.length > 0) return `${name} runs although it was stopped or deleted`;
+            if ((await runningOn(runner, uids.get(name) ?? '')).length > 0) return `${name} runs although it was stopped or deleted`;
         return undefined;
       });
-      for (const name of deleted)
-        for (const runner of world.cluster.runners) expect(await lyingOn(runner, uids.get(name) ?? '')).toEqual(nothing);
+      for (const name of deleted) for (const runner of world.cluster.runners) await nothingLiesOn(runner, uids.get(name) ?? '');
       for (const { metadata, status } of before) {
         const now = await world.user.sandbox(metadata);
         expect(now.status).toEqual(status);
@@ -132,7 +131,7 @@ describe('a leader that was stopped in the middle of a move', () => {
         await neverWithin(8_000, async () => {
           const [first, second] = [world.cluster.runner('runner-1'), world.cluster.runner('runner-2')];
           if ((await lyingOn(second, uid)).containers.length > 0) return 'what was moved away is back';
-          if ((await lyingOn(first, uid)).tasks.length !== 1) return 'what ran runs no more';
+          if ((await runningOn(first, uid)).length !== 1) return 'what ran runs no more';
           const left = await Promise.all([lyingOn(first, gone), lyingOn(second, gone)]);
           return left.every(({ containers, snapshots }) => containers.length + snapshots.length === 0)
             ? undefined

@@ -17,14 +17,9 @@ export const nothing: Remains = { containers: [], snapshots: [], tasks: [], file
 
 /** Everything of the sandbox that lies on the runner. */
 export async function lyingOn(runner: Runner, uid: string): Promise<Remains> {
-  const namespaces = lines(await runner.ctr('default', 'namespaces', 'ls', '-q'));
-  const named = async (...args: readonly string[]) => {
-    const printed = await Promise.all(namespaces.map((namespace) => runner.ctr(namespace, ...args)));
-    return printed
-      .flatMap(lines)
-      .map((line) => line.split(/\s+/)[0] ?? '')
-      .filter((name) => name.includes(uid));
-  };
+  const namespaces = await namespacesOf(runner);
+  const named = async (...args: readonly string[]) =>
+    (await rowsOf(runner, namespaces, ...args)).map(([name = '']) => name).filter((name) => name.includes(uid));
   return {
     containers: await named('containers', 'ls', '-q'),
     snapshots: await named('snapshots', 'ls'),
@@ -34,6 +29,15 @@ export async function lyingOn(runner: Runner, uid: string): Promise<Remains> {
       (path) => under(path, uid),
     ),
   };
+}
+
+/**
+ * The tasks of the sandbox on the runner that were started and have not ended. Those that are created only are not among them: a
+ * preparation whose operator was ended or deposed lies there until its time is over, and never runs.
+ */
+export async function runningOn(runner: Runner, uid: string): Promise<readonly string[]> {
+  const rows = await rowsOf(runner, await namespacesOf(runner), 'tasks', 'ls');
+  return rows.filter(([name = '', , state = '']) => name.includes(uid) && ['RUNNING', 'PAUSED'].includes(state)).map(([name = '']) => name);
 }
 
 /** Waits until nothing of the sandbox lies on the runner any more. */
@@ -48,7 +52,7 @@ export async function nothingLiesOn(runner: Runner, uid: string): Promise<void> 
 
 /** The container of a sandbox and the containerd namespace it lies in. */
 export async function containerOf(runner: Runner, uid: string): Promise<{ readonly namespace: string; readonly id: string }> {
-  for (const namespace of lines(await runner.ctr('default', 'namespaces', 'ls', '-q'))) {
+  for (const namespace of await namespacesOf(runner)) {
     const id = lines(await runner.ctr(namespace, 'containers', 'ls', '-q')).find((name) => name.includes(uid));
     if (id !== undefined) return { namespace, id };
   }
@@ -101,6 +105,16 @@ function under(directory: string, part: string): readonly string[] {
   return entriesBelow(directory)
     .map(({ parentPath, name }) => join(parentPath, name))
     .filter((path) => path.slice(directory.length).includes(part));
+}
+
+async function namespacesOf(runner: Runner): Promise<readonly string[]> {
+  return lines(await runner.ctr('default', 'namespaces', 'ls', '-q'));
+}
+
+/** What ctr prints in all the namespaces, by line and column. */
+async function rowsOf(runner: Runner, namespaces: readonly string[], ...args: readonly string[]): Promise<readonly string[][]> {
+  const printed = await Promise.all(namespaces.map((namespace) => runner.ctr(namespace, ...args)));
+  return printed.flatMap(lines).map((line) => line.split(/\s+/));
 }
 
 function lines(text: string): readonly string[] {

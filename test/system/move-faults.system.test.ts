@@ -6,7 +6,7 @@ import type { Runner } from '../harness/runner.ts';
 import { after, aSandbox, remembering } from './a-sandbox.ts';
 import { cordon, isBackedUp } from './crash/moves.ts';
 import { eventually, neverWithin } from './eventually.ts';
-import { lyingOn, nothing } from './lying-on.ts';
+import { lyingOn, nothing, runningOn } from './lying-on.ts';
 import { writtenBy } from './on-disk.ts';
 import { isObserved, stateOf } from './user.ts';
 import { startTimeoutMs, World } from './world.ts';
@@ -97,8 +97,8 @@ describe('a move on whose way something breaks', () => {
     await neverWithin(5_000, async () => {
       const { status } = await world.user.sandbox({ name: 'committed' });
       if (status.runnerName !== target) return `it was taken away from ${target}`;
-      const elsewhere = await Promise.all([lies(origin, uid), lies(third, uid)]);
-      return elsewhere.some(({ tasks }) => tasks.length > 0) ? 'it was started elsewhere' : undefined;
+      const elsewhere = await Promise.all([origin, third].map((name) => runningOn(world.cluster.runner(name), uid)));
+      return elsewhere.some((tasks) => tasks.length > 0) ? 'it was started elsewhere' : undefined;
     });
     await isBack(runner);
     const again = await world.user.untilState({ name: 'committed' }, 'Started');

@@ -1,9 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { oneShotID } from '../../agent/containerd/one-shot.ts';
 import { type AgentFailpoint, agentFailpoints } from '../../agent/failpoints.ts';
 import { aConfig, anImage, anOrder, toRemove, toStop } from '../../agent/copies/an-order.ts';
 import { CopyState, type Hello } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { type SubmitTask, TaskOutcome, TaskPhase, type TaskSpec, TransferKind } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
+import { cgroupExists, cgroupProcesses, freezeCgroup, thawCgroup } from '../harness/cgroups.ts';
 import { CrashablePart } from '../harness/crash.ts';
 import { systemNamespace } from '../harness/identity.ts';
 import { added, livingOn } from '../harness/leftovers.ts';
@@ -470,6 +474,40 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
       expect(end).toMatchObject({ outcome: outcomes.exited, exitCode: 9 });
       expect(end?.stdout.toString()).toBe('one run\nrun\n');
       if (place !== 'alone') expect(await inside(runner, uid, 'cat', '/data/crash')).toBe('run');
+      await nothingIsLeft();
+    });
+
+    it.each([
+      { until: 'containerd has given it up', goesOn: async () => Promise.resolve() },
+      { until: 'the next agent has asked for it', goesOn: () => new Promise<void>((resolve) => setTimeout(resolve, 3_000)) },
+    ])('runs a task alone that containerd was making, and goes on making when $until', async ({ until, goesOn }) => {
+      const value = task(spec(alone(), ['sh', '-c', 'echo run >> /tmp/ran; cat /tmp/ran; exit 9'], {}));
+      const id = oneShotID(value.taskId);
+      const bundle = () =>
+        readdirSync(runner.taskStateDir).some((namespace) => existsSync(join(runner.taskStateDir, namespace, id))) ? true : undefined;
+      // The OCI runtime waits for the first process of the container.
+      const cgroup = `${runner.cgroupParent}/${id}`;
+      freezeCgroup(runner.cgroupParent);
+      try {
+        const submitted = submit(value);
+        await eventually('it is being made', () => Promise.resolve(cgroupProcesses(cgroup).length > 0 || undefined));
+        // It alone: the next agent begins with containers of its own.
+        freezeCgroup(cgroup);
+        thawCgroup(runner.cgroupParent, cgroup);
+        await runner.agent.kill();
+        if (until === 'containerd has given it up')
+          await eventually(until, () => Promise.resolve(bundle() === undefined ? true : undefined));
+        await runner.agent.start();
+        hello = await hub.connected(hello);
+        await goesOn();
+        if (cgroupExists(cgroup)) thawCgroup(cgroup);
+        await submitted;
+      } finally {
+        thawCgroup(runner.cgroupParent);
+        if (cgroupExists(cgroup)) thawCgroup(cgroup);
+      }
+      const { end } = await hub.ended(value.taskId);
+      expect({ ...end, stdout: end?.stdout.toString() }).toMatchObject({ outcome: outcomes.exited, exitCode: 9, stdout: 'run\n' });
       await nothingIsLeft();
     });
   });
