@@ -15,7 +15,8 @@ import { median, rounded, summarise, table } from './statistics.ts';
 const laterMs = 350;
 /** Between a clean-up and the next start, so that neither side pays for the other's clean-up and what is left for later of it. */
 const settleMs = 350;
-const warmUps = 8;
+/** Starts of each side that are not counted: operator and agent run for days, and are compiled by V8 while they begin. */
+const warmUps = 40;
 /** With debug logs, which cost a little themselves: apart from the comparison. */
 const inPhases = 40;
 

@@ -13,6 +13,8 @@ import { TasksBed } from './tasks-bed.ts';
 
 /** After each side's turn, for what it leaves for later: nobody pays for the other's clean-up. */
 const laterMs = 50;
+/** Runs of each side that are not counted, for each place: agent and pod run for days, and are compiled by V8 while they begin. */
+const warmUps = { runs: 500, inFlight: 8 };
 const statusRunners = 200;
 const reservations = 1_000;
 const reservedAtOnce = 32;
@@ -55,6 +57,7 @@ async function compareRuns(n: number, inFlight: readonly number[], etcdFsync: bo
     ['one_shot_', 'one-shot', () => bed.runAlone().then(() => nothing), (place) => bed.runAloneBare(place)],
   ];
   for (const [key, what, berth, bare] of sides) {
+    await measure(berth, bare, warmUps.runs, warmUps.inFlight);
     for (const concurrency of inFlight) {
       await measure(berth, bare, concurrency, concurrency);
       const series = await measure(berth, bare, Math.max(n, 3 * concurrency), concurrency);
