@@ -55,6 +55,8 @@ export const agentFailpoints = [
   /** Its process is made, its start is durable and not done. */
   'command.created',
   'command.started',
+  /** It could not be made or started, and what is left of it is there. */
+  'command.failed',
   /** It has ended, and only containerd knows how. */
   'command.exited',
   /** How it ended is noted, its process is gone and its result is not durable. */

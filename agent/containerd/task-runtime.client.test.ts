@@ -6,7 +6,6 @@ import type { ContainerdConnection, Method } from './connection.client.ts';
 import { ContainerdError, status } from './containerd-error.ts';
 import { Freezes } from './freezes.client.ts';
 import { ContainersService } from './gen/services/containers/v1/containers.ts';
-import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import { Status } from './gen/types/task/task.ts';
 import type { OneShots } from './one-shots.client.ts';
 import { ContainerdTasks } from './task-runtime.client.ts';
@@ -88,36 +87,82 @@ describe('a process of a task and a pause of its sandbox', () => {
   });
 });
 
-describe('a start that containerd refuses', () => {
-  /** What comes of starting a process that is in a state then. */
-  const startOf = (said: string, state: Status) => {
+describe('a process of which nobody knows whether it was started', () => {
+  /** A containerd that answers Start, and then DeleteProcess, so; and what it was asked. */
+  const aContainerd = (answers: {
+    readonly start?: ContainerdError;
+    readonly withdrawn: ContainerdError | number;
+    readonly state?: Status;
+  }) => {
+    const asked: string[] = [];
+    const starts = [answers.start];
+    const { withdrawn, state = Status.CREATED } = answers;
+    const answer = (name: string, execID: string): object => {
+      if (name === 'Get')
+        return { process: { status: execID === '' ? Status.RUNNING : state, pid: 0, exitStatus: 0, exitedAt: undefined } };
+      asked.push(name);
+      if (name === 'DeleteProcess' && withdrawn instanceof ContainerdError) throw withdrawn;
+      if (name === 'DeleteProcess') return { pid: withdrawn, exitStatus: 3, exitedAt: new Date(5) };
+      const refused = name === 'Start' ? starts.shift() : undefined;
+      if (refused !== undefined) throw refused;
+      return { pid: 1 };
+    };
     const connection = {
-      call: <Req, Res>(method: Method<Req, Res>, request: Req): Promise<Res> => {
-        if (method.path === TasksService.start.path) return Promise.reject(new ContainerdError(method.path, status.unknown, said));
-        const isMain = (request as { readonly execId: string }).execId === '';
-        const process = { status: isMain ? Status.RUNNING : state, pid: 0, exitStatus: 3, exitedAt: new Date(5) };
-        return Promise.resolve({ process } as Res);
+      call: async <Req, Res>(method: Method<Req, Res>, request: Req): Promise<Res> => {
+        await turn();
+        if (method.path === ContainersService.get.path) {
+          const process = { args: [], cwd: '/', env: [], user: {} };
+          return { container: { spec: { value: Buffer.from(JSON.stringify({ process })) } } } as Res;
+        }
+        return answer(method.path.split('/').at(-1) ?? '', (request as { readonly execId: string }).execId) as Res;
       },
     } as unknown as ContainerdConnection;
     const cgroups = new Cgroups({ parent: '/nowhere-at-all' });
     const options = { connection, cgroups, freezes: new Freezes(), oneShots: {} as unknown as OneShots, clock: new FakeClock() };
-    const tasks = new ContainerdTasks(options);
-    return tasks.start(ref).then(
-      () => 'started',
-      (error: unknown) => (error as { readonly code: string }).code,
-    );
+    return { tasks: new ContainerdTasks(options), asked };
   };
+  const failed = (said: string, code: number = status.unknown) => new ContainerdError('/x', code, said);
 
   it.each([
-    { what: 'runs by now', said: 'cannot start a running process', state: Status.RUNNING },
-    { what: 'has run and ended', said: 'cannot start a stopped process', state: Status.STOPPED },
-    { what: 'ended between the refusal and the look', said: 'cannot start a running process', state: Status.STOPPED },
-  ])('since an agent before this one has started it, and it $what, is no failure', async ({ said, state }) => {
-    expect(await startOf(said, state)).toBe('started');
+    { what: 'never ran', withdrawn: 0, found: { kind: 'None', exit: undefined } },
+    { what: 'has ended', withdrawn: 7, found: { kind: 'Stopped', exit: { status: 3, finishMs: 5 } } },
+    { what: 'is not there', withdrawn: failed('not found', status.notFound), found: { kind: 'None', exit: undefined } },
+    {
+      ...{ what: 'runs', withdrawn: failed('cannot delete a running process'), state: Status.RUNNING },
+      found: { kind: 'Running', exit: undefined },
+    },
+  ])('that $what is told so when it is taken back, and not started', async ({ found, ...answers }) => {
+    const { tasks, asked } = aContainerd(answers);
+    expect(await tasks.withdraw(ref)).toEqual(found);
+    expect(asked).toEqual(['DeleteProcess']);
   });
 
-  it('for another reason fails', async () => {
-    expect(await startOf('OCI runtime exec failed: executable file `x` not found', Status.CREATED)).toBe('CommandNotFound');
-    expect(await startOf('OCI runtime exec failed: something else', Status.STOPPED)).toBe('RuntimeFailed');
+  it('and that can not be taken back rejects', async () => {
+    await expect(aContainerd({ withdrawn: failed('away', status.unavailable) }).tasks.withdraw(ref)).rejects.toThrow('away');
+  });
+
+  it('is made anew before it is started again: a second start of one that failed ends the shim', async () => {
+    const { tasks, asked } = aContainerd({ start: failed('lost', status.unavailable), withdrawn: 0 });
+    await tasks.createCommand(ref, command, io);
+    await tasks.start(ref);
+    expect(asked).toEqual(['Exec', 'Start', 'DeleteProcess', 'Exec', 'Start']);
+  });
+
+  it('is not started again when it has run', async () => {
+    const { tasks, asked } = aContainerd({ start: failed('lost', status.unavailable), withdrawn: 7 });
+    await tasks.createCommand(ref, command, io);
+    await expect(tasks.start(ref)).rejects.toThrow('lost');
+    expect(asked).toEqual(['Exec', 'Start', 'DeleteProcess']);
+  });
+
+  it('is not started again when it runs', async () => {
+    const { tasks, asked } = aContainerd({
+      start: failed('lost', status.unavailable),
+      withdrawn: failed('cannot delete'),
+      state: Status.RUNNING,
+    });
+    await tasks.createCommand(ref, command, io);
+    await tasks.start(ref);
+    expect(asked).toEqual(['Exec', 'Start']);
   });
 });

@@ -43,14 +43,15 @@ const mostTemplates = 256;
 const pausedMessage = 'The sandbox is paused for a backup.';
 /** A container that is not being paused is entered at once. */
 const nobodyWaits = new AbortController().signal;
+const away: ReadonlySet<number> = new Set([status.unavailable, status.deadlineExceeded]);
 const sigkill = 9;
 
 /** Processes of tasks over containerd: further ones in the containers of sandboxes, and the main ones of one-shots. */
 export class ContainerdTasks implements TaskRuntime {
   readonly #options: ContainerdTasksOptions;
   readonly #trees = new Map<string, WatchedTree>();
-  /** What processes that are made and not started are to run, for the message when that fails. */
-  readonly #commands = new Map<string, { readonly command: string; readonly workingDir: string }>();
+  /** What processes that are made and not started are to run. */
+  readonly #commands = new Map<string, { readonly command: string; readonly workingDir: string; readonly make: () => Promise<void> }>();
   /** What a process in a container is like, by container and contentVersion: a container is made anew only for another one. */
   readonly #templates = new Map<string, SpecProcess>();
 
@@ -68,12 +69,14 @@ export class ContainerdTasks implements TaskRuntime {
     const { connection } = this.#options;
     try {
       const process = commandIn(await this.#template(ref.containerID, command.contentVersion), command);
-      this.#commands.set(keyOf(ref), { command: process.args[0] ?? '', workingDir: process.cwd });
       const spec = packProcess(process);
       const request = { containerId: ref.containerID, execId: ref.execID, terminal: false, spec, ...io };
-      await this.#unlessFrozen(ref, () => connection.call(TasksService.exec, request));
+      const make = async () => {
+        await this.#unlessFrozen(ref, () => connection.call(TasksService.exec, request)).catch(unlessThere);
+      };
+      this.#commands.set(keyOf(ref), { command: process.args[0] ?? '', workingDir: process.cwd, make });
+      await make();
     } catch (error) {
-      if (isAlreadyExists(error)) return;
       if (isPaused(error)) throw new TaskStartError('SandboxPaused', pausedMessage, error);
       if (isNotFound(error)) throw new TaskStartError('SandboxStopped', 'The sandbox was stopped before the command ran.', error);
       throw error;
@@ -98,9 +101,33 @@ export class ContainerdTasks implements TaskRuntime {
         if (!isAmbiguous(error)) return this.#startFailed(ref, error);
         const { kind } = await this.stateOf(ref);
         if (kind === 'None') throw error;
-        if (kind !== 'Created') return;
+        if (kind !== 'Created' || (await this.#madeAnew(ref, error)) === 'Running') return;
       }
     }
+  }
+
+  async withdraw(ref: ProcessRef): Promise<ProcessState> {
+    const { connection } = this.#options;
+    try {
+      const { pid, ...ended } = await connection.call(TasksService.deleteProcess, { containerId: ref.containerID, execId: ref.execID });
+      // What was started had a pid.
+      return pid === 0 ? { kind: 'None', exit: undefined } : { kind: 'Stopped', exit: exitOf(ended) };
+    } catch (error) {
+      if (isNotFound(error) && (await this.sandbox(ref.containerID)) !== 'Gone') return { kind: 'None', exit: undefined };
+      if ((await this.stateOf(ref)).kind === 'Running') return { kind: 'Running', exit: undefined };
+      throw error;
+    }
+  }
+
+  /** Before one is started again of which nobody knows whether it was: `Running` when it was, thrown when it has ended since. */
+  async #madeAnew(ref: ProcessRef, error: ContainerdError): Promise<'Running' | 'Created'> {
+    if (ref.execID === '') return 'Created';
+    const { kind } = await this.withdraw(ref);
+    if (kind === 'Running') return 'Running';
+    const command = this.#commands.get(keyOf(ref));
+    if (kind !== 'None' || command === undefined) throw error;
+    await command.make();
+    return 'Created';
   }
 
   async stateOf(ref: ProcessRef): Promise<ProcessState> {
@@ -201,8 +228,6 @@ export class ContainerdTasks implements TaskRuntime {
   async #startFailed(ref: ProcessRef, error: ContainerdError): Promise<void> {
     const { kind, exit } = await this.stateOf(ref);
     if (kind === 'Running') return;
-    // A start that was asked for before, by an agent that is gone, was still under way when this one was asked for.
-    if (kind === 'Stopped' && wasStarted(error)) return;
     if (ref.execID === '') return this.#oneShotFailed(ref, error, { kind, exit });
     if (isPaused(error)) throw new TaskStartError('SandboxPaused', pausedMessage, error);
     if ((await this.sandbox(ref.containerID)) === 'Gone') throw error;
@@ -238,7 +263,8 @@ export class ContainerdTasks implements TaskRuntime {
       try {
         return await work();
       } catch (error) {
-        const isAway = error instanceof ContainerdError && error.grpcCode === status.unavailable;
+        // Also when a shim did not answer containerd in time: it may be in the middle of a start.
+        const isAway = error instanceof ContainerdError && away.has(error.grpcCode);
         if (!isAway || clock.monotonic() >= giveUpAt) throw error;
         await sleep(clock, 10 * pollMs);
       }
@@ -274,14 +300,14 @@ function isPaused(error: unknown): boolean {
   return error instanceof ContainerdError && /paused (state|container)|container is paused|cannot exec in a paused/i.test(error.said);
 }
 
+function unlessThere(error: unknown): undefined {
+  if (!isAlreadyExists(error)) throw error;
+}
+
 /** It is asked again, for as long as it takes. */
 function unlessAway(error: unknown): undefined {
   if (!(error instanceof ContainerdError) || !isAmbiguous(error)) throw error;
   return undefined;
-}
-
-function wasStarted(error: ContainerdError): boolean {
-  return /cannot start a (running|stopped) process/i.test(error.said);
 }
 
 function hasEnded(error: unknown): boolean {

@@ -40,6 +40,12 @@ export class FakeTaskRuntime implements TaskRuntime {
     return Promise.resolve();
   }
 
+  async withdraw(ref: ProcessRef): Promise<ProcessState> {
+    const { kind, exit } = await this.stateOf(ref);
+    if (kind !== 'Running') this.processes.delete(idOf(ref));
+    return kind === 'Created' ? { kind: 'None', exit } : { kind, exit };
+  }
+
   stateOf(ref: ProcessRef): Promise<ProcessState> {
     return Promise.resolve(this.processes.get(idOf(ref))?.state ?? { kind: 'None', exit: undefined });
   }

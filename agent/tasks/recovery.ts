@@ -20,6 +20,8 @@ export type Recovery =
   | { readonly kind: 'Begin' }
   /** It is made and never ran: start it. */
   | { readonly kind: 'Start' }
+  /** It is made, and a start of it may have failed or be under way: that is found out, and it goes on from there. */
+  | { readonly kind: 'TakeBack' }
   | { readonly kind: 'Follow' }
   /** It ended: record how. */
   | { readonly kind: 'Finish' }
@@ -32,7 +34,7 @@ export function decideRecovery({ task, started, result }: TaskEntry, remains: Re
   if (remains.hasExit) return { kind: 'Finish' };
   switch (remains.process) {
     case 'Created':
-      return { kind: 'Start' };
+      return { kind: task.place.kind === 'OneShot' ? 'Start' : 'TakeBack' };
     case 'Running':
       return { kind: 'Follow' };
     case 'Stopped':

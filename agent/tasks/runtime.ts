@@ -14,6 +14,11 @@ export interface TaskRuntime {
   /** A container of its own, made and not started. */
   createOneShot(id: string, oneShot: OneShot, io: TaskIO, signal: AbortSignal): Promise<void>;
   start(ref: ProcessRef): Promise<void>;
+  /**
+   * Takes a process of a sandbox back that was made, and of which nobody knows whether it was started: `None` when it never ran; nothing is left of it
+   * then, nor when it has ended. To start it again instead would end the shim, with all that is in it, if the first start had failed.
+   */
+  withdraw(ref: ProcessRef): Promise<ProcessState>;
   stateOf(ref: ProcessRef): Promise<ProcessState>;
   /** Resolves when it has ended; undefined when it is gone and nobody saw how. */
   wait(ref: ProcessRef, signal: AbortSignal): Promise<Exit | undefined>;

@@ -89,6 +89,7 @@ export class TaskRun {
   async #run(begin: TaskBegin, startedMs: number): Promise<TaskResult | undefined> {
     const { files } = this.#options;
     try {
+      if (begin === 'TakeBack') return await this.#takeBack(startedMs);
       if (begin === 'Finish') return await this.#finish(undefined, startedMs, files.notedExit());
       this.#openStdin(begin);
       if (begin === 'Begin') await this.#create();
@@ -103,6 +104,12 @@ export class TaskRun {
       this.#stdin?.close();
       this.#begun.resolve(undefined);
     }
+  }
+
+  async #takeBack(startedMs: number): Promise<TaskResult | undefined> {
+    const { kind, exit } = await this.#options.runtime.withdraw(this.#ref);
+    if (kind === 'Stopped') return this.#finish(exit, startedMs, undefined);
+    return this.#run(kind === 'Running' ? 'Follow' : 'Begin', startedMs);
   }
 
   /** Resolves when containerd has nothing of its process any more. */
@@ -365,6 +372,7 @@ export class TaskRun {
   async #failed(error: unknown): Promise<TaskResult> {
     const { runtime, log, task, clock } = this.#options;
     const about = { task: task.id, said: messageOf(error) };
+    FAILPOINT: failpoint('command.failed');
     try {
       if (this.#isRunning && !(error instanceof TaskStartError)) await runtime.kill(this.#ref);
       await runtime.remove(this.#ref);

@@ -62,6 +62,7 @@ export const httpErrors = {
   StoreMismatch: { status: 409, message: 'The runner has another disk now: what lay on the old one is not there.' },
   SandboxNotFound: { status: 404, message: 'There is no such sandbox.' },
   SandboxNotRunning: { status: 409, message: 'The sandbox does not run.' },
+  SandboxUnavailable: { status: 503, message: 'The sandbox can not be looked up now: the API server does not answer.', retryAfter: 2 },
   SandboxChanged: { status: 409, message: 'The sandbox was started anew meanwhile.' },
   SandboxPaused: { status: 503, message: 'The sandbox is paused for a backup.', retryAfter: 5 },
   LimitUnsupported: { status: 400, message: 'The limit can not be kept where the task runs.' },

@@ -31,7 +31,7 @@ const atRunner = [
   'StoreMismatch',
 ] as const satisfies readonly HttpErrorCode[];
 const room = ['NoSlot', 'NoRunner', 'TooManyWaiting', 'QueueFull'] as const satisfies readonly HttpErrorCode[];
-const ofSandbox = ['SandboxNotFound', 'SandboxNotRunning'] as const satisfies readonly HttpErrorCode[];
+const ofSandbox = ['SandboxNotFound', 'SandboxNotRunning', 'SandboxUnavailable'] as const satisfies readonly HttpErrorCode[];
 const withKey = ['IdempotencyConflict', 'ClaimUnavailable'] as const satisfies readonly HttpErrorCode[];
 const ofTask = [...atRunner, 'TaskGone'] as const satisfies readonly HttpErrorCode[];
 const ofReservation = [...atRunner, 'ReservationGone'] as const satisfies readonly HttpErrorCode[];

@@ -30,7 +30,7 @@ export interface TasksOptions {
   readonly transfers: Transfers;
   /** The storeID of the runner whose agent is connected to this pod. */
   readonly storeOf: (runnerName: string) => string | undefined;
-  /** @throws ApiError `SandboxNotFound`, `SandboxNotRunning` */
+  /** @throws ApiError `SandboxNotFound`, `SandboxNotRunning`, `SandboxUnavailable` */
   readonly sandboxOf: (ref: SandboxRef) => Promise<RunningSandbox>;
   /** What Secrets in a namespace hold for pulling images. @throws ApiError `ImagePullSecretInvalid`, `SecretUnavailable` */
   readonly credentialsIn: (namespace: string, named: SubmitBody['imagePullSecrets']) => Promise<readonly RegistryLogin[]>;

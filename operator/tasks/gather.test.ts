@@ -1,7 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 import type { Sandbox } from '../../crds/index.ts';
 import { aSandbox } from '../../test/builders/a-sandbox.ts';
+import { KubeError } from '../../kube/errors.ts';
+import type { KubeObject, KubeTransport } from '../../kube/types.ts';
+import { ApiError } from '../http/errors.ts';
 import { runningSandbox } from './gather.ts';
+import { SandboxReads } from './sandbox-reads.client.ts';
 
 const ref = { namespace: 'default', name: 'box' };
 const started = aSandbox().onRunner('r1').started().obj();
@@ -18,7 +22,7 @@ describe('a sandbox that a task is for', () => {
     const found = await runningSandbox(known, ref, read).catch((error: unknown) => (error as { readonly code: string }).code);
     return { found, asked };
   }
-  const away = () => Promise.reject(new Error('the API server does not answer'));
+  const away = () => Promise.reject(new ApiError('SandboxUnavailable'));
 
   it('is taken as this pod knows it when it runs', async () => {
     expect(await find(started, away)).toEqual({ found: running, asked: 0 });
@@ -41,8 +45,45 @@ describe('a sandbox that a task is for', () => {
     expect(await find(undefined, () => Promise.resolve(current))).toEqual({ found: code, asked: 1 });
   });
 
-  it('is what this pod knows when the API server does not answer', async () => {
-    expect(await find(aSandbox().onRunner('r1').stopped().obj(), away)).toEqual({ found: 'SandboxNotRunning', asked: 1 });
-    expect(await find(undefined, away)).toEqual({ found: 'SandboxNotFound', asked: 1 });
+  it('is not refused out of ignorance when the API server does not answer', async () => {
+    expect(await find(aSandbox().onRunner('r1').stopped().obj(), away)).toEqual({ found: 'SandboxUnavailable', asked: 1 });
+    expect(await find(undefined, away)).toEqual({ found: 'SandboxUnavailable', asked: 1 });
+  });
+});
+
+describe('sandboxes read for callers', () => {
+  /** An API server that answers when it is let. */
+  const anApiServer = () => {
+    const answers: PromiseWithResolvers<KubeObject>[] = [];
+    const get = () => {
+      const answer = Promise.withResolvers<KubeObject>();
+      answers.push(answer);
+      return answer.promise;
+    };
+    return { answers, reads: new SandboxReads({ get } as unknown as KubeTransport) };
+  };
+  const codeOf = (read: Promise<unknown>) => read.catch((error: unknown) => (error as { readonly code: string }).code);
+
+  it('are asked for once at a time, and again later', async () => {
+    const { answers, reads } = anApiServer();
+    const both = [reads.read(ref), reads.read(ref)];
+    answers[0]?.resolve(started);
+    expect((await Promise.all(both)).map((sandbox) => sandbox?.metadata.uid)).toEqual(['uid-box', 'uid-box']);
+    const later = reads.read(ref);
+    expect(answers).toHaveLength(2);
+    answers[1]?.reject(new KubeError('NotFound', 'not found'));
+    expect(await later).toBeUndefined();
+  });
+
+  it('are not to be had when the API server does not answer, nor when too many wait', async () => {
+    const { answers, reads } = anApiServer();
+    const waiting = Array.from({ length: 16 }, (_, index) => codeOf(reads.read({ ...ref, name: `box-${index}` })));
+    expect(await codeOf(reads.read(ref))).toBe('SandboxUnavailable');
+    for (const answer of answers) answer.reject(new KubeError('Unreachable', 'it does not answer'));
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set(['SandboxUnavailable']));
+    const again = codeOf(reads.read(ref));
+    expect(answers).toHaveLength(17);
+    answers[16]?.reject(new KubeError('Unreachable', 'it does not answer'));
+    await again;
   });
 });

@@ -42,18 +42,15 @@ export function storeOf({ hub }: TaskWorld, runnerName: string): string | undefi
 }
 
 /**
- * A sandbox that runs. This pod may not have heard yet of one that was just started: before it refuses, it asks the API server; when that does not
- * answer, what this pod knows counts.
- * @throws ApiError `SandboxNotFound`, `SandboxNotRunning`
+ * A sandbox that runs. This pod may not have heard yet of one that was just started: before it refuses, it asks the API server.
+ * @throws ApiError `SandboxNotFound`, `SandboxNotRunning`, and what `read` throws
  */
 export async function runningSandbox(
   known: Sandbox | undefined,
   ref: SandboxRef,
   read: (ref: SandboxRef) => Promise<Sandbox | undefined>,
 ): Promise<RunningSandbox> {
-  if (isRunning(known)) return asRunning(known, ref);
-  const current = await read(ref).catch(() => known);
-  return asRunning(current, ref);
+  return asRunning(isRunning(known) ? known : await read(ref), ref);
 }
 
 function isRunning(sandbox: Sandbox | undefined): boolean {

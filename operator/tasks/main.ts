@@ -1,11 +1,9 @@
-import { isKubeError } from '../../kube/errors.ts';
 import type { KubeTransport } from '../../kube/types.ts';
 import type { Clock } from '../../process/clock.ts';
 import type { Logger } from '../../process/log.ts';
 import type { Metrics } from '../../process/metrics.ts';
 import type { Serving } from '../http/controller.ts';
 import { ApiError } from '../http/errors.ts';
-import { readSandbox, sandboxResource } from '../resources.ts';
 import { Reservations } from '../reservations/controller.ts';
 import { PullSecrets } from '../sandboxes/secrets.client.ts';
 import { Agents } from './agents.client.ts';
@@ -13,6 +11,7 @@ import { taskServing } from './api.server.ts';
 import { Tasks, type TasksOptions } from './controller.ts';
 import { fleetOf, openRunners, reachesAll, runningSandbox, type SandboxRef, storeOf, type TaskWorld } from './gather.ts';
 import { KeyClaims } from './key-claims.client.ts';
+import { SandboxReads } from './sandbox-reads.client.ts';
 import { statusOf } from './status.ts';
 import { Transfers } from './transfers.server.ts';
 
@@ -35,9 +34,6 @@ export interface TaskService {
   run(signal: AbortSignal): Promise<void>;
 }
 
-/** A caller waits for it. */
-const readMs = 5_000;
-
 /** Slots and tasks of the whole fleet, as one pod serves them. */
 export function createTaskService(options: TaskServiceOptions): TaskService {
   const { world, transport, namespace, podName, version, clock, log, metrics } = options;
@@ -53,8 +49,9 @@ export function createTaskService(options: TaskServiceOptions): TaskService {
     if (read.kind !== 'Ready') throw new ApiError('ImagePullSecretInvalid', read.message);
     return read.credentials;
   };
-  const read = (ref: SandboxRef) => transport.get(sandboxResource, ref, { timeoutMs: readMs }).then(readSandbox, undefinedIfNotFound);
-  const sandboxOf = (ref: SandboxRef) => runningSandbox(world.sandboxes.get(`${ref.namespace}/${ref.name}`), ref, read);
+  const sandboxes = new SandboxReads(transport);
+  const sandboxOf = (ref: SandboxRef) =>
+    runningSandbox(world.sandboxes.get(`${ref.namespace}/${ref.name}`), ref, (asked) => sandboxes.read(asked));
   const tasks = new Tasks({
     agents,
     reservations,
@@ -71,8 +68,4 @@ export function createTaskService(options: TaskServiceOptions): TaskService {
     transfers,
     run: (signal) => tasks.run(signal),
   };
-}
-
-function undefinedIfNotFound(error: unknown): undefined {
-  if (!isKubeError(error, 'NotFound')) throw error;
 }

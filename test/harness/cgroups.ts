@@ -26,6 +26,13 @@ export function cgroupProcesses(cgroup: string): readonly ProcessRef[] {
   return [...pids].map(processRef).filter((found) => found !== undefined);
 }
 
+/** Whether something is in a cgroup so that `freezeCgroup` stops it: with version 1 a process comes into one hierarchy after the other. */
+export function canBeFrozen(cgroup: string): boolean {
+  return directories(cgroup)
+    .filter((directory) => existsSync(join(directory, 'freezer.state')) || existsSync(join(directory, 'cgroup.freeze')))
+    .some((directory) => readLines(join(directory, 'cgroup.procs')).length > 0);
+}
+
 /** Whether a cgroup is there in any hierarchy. */
 export function cgroupExists(cgroup: string): boolean {
   return cgroupMounts().some((mount) => existsSync(join(mount, cgroup)));

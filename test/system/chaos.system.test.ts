@@ -135,7 +135,7 @@ describe(`three operators, four runners and twice as many clients as slots, for 
     toStderr(
       `chaos: ${JSON.stringify({
         ...{ seed, ended: faults.counts, tasks: ledger.acknowledged.size, refusals: Object.fromEntries(counts.refusals) },
-        wrong: counts.wrong,
+        ...{ longestMs: counts.longestMs, wrong: counts.wrong },
       })}`,
     );
     expect(counts.wrong).toEqual([]);

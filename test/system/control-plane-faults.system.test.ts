@@ -7,6 +7,7 @@ import { distinctImage } from '../harness/images.ts';
 import type { Operator } from '../harness/operator.ts';
 import { RegistryProxy } from '../harness/registry-proxy.ts';
 import { after, aSandbox, remembering } from './a-sandbox.ts';
+import { Caller } from './caller.ts';
 import { eventually } from './eventually.ts';
 import { writtenBy } from './on-disk.ts';
 import { stateOf } from './user.ts';
@@ -61,6 +62,24 @@ describe('when the control plane is away', () => {
     expect(await writtenBy(world.runnerOf(steady), steady.metadata.uid, 'data/boots')).toHaveLength(1);
     expect([...world.cluster.operators, world.cluster.runner('runner-1').agent].map(({ pid }) => pid)).toEqual(pids);
     await world.user.delete({ name: 'ticking' }, { name: 'steady' }, { name: 'later' });
+  });
+
+  it('and an operator starts, that says that it knows nothing yet until it does', async () => {
+    const [operator] = world.cluster.operators;
+    if (operator === undefined) throw new Error('there is an operator');
+    const caller = await Caller.everything(world.cluster);
+    const status = () => caller.curl(operator, '/sandbox/status').catch(() => undefined);
+    await operator.kill();
+    await world.cluster.apiserver.kill();
+    await operator.launch();
+    const early = await eventually('the new operator answers', status);
+    expect({ status: early.status, retry: early.headers['retry-after'], body: early.body }).toMatchObject({
+      ...{ status: 503, retry: '1' },
+      body: { error: { code: 'NotReady' } },
+    });
+    await world.cluster.apiserver.start();
+    await world.served();
+    await eventually('it knows the cluster', async () => ((await status())?.status === 200 ? true : undefined));
   });
 
   it('and its history is compacted while an operator watches nothing, it sees all that has happened', async () => {

@@ -37,7 +37,9 @@ export async function lyingOn(runner: Runner, uid: string): Promise<Remains> {
  */
 export async function runningOn(runner: Runner, uid: string): Promise<readonly string[]> {
   const rows = await rowsOf(runner, await namespacesOf(runner), 'tasks', 'ls');
-  return rows.filter(([name = '', , state = '']) => name.includes(uid) && ['RUNNING', 'PAUSED'].includes(state)).map(([name = '']) => name);
+  return rows
+    .filter(([name = '', , state = '']) => name.includes(uid) && ['RUNNING', 'PAUSING', 'PAUSED'].includes(state))
+    .map(([name = '']) => name);
 }
 
 /** Waits until nothing of the sandbox lies on the runner any more. */

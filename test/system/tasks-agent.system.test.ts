@@ -7,7 +7,7 @@ import { type AgentFailpoint, agentFailpoints } from '../../agent/failpoints.ts'
 import { aConfig, anImage, anOrder, toRemove, toStop } from '../../agent/copies/an-order.ts';
 import { CopyState, type Hello } from '../../agent/proto/gen/berth/agent/v1/agent.ts';
 import { type SubmitTask, TaskOutcome, TaskPhase, type TaskSpec, TransferKind } from '../../agent/proto/gen/berth/agent/v1/tasks.ts';
-import { cgroupExists, cgroupProcesses, freezeCgroup, thawCgroup } from '../harness/cgroups.ts';
+import { canBeFrozen, cgroupExists, freezeCgroup, thawCgroup } from '../harness/cgroups.ts';
 import { CrashablePart } from '../harness/crash.ts';
 import { systemNamespace } from '../harness/identity.ts';
 import { added, livingOn } from '../harness/leftovers.ts';
@@ -445,6 +445,8 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
       'command.recorded': ['alone'],
       'command.created': ['in the sandbox', 'alone'],
       'command.started': ['in the sandbox', 'alone'],
+      // Below: these never run.
+      'command.failed': [],
       'command.exited': ['in the sandbox', 'alone'],
       'command.removed': ['in the sandbox', 'alone'],
       'command.ended': ['in the sandbox', 'alone'],
@@ -477,6 +479,26 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
       await nothingIsLeft();
     });
 
+    it.each(['in the sandbox', 'alone'] as const)(
+      'does not start a task %s again that could not be started: its shim lives on',
+      async (place) => {
+        const value = task(spec(place === 'alone' ? alone() : here(), ['/no/such/program'], {}));
+        agent.arm('command.failed');
+        const submitted = submit(value);
+        await agent.died();
+        await runner.agent.start();
+        hello = await hub.connected(hello);
+        await submitted;
+        expect((await hub.ended(value.taskId)).end).toMatchObject({
+          outcome: outcomes.startFailed,
+          reason: 'CommandNotFound',
+          mayHaveRun: false,
+        });
+        expect((await run(['true'])).end).toMatchObject({ exitCode: 0 });
+        await nothingIsLeft();
+      },
+    );
+
     it.each([
       { until: 'containerd has given it up', goesOn: async () => Promise.resolve() },
       { until: 'the next agent has asked for it', goesOn: () => new Promise<void>((resolve) => setTimeout(resolve, 3_000)) },
@@ -490,7 +512,7 @@ describe('tasks at an agent that gets its requests from a test, with a real cont
       freezeCgroup(runner.cgroupParent);
       try {
         const submitted = submit(value);
-        await eventually('it is being made', () => Promise.resolve(cgroupProcesses(cgroup).length > 0 || undefined));
+        await eventually('it is being made', () => Promise.resolve(canBeFrozen(cgroup) || undefined));
         // It alone: the next agent begins with containers of its own.
         freezeCgroup(cgroup);
         thawCgroup(runner.cgroupParent, cgroup);

@@ -28,8 +28,14 @@ const longestPauseMs = 2_000;
 export class Counts {
   /** Refusals that say when to come again, by their code; and requests to which no answer came. */
   readonly refusals = new Map<string, number>();
+  /** The longest that somebody asked until there was an answer, in ms. */
+  longestMs = 0;
   /** Sentences about answers that there must not be. */
   readonly wrong: string[] = [];
+
+  answered(ms: number): void {
+    this.longestMs = Math.max(this.longestMs, Math.round(ms));
+  }
 
   refused(code: string): void {
     this.refusals.set(code, (this.refusals.get(code) ?? 0) + 1);
@@ -67,7 +73,10 @@ export class PatientCaller {
     const begin = performance.now();
     for (const tried: string[] = []; ;) {
       const answer = await this.#send(asked);
-      if (answer.kind === 'Answer') return answer;
+      if (answer.kind === 'Answer') {
+        this.#counts.answered(performance.now() - begin);
+        return answer;
+      }
       tried.push(answer.code);
       this.#counts.refused(answer.code);
       if (performance.now() > Math.max(begin, this.#calmSince()) + patienceMs)
