@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { Sandbox } from '../../crds/index.ts';
 import { aSandbox } from '../../test/builders/a-sandbox.ts';
 import { KubeError } from '../../kube/errors.ts';
-import type { KubeObject, KubeTransport } from '../../kube/types.ts';
+import type { KubeObject } from '../../kube/types.ts';
 import { ApiError } from '../http/errors.ts';
 import { runningSandbox } from './gather.ts';
 import { SandboxReads } from './sandbox-reads.client.ts';
@@ -60,7 +60,7 @@ describe('sandboxes read for callers', () => {
       answers.push(answer);
       return answer.promise;
     };
-    return { answers, reads: new SandboxReads({ get } as unknown as KubeTransport) };
+    return { answers, reads: new SandboxReads({ get }) };
   };
   const codeOf = (read: Promise<unknown>) => read.catch((error: unknown) => (error as { readonly code: string }).code);
 
