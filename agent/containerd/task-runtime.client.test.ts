@@ -1,4 +1,4 @@
-import { describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it } from '@jest/globals';
 import { setImmediate as turn } from 'node:timers/promises';
 import { FakeClock } from '../../process/fake-clock.ts';
 import { Cgroups } from './cgroups.client.ts';
@@ -88,28 +88,47 @@ describe('a process of a task and a pause of its sandbox', () => {
 });
 
 describe('a process of which nobody knows whether it was started', () => {
-  /** A containerd that answers Start, and then DeleteProcess, so; and what it was asked. */
-  const aContainerd = (answers: {
+  const failed = (said: string, code: number = status.unknown) => new ContainerdError('/x', code, said);
+  const gone = failed('not found', status.notFound);
+
+  interface Script {
+    /** What the first Start is answered with. */
     readonly start?: ContainerdError;
-    readonly withdrawn: ContainerdError | number;
-    readonly state?: Status;
-  }) => {
+    /** What DeleteProcess is answered with, one after another: an error, or the pid that it had. Then 0. */
+    readonly deleted?: readonly (ContainerdError | number)[];
+    /** What each look finds, the last one for ever. Default: made and not started. */
+    readonly looks?: readonly (Status | ContainerdError)[];
+    /** Whether what is looked at was ever started. */
+    readonly pid?: number;
+  }
+
+  /** A containerd that answers so; and what it was asked besides. */
+  const aContainerd = ({ start, deleted = [], looks = [Status.CREATED], pid = 0 }: Script) => {
     const asked: string[] = [];
-    const starts = [answers.start];
-    const { withdrawn, state = Status.CREATED } = answers;
-    const answer = (name: string, execID: string): object => {
-      if (name === 'Get')
-        return { process: { status: execID === '' ? Status.RUNNING : state, pid: 0, exitStatus: 0, exitedAt: undefined } };
-      asked.push(name);
-      if (name === 'DeleteProcess' && withdrawn instanceof ContainerdError) throw withdrawn;
-      if (name === 'DeleteProcess') return { pid: withdrawn, exitStatus: 3, exitedAt: new Date(5) };
-      const refused = name === 'Start' ? starts.shift() : undefined;
-      if (refused !== undefined) throw refused;
-      return { pid: 1 };
+    const [starts, deletes, seen] = [[start], [...deleted], [...looks]];
+    const orThrow = (answer: ContainerdError | undefined | object): object => {
+      if (answer instanceof ContainerdError) throw answer;
+      return answer ?? { pid: 1 };
     };
+    const look = (): object => {
+      const found = seen.length > 1 ? seen.shift() : seen[0];
+      if (found instanceof ContainerdError) throw found;
+      return { process: { status: found, pid, exitStatus: 3, exitedAt: new Date(5) } };
+    };
+    const answer = (name: string, execID: string): object => {
+      if (name === 'Get' && execID === '') return { process: { status: Status.RUNNING, pid: 1, exitStatus: 0, exitedAt: undefined } };
+      if (name === 'Get') return look();
+      asked.push(name);
+      if (name === 'Start') return orThrow(starts.shift());
+      if (name !== 'DeleteProcess') return {};
+      const next = deletes.shift() ?? 0;
+      return orThrow(typeof next === 'number' ? { pid: next, exitStatus: 3, exitedAt: new Date(5) } : next);
+    };
+    const clock = new FakeClock();
     const connection = {
       call: async <Req, Res>(method: Method<Req, Res>, request: Req): Promise<Res> => {
         await turn();
+        clock.advance(1_000);
         if (method.path === ContainersService.get.path) {
           const process = { args: [], cwd: '/', env: [], user: {} };
           return { container: { spec: { value: Buffer.from(JSON.stringify({ process })) } } } as Res;
@@ -118,51 +137,72 @@ describe('a process of which nobody knows whether it was started', () => {
       },
     } as unknown as ContainerdConnection;
     const cgroups = new Cgroups({ parent: '/nowhere-at-all' });
-    const options = { connection, cgroups, freezes: new Freezes(), oneShots: {} as unknown as OneShots, clock: new FakeClock() };
-    return { tasks: new ContainerdTasks(options), asked };
+    const tasks = new ContainerdTasks({ connection, cgroups, freezes: new Freezes(), oneShots: {} as unknown as OneShots, clock });
+    // Time goes on while it is waited.
+    const passing = setInterval(() => clock.advance(100), 1);
+    timers.push(passing);
+    return { tasks, asked };
   };
-  const failed = (said: string, code: number = status.unknown) => new ContainerdError('/x', code, said);
+  const timers: NodeJS.Timeout[] = [];
+  afterEach(() => {
+    for (const timer of timers.splice(0)) clearInterval(timer);
+  });
 
-  it.each([
-    { what: 'never ran', withdrawn: 0, found: { kind: 'None', exit: undefined } },
-    { what: 'has ended', withdrawn: 7, found: { kind: 'Stopped', exit: { status: 3, finishMs: 5 } } },
-    { what: 'is not there', withdrawn: failed('not found', status.notFound), found: { kind: 'None', exit: undefined } },
+  const exit = { status: 3, finishMs: 5 };
+  const cases: readonly (Script & { readonly what: string; readonly found: object; readonly deletes: number })[] = [
+    { what: 'never ran', found: { kind: 'None', exit: undefined }, deletes: 1 },
+    { what: 'is paused with its sandbox and never ran', looks: [Status.PAUSED], found: { kind: 'None', exit: undefined }, deletes: 1 },
+    { what: 'is not there', looks: [gone], found: { kind: 'None', exit: undefined }, deletes: 0 },
+    { what: 'has ended', looks: [Status.STOPPED], pid: 7, found: { kind: 'Stopped', exit }, deletes: 0 },
+    { what: 'ends in this moment', deleted: [7], found: { kind: 'Stopped', exit }, deletes: 1 },
+    { what: 'runs', looks: [Status.RUNNING], pid: 7, found: { kind: 'Running', exit: undefined }, deletes: 0 },
     {
-      ...{ what: 'runs', withdrawn: failed('cannot delete a running process'), state: Status.RUNNING },
-      found: { kind: 'Running', exit: undefined },
+      ...{ what: 'is started in this moment', deleted: [failed('cannot delete a running process')] },
+      ...{ looks: [Status.CREATED, Status.RUNNING], pid: 7, found: { kind: 'Running', exit: undefined }, deletes: 1 },
     },
-  ])('that $what is told so when it is taken back, and not started', async ({ found, ...answers }) => {
-    const { tasks, asked } = aContainerd(answers);
+    {
+      ...{ what: 'can not be looked at for a while', looks: [Status.UNKNOWN, failed('late', status.deadlineExceeded), Status.CREATED] },
+      ...{ deleted: [failed('away', status.unavailable)], found: { kind: 'None', exit: undefined }, deletes: 2 },
+    },
+  ];
+  it.each(cases)('that $what is told so when it is taken back, and not started', async ({ found, deletes, ...script }) => {
+    const { tasks, asked } = aContainerd(script);
     expect(await tasks.withdraw(ref)).toEqual(found);
-    expect(asked).toEqual(['DeleteProcess']);
+    expect(asked).toEqual(Array.from({ length: deletes }, () => 'DeleteProcess'));
   });
 
-  it('and that can not be taken back rejects', async () => {
-    await expect(aContainerd({ withdrawn: failed('away', status.unavailable) }).tasks.withdraw(ref)).rejects.toThrow('away');
+  it('and that can not be taken back rejects in the end', async () => {
+    const { tasks } = aContainerd({ deleted: Array.from({ length: 200 }, () => failed('broken')) });
+    await expect(tasks.withdraw(ref)).rejects.toThrow('broken');
   });
 
-  it('is made anew before it is started again: a second start of one that failed ends the shim', async () => {
-    const { tasks, asked } = aContainerd({ start: failed('lost', status.unavailable), withdrawn: 0 });
+  const lost = failed('lost', status.unavailable);
+  it.each([
+    { what: 'is made anew before it is started again', script: { start: lost }, more: ['DeleteProcess', 'Exec', 'Start'] },
+    { what: 'is not started again when it runs', script: { start: lost, looks: [Status.RUNNING], pid: 7 }, more: [] },
+    { what: 'is not started again when it has run', script: { start: lost, looks: [Status.STOPPED], pid: 7 }, more: [] },
+    {
+      what: 'is no failure when it was started by an agent before this one',
+      ...{ script: { start: failed('cannot start a stopped process'), looks: [Status.STOPPED], pid: 7 }, more: [] },
+    },
+  ])('$what', async ({ script, more }) => {
+    const { tasks, asked } = aContainerd(script);
     await tasks.createCommand(ref, command, io);
     await tasks.start(ref);
-    expect(asked).toEqual(['Exec', 'Start', 'DeleteProcess', 'Exec', 'Start']);
+    expect(asked).toEqual(['Exec', 'Start', ...more]);
   });
 
-  it('is not started again when it has run', async () => {
-    const { tasks, asked } = aContainerd({ start: failed('lost', status.unavailable), withdrawn: 7 });
+  it('may have run when it ended as it was taken back', async () => {
+    const { tasks } = aContainerd({ start: lost, deleted: [7] });
     await tasks.createCommand(ref, command, io);
     await expect(tasks.start(ref)).rejects.toThrow('lost');
-    expect(asked).toEqual(['Exec', 'Start', 'DeleteProcess']);
   });
 
-  it('is not started again when it runs', async () => {
-    const { tasks, asked } = aContainerd({
-      start: failed('lost', status.unavailable),
-      withdrawn: failed('cannot delete'),
-      state: Status.RUNNING,
-    });
+  it('is made anew after a pause that nobody here knew of: a second start of one that failed ends the shim', async () => {
+    const { tasks, asked } = aContainerd({ start: failed('cannot exec in a paused container') });
     await tasks.createCommand(ref, command, io);
+    await expect(tasks.start(ref)).rejects.toMatchObject({ code: 'SandboxPaused' });
     await tasks.start(ref);
-    expect(asked).toEqual(['Exec', 'Start']);
+    expect(asked).toEqual(['Exec', 'Start', 'DeleteProcess', 'Exec', 'Start']);
   });
 });

@@ -45,6 +45,7 @@ const pausedMessage = 'The sandbox is paused for a backup.';
 const nobodyWaits = new AbortController().signal;
 const away: ReadonlySet<number> = new Set([status.unavailable, status.deadlineExceeded]);
 const sigkill = 9;
+const none: ProcessState = { kind: 'None', exit: undefined };
 
 /** Processes of tasks over containerd: further ones in the containers of sandboxes, and the main ones of one-shots. */
 export class ContainerdTasks implements TaskRuntime {
@@ -52,6 +53,8 @@ export class ContainerdTasks implements TaskRuntime {
   readonly #trees = new Map<string, WatchedTree>();
   /** What processes that are made and not started are to run. */
   readonly #commands = new Map<string, { readonly command: string; readonly workingDir: string; readonly make: () => Promise<void> }>();
+  /** What was made, taken back since and is to be made again before it is started. */
+  readonly #withdrawn = new Set<string>();
   /** What a process in a container is like, by container and contentVersion: a container is made anew only for another one. */
   readonly #templates = new Map<string, SpecProcess>();
 
@@ -76,6 +79,7 @@ export class ContainerdTasks implements TaskRuntime {
       };
       this.#commands.set(keyOf(ref), { command: process.args[0] ?? '', workingDir: process.cwd, make });
       await make();
+      this.#withdrawn.delete(keyOf(ref));
     } catch (error) {
       if (isPaused(error)) throw new TaskStartError('SandboxPaused', pausedMessage, error);
       if (isNotFound(error)) throw new TaskStartError('SandboxStopped', 'The sandbox was stopped before the command ran.', error);
@@ -91,6 +95,7 @@ export class ContainerdTasks implements TaskRuntime {
     const { connection } = this.#options;
     for (;;) {
       try {
+        await this.#makeAgain(ref);
         const request = { containerId: ref.containerID, execId: ref.execID };
         const { pid } = await this.#unlessFrozen(ref, () => connection.call(TasksService.start, request));
         if (ref.execID !== '') this.#trees.set(keyOf(ref), new WatchedTree(pid));
@@ -99,46 +104,51 @@ export class ContainerdTasks implements TaskRuntime {
       } catch (error) {
         if (!(error instanceof ContainerdError)) throw error;
         if (!isAmbiguous(error)) return this.#startFailed(ref, error);
-        const { kind } = await this.stateOf(ref);
-        if (kind === 'None') throw error;
-        if (kind !== 'Created' || (await this.#madeAnew(ref, error)) === 'Running') return;
+        const { kind } = ref.execID === '' ? await this.stateOf(ref) : await this.withdraw(ref);
+        const isWithdrawn = this.#withdrawn.has(keyOf(ref));
+        if (isWithdrawn ? kind === 'Stopped' : kind === 'None') throw error;
+        if (!isWithdrawn && kind !== 'Created') return;
       }
     }
   }
 
   async withdraw(ref: ProcessRef): Promise<ProcessState> {
-    const { connection } = this.#options;
-    try {
-      const { pid, ...ended } = await connection.call(TasksService.deleteProcess, { containerId: ref.containerID, execId: ref.execID });
-      // What was started had a pid.
-      return pid === 0 ? { kind: 'None', exit: undefined } : { kind: 'Stopped', exit: exitOf(ended) };
-    } catch (error) {
-      if (isNotFound(error) && (await this.sandbox(ref.containerID)) !== 'Gone') return { kind: 'None', exit: undefined };
-      if ((await this.stateOf(ref)).kind === 'Running') return { kind: 'Running', exit: undefined };
-      throw error;
+    const { connection, clock } = this.#options;
+    const giveUpAt = clock.monotonic() + awayMs;
+    for (;;) {
+      const found = await this.stateOf(ref);
+      // One that has ended is removed only when its end is noted.
+      if (found.kind !== 'Created') return found;
+      try {
+        const { pid, ...ended } = await connection.call(TasksService.deleteProcess, { containerId: ref.containerID, execId: ref.execID });
+        this.#withdrawn.add(keyOf(ref));
+        return pid === 0 ? none : { kind: 'Stopped', exit: exitOf(ended) };
+      } catch (error) {
+        // It is looked at again: a start that was under way may be why.
+        if (!(error instanceof ContainerdError) || clock.monotonic() >= giveUpAt) throw error;
+        await sleep(clock, pollMs);
+      }
     }
   }
 
-  /** Before one is started again of which nobody knows whether it was: `Running` when it was, thrown when it has ended since. */
-  async #madeAnew(ref: ProcessRef, error: ContainerdError): Promise<'Running' | 'Created'> {
-    if (ref.execID === '') return 'Created';
-    const { kind } = await this.withdraw(ref);
-    if (kind === 'Running') return 'Running';
-    const command = this.#commands.get(keyOf(ref));
-    if (kind !== 'None' || command === undefined) throw error;
-    await command.make();
-    return 'Created';
+  /** Makes a process of a sandbox anew that was taken back. */
+  async #makeAgain(ref: ProcessRef): Promise<void> {
+    if (!this.#withdrawn.has(keyOf(ref))) return;
+    await this.#commands.get(keyOf(ref))?.make();
+    this.#withdrawn.delete(keyOf(ref));
   }
 
   async stateOf(ref: ProcessRef): Promise<ProcessState> {
     const process = await this.#untilAnswered(() => this.#get(ref));
-    if (process === undefined) return { kind: 'None', exit: undefined };
+    if (process === undefined) return none;
     switch (process.status) {
       case Status.CREATED:
         return { kind: 'Created', exit: undefined };
       case Status.STOPPED:
         return { kind: 'Stopped', exit: exitOf(process) };
       default:
+        // What is paused is said to be so whether it was started or not.
+        if (ref.execID !== '' && process.pid === 0) return { kind: 'Created', exit: undefined };
         if (ref.execID !== '' && !this.#trees.has(keyOf(ref))) this.#trees.set(keyOf(ref), new WatchedTree(process.pid));
         return { kind: 'Running', exit: undefined };
     }
@@ -192,6 +202,7 @@ export class ContainerdTasks implements TaskRuntime {
     const { connection, oneShots } = this.#options;
     this.#trees.delete(keyOf(ref));
     this.#commands.delete(keyOf(ref));
+    this.#withdrawn.delete(keyOf(ref));
     if (ref.execID === '') return this.#untilAnswered(() => oneShots.end(taskOf(ref)));
     const request = { containerId: ref.containerID, execId: ref.execID };
     await this.#untilAnswered(async () => {
@@ -221,15 +232,23 @@ export class ContainerdTasks implements TaskRuntime {
   async #get({ containerID, execID }: ProcessRef): Promise<Process | undefined> {
     const { connection } = this.#options;
     const answer = await connection.call(TasksService.get, { containerId: containerID, execId: execID }).catch(unlessGone);
-    return answer?.process;
+    const process = answer?.process;
+    // Its shim did not answer containerd in time.
+    if (execID !== '' && process?.status === Status.UNKNOWN)
+      throw new ContainerdError(TasksService.get.path, status.deadlineExceeded, `the state of ${execID} is not known`);
+    return process;
   }
 
   /** A failed start is certain only when the process is still in its first state, or when the runtime says that it could not execute the program. */
   async #startFailed(ref: ProcessRef, error: ContainerdError): Promise<void> {
     const { kind, exit } = await this.stateOf(ref);
-    if (kind === 'Running') return;
+    // In a sandbox only what was started ends: by a start of an agent before this one, which came late.
+    if (kind === 'Running' || (kind === 'Stopped' && ref.execID !== '')) return;
     if (ref.execID === '') return this.#oneShotFailed(ref, error, { kind, exit });
-    if (isPaused(error)) throw new TaskStartError('SandboxPaused', pausedMessage, error);
+    if (isPaused(error)) {
+      await this.withdraw(ref);
+      throw new TaskStartError('SandboxPaused', pausedMessage, error);
+    }
     if ((await this.sandbox(ref.containerID)) === 'Gone') throw error;
     throw startFailure(error, this.#commands.get(keyOf(ref)) ?? { command: 'of the task', workingDir: 'of the task' });
   }

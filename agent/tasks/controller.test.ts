@@ -19,6 +19,7 @@ import { TaskController } from './controller.ts';
 import { FakeTaskRuntime } from './fake-task-runtime.ts';
 import { TaskFiles } from './files.client.ts';
 import type { TaskLink } from './peer.ts';
+import type { ProcessState } from './runtime.ts';
 import { applyTaskRecords, compactTasks, emptyTasks, resultKeptMs } from './reduce.ts';
 
 const format = { empty: emptyTasks, apply: applyTaskRecords, compact: compactTasks } as const;
@@ -216,6 +217,67 @@ describe('the tasks of an agent', () => {
     });
     expect(agent.capacities.at(-1)).toMatchObject({ used: 0 });
     expect(runtime.done).toEqual(['start t1']);
+  });
+
+  describe('a command that the next agent finds made, as its start is under way, is taken back first:', () => {
+    const startIsUnderWay = async () => {
+      const before = await anAgent();
+      runtime.isStartHeld = true;
+      await before.pod().submit(task('t1'));
+      await soon(() => (runtime.done.includes('start t1') ? true : undefined));
+      await before.end();
+      runtime.isStartHeld = false;
+    };
+    const theNext = async () => {
+      const pod = (await anAgent()).pod();
+      const watch = await pod.ask({ $case: 'watch', value: { taskId: 't1' } });
+      const end = watch?.$case === 'task' ? watch.value.end : undefined;
+      return { pod, ended: async () => end ?? (await pod.until(TaskPhase.TASK_PHASE_ENDED)).end };
+    };
+
+    it('it never ran, and is made and started anew', async () => {
+      await startIsUnderWay();
+      const { pod, ended } = await theNext();
+      await pod.until(TaskPhase.TASK_PHASE_RUNNING);
+      runtime.end('t1', 3);
+      expect(await ended()).toMatchObject({ outcome: TaskOutcome.TASK_OUTCOME_EXITED, exitCode: 3 });
+      expect(runtime.done).toEqual(['start t1', 'withdraw t1', 'start t1']);
+    });
+
+    it('it runs, and is followed, also to its end by a cancel that came meanwhile', async () => {
+      await startIsUnderWay();
+      const found = Promise.withResolvers<ProcessState>();
+      runtime.withdrawn = () => found.promise;
+      const { pod, ended } = await theNext();
+      expect(await pod.code({ $case: 'cancel', value: { taskId: 't1' } })).toBe('task');
+      found.resolve({ kind: 'Running', exit: undefined });
+      await pod.until(TaskPhase.TASK_PHASE_RUNNING);
+      const process = runtime.processes.get('t1');
+      if (process !== undefined) process.state = { kind: 'Running', exit: undefined };
+      clock.advance(1);
+      expect(await ended()).toMatchObject({ outcome: TaskOutcome.TASK_OUTCOME_CANCELLED, signal: 9 });
+      expect(runtime.done).toEqual(['start t1', 'withdraw t1']);
+    });
+
+    it('it has ended, and that is told', async () => {
+      await startIsUnderWay();
+      runtime.withdrawn = () => {
+        runtime.processes.delete('t1');
+        return Promise.resolve({ kind: 'Stopped', exit: { status: 4, finishMs: 1_000 } });
+      };
+      expect(await (await theNext()).ended()).toMatchObject({ outcome: TaskOutcome.TASK_OUTCOME_EXITED, exitCode: 4 });
+      expect(runtime.done).toEqual(['start t1', 'withdraw t1']);
+    });
+
+    it('that can not be done: it may have run', async () => {
+      await startIsUnderWay();
+      runtime.withdrawn = () => Promise.reject(new Error('containerd does not answer'));
+      const { ended } = await theNext();
+      await soon(() => (runtime.done.includes('withdraw t1') ? true : undefined));
+      clock.advance(1_000);
+      expect(await ended()).toMatchObject({ outcome: TaskOutcome.TASK_OUTCOME_LOST, mayHaveRun: true });
+      expect(runtime.done).toEqual(['start t1', 'withdraw t1']);
+    });
   });
 
   it('what may be secret is gone once it has started, and everything when the result was kept long enough', async () => {

@@ -12,6 +12,10 @@ export class FakeTaskRuntime implements TaskRuntime {
   readonly done: string[] = [];
   readonly processes = new Map<string, FakeProcess>();
   hasSandbox = true;
+  /** Starts are asked for, and neither answered nor seen to happen. */
+  isStartHeld = false;
+  /** What was found of a process that was to be taken back; undefined: it never ran. */
+  withdrawn: (() => Promise<ProcessState>) | undefined;
 
   end(id: string, status: number): void {
     const process = this.processes.get(id);
@@ -35,15 +39,17 @@ export class FakeTaskRuntime implements TaskRuntime {
 
   start(ref: ProcessRef): Promise<void> {
     this.done.push(`start ${idOf(ref)}`);
+    if (this.isStartHeld) return new Promise(() => undefined);
     const process = this.processes.get(idOf(ref));
     if (process !== undefined) process.state = { kind: 'Running', exit: undefined };
     return Promise.resolve();
   }
 
   async withdraw(ref: ProcessRef): Promise<ProcessState> {
-    const { kind, exit } = await this.stateOf(ref);
-    if (kind !== 'Running') this.processes.delete(idOf(ref));
-    return kind === 'Created' ? { kind: 'None', exit } : { kind, exit };
+    this.done.push(`withdraw ${idOf(ref)}`);
+    if (this.withdrawn !== undefined) return this.withdrawn();
+    this.processes.delete(idOf(ref));
+    return { kind: 'None', exit: undefined };
   }
 
   stateOf(ref: ProcessRef): Promise<ProcessState> {

@@ -15,8 +15,8 @@ export interface TaskRuntime {
   createOneShot(id: string, oneShot: OneShot, io: TaskIO, signal: AbortSignal): Promise<void>;
   start(ref: ProcessRef): Promise<void>;
   /**
-   * Takes a process of a sandbox back that was made, and of which nobody knows whether it was started: `None` when it never ran; nothing is left of it
-   * then, nor when it has ended. To start it again instead would end the shim, with all that is in it, if the first start had failed.
+   * Takes a process of a sandbox back that was made, and of which nobody knows whether it was started. `None`: nothing is left, and as far as the runtime
+   * can say it never ran; else it is found as told. To start it again instead would end the shim, with all that is in it, if the first start had failed.
    */
   withdraw(ref: ProcessRef): Promise<ProcessState>;
   stateOf(ref: ProcessRef): Promise<ProcessState>;

@@ -37,6 +37,9 @@ export interface TaskRunOptions {
 /** How an agent begins with a task: as accepted now, or as one before it left it. */
 export type TaskBegin = Exclude<Recovery['kind'], 'Done' | 'Lost'>;
 
+/** `Join`: it was started, and nobody has seen that so far. */
+type RunBegin = Exclude<TaskBegin, 'TakeBack' | 'Finish'> | 'Join';
+
 const lookMs = 50;
 /** Of a process without a limit on its processor time it is looked so seldom what it uses. */
 const looksBetweenMeasures = 20;
@@ -59,6 +62,8 @@ export class TaskRun {
   #sandboxEnds = false;
   #measures: Measures = nothingMeasured;
   #isRunning = false;
+  /** Nobody knows whether it was started. */
+  #mayRun = false;
   #removed = Promise.resolve();
   #outputBytes = { stdout: 0, stderr: 0 };
 
@@ -89,14 +94,11 @@ export class TaskRun {
   async #run(begin: TaskBegin, startedMs: number): Promise<TaskResult | undefined> {
     const { files } = this.#options;
     try {
-      if (begin === 'TakeBack') return await this.#takeBack(startedMs);
       if (begin === 'Finish') return await this.#finish(undefined, startedMs, files.notedExit());
-      this.#openStdin(begin);
-      if (begin === 'Begin') await this.#create();
-      else if (begin === 'Start') await this.#options.recordStart();
-      if (begin !== 'Follow') await this.#start();
-      else this.#started(startedMs);
-      return await this.#finish(await this.#untilEnd(), this.#startMs, begin === 'Follow' ? files.notedExit() : undefined);
+      const from = begin === 'TakeBack' ? await this.#takeBack(startedMs) : begin;
+      if (typeof from === 'object') return await this.#finish(from.exit, startedMs, from);
+      await this.#begin(from, startedMs);
+      return await this.#finish(await this.#untilEnd(), this.#startMs, from === 'Follow' ? files.notedExit() : undefined);
     } catch (error) {
       if (this.#options.agentEnds.aborted) return undefined;
       return await this.#failed(error);
@@ -106,10 +108,29 @@ export class TaskRun {
     }
   }
 
-  async #takeBack(startedMs: number): Promise<TaskResult | undefined> {
-    const { kind, exit } = await this.#options.runtime.withdraw(this.#ref);
-    if (kind === 'Stopped') return this.#finish(exit, startedMs, undefined);
-    return this.#run(kind === 'Running' ? 'Follow' : 'Begin', startedMs);
+  async #begin(begin: RunBegin, startedMs: number): Promise<void> {
+    this.#openStdin(begin);
+    if (begin === 'Begin') await this.#create();
+    else if (begin === 'Start') await this.#options.recordStart();
+    if (begin === 'Begin' || begin === 'Start') return this.#start();
+    this.#started(startedMs);
+    // It was cancelled before it was known to run.
+    if (this.#cancelled.signal.aborted && this.#killedFor === undefined) await this.cancel();
+  }
+
+  /** How it goes on with what was made and may have been started; its end, noted, when it has ended. */
+  async #takeBack(startMs: number): Promise<RunBegin | ExitNote> {
+    const { runtime, files } = this.#options;
+    this.#mayRun = true;
+    const { kind, exit } = await runtime.withdraw(this.#ref);
+    if (kind === 'Stopped') {
+      // It may be gone already: there is no other trace.
+      const note = { exit, killedFor: this.#killedFor, sandboxEnded: false, measures: this.#measures, startMs };
+      files.noteExit(note);
+      return note;
+    }
+    this.#mayRun = kind === 'Running';
+    return this.#mayRun ? 'Join' : 'Begin';
   }
 
   /** Resolves when containerd has nothing of its process any more. */
@@ -136,7 +157,7 @@ export class TaskRun {
     this.#sandboxEnds = true;
   }
 
-  #openStdin(begin: TaskBegin): void {
+  #openStdin(begin: RunBegin): void {
     const { task, files, runtime, clock } = this.#options;
     if (!task.streamsStdin) return;
     // Not before it is started: what was fed to a process that is made would be fed again when the agent dies before that.
@@ -374,16 +395,16 @@ export class TaskRun {
     const about = { task: task.id, said: messageOf(error) };
     FAILPOINT: failpoint('command.failed');
     try {
-      if (this.#isRunning && !(error instanceof TaskStartError)) await runtime.kill(this.#ref);
+      if ((this.#isRunning || this.#mayRun) && !(error instanceof TaskStartError)) await runtime.kill(this.#ref);
       await runtime.remove(this.#ref);
     } catch (err) {
       log.warn({ ...about, err }, 'What is left of a task could not be removed');
     }
     if (error instanceof TaskStartError) return this.#neverRan(startFailed(error.code, error.message));
-    if (this.#cancelled.signal.aborted && !this.#isRunning) return this.#neverRan(cancelledBefore);
+    if (this.#cancelled.signal.aborted && !this.#isRunning && !this.#mayRun) return this.#neverRan(cancelledBefore);
     if (await this.#hasSandboxEnded(undefined)) return this.#resultOf(sandboxEnded, [], clock.now());
     log.warn(about, 'A task is lost: it is not known how it ended');
-    return this.#resultOf(lost('ProcessLost', this.#isRunning), [], clock.now());
+    return this.#resultOf(lost('ProcessLost', this.#isRunning || this.#mayRun), [], clock.now());
   }
 
   #neverRan(verdict: ReturnType<typeof verdictOf>): Promise<TaskResult> {
