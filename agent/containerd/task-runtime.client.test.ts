@@ -100,10 +100,11 @@ describe('a process of which nobody knows whether it was started', () => {
     readonly looks?: readonly (Status | ContainerdError)[];
     /** Whether what is looked at was ever started. */
     readonly pid?: number;
+    readonly hasSandbox?: boolean;
   }
 
   /** A containerd that answers so; and what it was asked besides. */
-  const aContainerd = ({ start, deleted = [], looks = [Status.CREATED], pid = 0 }: Script) => {
+  const aContainerd = ({ start, deleted = [], looks = [Status.CREATED], pid = 0, hasSandbox = true }: Script) => {
     const asked: string[] = [];
     const [starts, deletes, seen] = [[start], [...deleted], [...looks]];
     const orThrow = (answer: ContainerdError | undefined | object): object => {
@@ -116,6 +117,7 @@ describe('a process of which nobody knows whether it was started', () => {
       return { process: { status: found, pid, exitStatus: 3, exitedAt: new Date(5) } };
     };
     const answer = (name: string, execID: string): object => {
+      if (name === 'Get' && execID === '' && !hasSandbox) throw gone;
       if (name === 'Get' && execID === '') return { process: { status: Status.RUNNING, pid: 1, exitStatus: 0, exitedAt: undefined } };
       if (name === 'Get') return look();
       asked.push(name);
@@ -174,6 +176,16 @@ describe('a process of which nobody knows whether it was started', () => {
   it('and that can not be taken back rejects in the end', async () => {
     const { tasks } = aContainerd({ deleted: Array.from({ length: 200 }, () => failed('broken')) });
     await expect(tasks.withdraw(ref)).rejects.toThrow('broken');
+  });
+
+  it('may have run when the answer to its removal was lost, and it is gone', async () => {
+    const { tasks } = aContainerd({ deleted: [failed('away', status.unavailable)], looks: [Status.CREATED, gone] });
+    await expect(tasks.withdraw(ref)).rejects.toThrow('away');
+  });
+
+  it('may have run when it is gone with its sandbox', async () => {
+    const { tasks } = aContainerd({ looks: [gone], hasSandbox: false });
+    await expect(tasks.withdraw(ref)).rejects.toThrow('gone');
   });
 
   const lost = failed('lost', status.unavailable);

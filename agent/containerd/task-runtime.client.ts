@@ -92,8 +92,8 @@ export class ContainerdTasks implements TaskRuntime {
   }
 
   async start(ref: ProcessRef): Promise<void> {
-    const { connection } = this.#options;
-    for (;;) {
+    const { connection, clock } = this.#options;
+    for (const giveUpAt = clock.monotonic() + awayMs; ;) {
       try {
         await this.#makeAgain(ref);
         const request = { containerId: ref.containerID, execId: ref.execID };
@@ -108,6 +108,8 @@ export class ContainerdTasks implements TaskRuntime {
         const isWithdrawn = this.#withdrawn.has(keyOf(ref));
         if (isWithdrawn ? kind === 'Stopped' : kind === 'None') throw error;
         if (!isWithdrawn && kind !== 'Created') return;
+        if (clock.monotonic() >= giveUpAt) throw error;
+        await sleep(clock, pollMs);
       }
     }
   }
@@ -115,8 +117,10 @@ export class ContainerdTasks implements TaskRuntime {
   async withdraw(ref: ProcessRef): Promise<ProcessState> {
     const { connection, clock } = this.#options;
     const giveUpAt = clock.monotonic() + awayMs;
+    let lost: ContainerdError | undefined;
     for (;;) {
       const found = await this.stateOf(ref);
+      if (found.kind === 'None') return this.#neverRan(ref, lost);
       // One that has ended is removed only when its end is noted.
       if (found.kind !== 'Created') return found;
       try {
@@ -126,9 +130,18 @@ export class ContainerdTasks implements TaskRuntime {
       } catch (error) {
         // It is looked at again: a start that was under way may be why.
         if (!(error instanceof ContainerdError) || clock.monotonic() >= giveUpAt) throw error;
+        lost = error;
         await sleep(clock, pollMs);
       }
     }
+  }
+
+  /** What is not there never ran only while its sandbox lives, whose shim keeps it until it is removed, and when no answer to its removal was lost. */
+  async #neverRan({ containerID, execID }: ProcessRef, lost: ContainerdError | undefined): Promise<ProcessState> {
+    if (lost !== undefined) throw lost;
+    if ((await this.sandbox(containerID)) === 'Gone')
+      throw new ContainerdError(TasksService.get.path, status.notFound, `${execID} and its sandbox are gone`);
+    return none;
   }
 
   /** Makes a process of a sandbox anew that was taken back. */
@@ -246,7 +259,8 @@ export class ContainerdTasks implements TaskRuntime {
     if (kind === 'Running' || (kind === 'Stopped' && ref.execID !== '')) return;
     if (ref.execID === '') return this.#oneShotFailed(ref, error, { kind, exit });
     if (isPaused(error)) {
-      await this.withdraw(ref);
+      const { kind: found } = await this.withdraw(ref);
+      if (found === 'Running' || found === 'Stopped') return;
       throw new TaskStartError('SandboxPaused', pausedMessage, error);
     }
     if ((await this.sandbox(ref.containerID)) === 'Gone') throw error;

@@ -203,6 +203,23 @@ describe('the tasks of an agent', () => {
     expect(runtime.done).toEqual(['start t1', 'signal 15 t1', 'signal 15 t1']);
   });
 
+  it('a task that is cancelled while it is being started is ended once it runs', async () => {
+    const pod = (await anAgent()).pod();
+    const start = Promise.withResolvers<undefined>();
+    runtime.beforeStart = start.promise;
+    await pod.submit(task('t1'));
+    await soon(() => (runtime.done.includes('start t1') ? true : undefined));
+    expect(await pod.code({ $case: 'cancel', value: { taskId: 't1' } })).toBe('task');
+    clock.advance(1_000);
+    start.resolve(undefined);
+    await pod.until(TaskPhase.TASK_PHASE_RUNNING);
+    await soon(() => {
+      clock.advance(1);
+      return pod.states.some(({ phase }) => phase === TaskPhase.TASK_PHASE_ENDED) ? true : undefined;
+    });
+    expect(pod.states.at(-1)?.end).toMatchObject({ outcome: TaskOutcome.TASK_OUTCOME_CANCELLED, signal: 9 });
+  });
+
   it('a task whose sandbox went while the agent was away is lost, may have run, and is not run again', async () => {
     const before = await anAgent();
     const pod = before.pod();

@@ -14,6 +14,8 @@ export class FakeTaskRuntime implements TaskRuntime {
   hasSandbox = true;
   /** Starts are asked for, and neither answered nor seen to happen. */
   isStartHeld = false;
+  /** What a start waits for. */
+  beforeStart: Promise<unknown> | undefined;
   /** What was found of a process that was to be taken back; undefined: it never ran. */
   withdrawn: (() => Promise<ProcessState>) | undefined;
 
@@ -37,12 +39,12 @@ export class FakeTaskRuntime implements TaskRuntime {
     return this.#make(id);
   }
 
-  start(ref: ProcessRef): Promise<void> {
+  async start(ref: ProcessRef): Promise<void> {
     this.done.push(`start ${idOf(ref)}`);
-    if (this.isStartHeld) return new Promise(() => undefined);
+    if (this.isStartHeld) await new Promise(() => undefined);
+    await this.beforeStart;
     const process = this.processes.get(idOf(ref));
     if (process !== undefined) process.state = { kind: 'Running', exit: undefined };
-    return Promise.resolve();
   }
 
   async withdraw(ref: ProcessRef): Promise<ProcessState> {

@@ -112,10 +112,16 @@ export class TaskRun {
     this.#openStdin(begin);
     if (begin === 'Begin') await this.#create();
     else if (begin === 'Start') await this.#options.recordStart();
-    if (begin === 'Begin' || begin === 'Start') return this.#start();
-    this.#started(startedMs);
+    if (begin === 'Begin' || begin === 'Start') await this.#start();
+    else this.#started(startedMs);
     // It was cancelled before it was known to run.
-    if (this.#cancelled.signal.aborted && this.#killedFor === undefined) await this.cancel();
+    if (this.#cancelled.signal.aborted && this.#killedFor === undefined) await this.#cancelAgain();
+  }
+
+  /** What goes wrong with that leaves the rest of the cancel to come. */
+  async #cancelAgain(): Promise<void> {
+    const { log, task } = this.#options;
+    await this.cancel().catch((error: unknown) => log.warn({ task: task.id, said: messageOf(error) }, 'A task could not be asked to end'));
   }
 
   /** How it goes on with what was made and may have been started; its end, noted, when it has ended. */
@@ -144,8 +150,8 @@ export class TaskRun {
     if (!this.#isRunning) return;
     const { runtime, clock, task } = this.#options;
     this.#killedFor ??= 'Cancel';
-    if (task.graceSeconds > 0) await runtime.signal(this.#ref, sigterm);
     clock.after(task.graceSeconds * 1000, () => this.#kill('Cancel'));
+    if (task.graceSeconds > 0) await runtime.signal(this.#ref, sigterm);
   }
 
   async signal(signal: number): Promise<void> {
@@ -221,7 +227,7 @@ export class TaskRun {
   async #start(): Promise<void> {
     const { runtime, clock, files } = this.#options;
     this.#cancelled.signal.throwIfAborted();
-    this.#isRunning = true;
+    this.#mayRun = true;
     const startMs = Math.round(clock.now());
     await this.#untilUnpaused(() => runtime.start(this.#ref));
     FAILPOINT: failpoint('command.started');
@@ -394,12 +400,9 @@ export class TaskRun {
     const { runtime, log, task, clock } = this.#options;
     const about = { task: task.id, said: messageOf(error) };
     FAILPOINT: failpoint('command.failed');
-    try {
-      if ((this.#isRunning || this.#mayRun) && !(error instanceof TaskStartError)) await runtime.kill(this.#ref);
-      await runtime.remove(this.#ref);
-    } catch (err) {
-      log.warn({ ...about, err }, 'What is left of a task could not be removed');
-    }
+    const orTell = (err: unknown) => log.warn({ ...about, err }, 'What is left of a task could not be removed');
+    if ((this.#isRunning || this.#mayRun) && !(error instanceof TaskStartError)) await runtime.kill(this.#ref).catch(orTell);
+    await runtime.remove(this.#ref).catch(orTell);
     if (error instanceof TaskStartError) return this.#neverRan(startFailed(error.code, error.message));
     if (this.#cancelled.signal.aborted && !this.#isRunning && !this.#mayRun) return this.#neverRan(cancelledBefore);
     if (await this.#hasSandboxEnded(undefined)) return this.#resultOf(sandboxEnded, [], clock.now());

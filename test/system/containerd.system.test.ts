@@ -263,6 +263,8 @@ describe('a copy', () => {
     'is started in place without its image and without its container record',
     async () => {
       const key = await start(attempt({ config: script('echo one >/root/file') }));
+      // Stopped sooner, it might not have come so far as to write it.
+      await exitOf(key);
       await runtime.stop(key, 0, never);
       await runner.ctr('berth', 'containers', 'rm', '--keep-snapshot', `${key.uid}-${key.epoch}`);
       expect(await found(key)).toMatchObject({ key, namespace: 'team', name: 'box', hasContent: true, configHash: '' });
