@@ -104,14 +104,19 @@ export class ContainerdTasks implements TaskRuntime {
       } catch (error) {
         if (!(error instanceof ContainerdError)) throw error;
         if (!isAmbiguous(error)) return this.#startFailed(ref, error);
-        const { kind } = ref.execID === '' ? await this.stateOf(ref) : await this.withdraw(ref);
-        const isWithdrawn = this.#withdrawn.has(keyOf(ref));
-        if (isWithdrawn ? kind === 'Stopped' : kind === 'None') throw error;
-        if (!isWithdrawn && kind !== 'Created') return;
+        if (await this.#wasStarted(ref, error)) return;
         if (clock.monotonic() >= giveUpAt) throw error;
         await sleep(clock, pollMs);
       }
     }
+  }
+
+  /** Whether a start without an answer has happened; when not, it may be asked for again. Rejects with `error` when nobody can say. */
+  async #wasStarted(ref: ProcessRef, error: ContainerdError): Promise<boolean> {
+    const { kind } = ref.execID === '' ? await this.stateOf(ref) : await this.withdraw(ref);
+    const isWithdrawn = this.#withdrawn.has(keyOf(ref));
+    if (kind === (isWithdrawn ? 'Stopped' : 'None')) throw error;
+    return kind === 'Running' || kind === 'Stopped';
   }
 
   async withdraw(ref: ProcessRef): Promise<ProcessState> {

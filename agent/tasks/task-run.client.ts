@@ -133,7 +133,7 @@ export class TaskRun {
       // It may be gone already: there is no other trace.
       const note = { exit, killedFor: this.#killedFor, sandboxEnded: false, measures: this.#measures, startMs };
       files.noteExit(note);
-      return note;
+      return { ...note, sandboxEnded: await this.#hasSandboxEnded(exit) };
     }
     this.#mayRun = kind === 'Running';
     return this.#mayRun ? 'Join' : 'Begin';

@@ -42,9 +42,9 @@ describe(`three operators, four runners and twice as many clients as slots, for 
   const counts = new Counts();
   const ledger = new Ledger();
   const sandboxes = ['box-1', 'box-2', 'box-3', 'box-4'];
-  const callerAt = (urls: readonly string[], label: string, calmSince = () => -Infinity) =>
+  const callerAt = (urls: readonly string[], label: string) =>
     new PatientCaller({
-      ...{ urls, calmSince },
+      urls,
       ca: readFileSync(world.cluster.authority.caFile, 'utf8'),
       token,
       random: new Random(seed).fork(label),
@@ -115,7 +115,6 @@ describe(`three operators, four runners and twice as many clients as slots, for 
       callerAt(
         world.cluster.operators.map(({ url }) => url),
         'clients',
-        () => faults.calmSince,
       ),
       new Random(seed),
     ];

@@ -146,6 +146,35 @@ describe('a leader that was stopped in the middle of a move', () => {
       await cordon(world, 'runner-2', false);
     },
   );
+
+  it('prepares what was deleted meanwhile, and that is never started, and dropped', async () => {
+    const ref = { name: 'prepared-ahead' };
+    const [first, second] = [world.cluster.runner('runner-1'), world.cluster.runner('runner-2')];
+    await cordon(world, second.name);
+    const old = await leaderOf(world);
+    crashable.get(old.name)?.arm('preparation.sent', 1, 'freeze');
+    try {
+      const { uid } = (await world.user.create(remembering(ref.name, world.image))).metadata;
+      await eventually('it stands behind its preparation', () =>
+        Promise.resolve(crashable.get(old.name)?.isArmed === false ? true : undefined),
+      );
+      await cordon(world, first.name);
+      await cordon(world, second.name, false);
+      expect((await world.user.untilState(ref, 'Started')).status).toMatchObject({ runnerName: second.name, contentVersion: 1 });
+      await world.user.delete(ref);
+      // What it gave to its connections goes out only now.
+      old.thaw();
+      await eventually('it is prepared on the other one', async () => ((await lyingOn(first, uid)).tasks.length === 1 ? true : undefined));
+      await neverWithin(5_000, async () => {
+        const running = await Promise.all([runningOn(first, uid), runningOn(second, uid)]);
+        return running.flat().length > 0 ? 'it runs although it was deleted' : undefined;
+      });
+      for (const runner of [first, second]) await nothingLiesOn(runner, uid);
+    } finally {
+      old.thaw();
+    }
+    await cordon(world, first.name, false);
+  });
 });
 
 describe('every order that was ever given, given again by an operator that knows nothing else', () => {

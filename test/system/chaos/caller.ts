@@ -20,7 +20,7 @@ export interface Ask {
 
 type Heard = ({ readonly kind: 'Answer' } & Answer) | { readonly kind: 'Again'; readonly code: string; readonly pauseMs: number };
 
-/** Nobody is asked longer once everything is there again: then there is no answer. */
+/** Nobody is asked longer: then there is no answer. */
 const patienceMs = 150_000;
 const longestPauseMs = 2_000;
 
@@ -49,7 +49,6 @@ export class PatientCaller {
   readonly #token: string;
   readonly #random: Random;
   readonly #counts: Counts;
-  readonly #calmSince: () => number;
 
   constructor(options: {
     readonly urls: readonly string[];
@@ -57,15 +56,12 @@ export class PatientCaller {
     readonly token: string;
     readonly random: Random;
     readonly counts: Counts;
-    /** Since when no fault was made, as `performance.now()`: nobody has to answer while there are some. Default: for ever. */
-    readonly calmSince?: () => number;
   }) {
     this.#urls = options.urls;
     this.#dispatcher = new Agent({ connect: { ca: options.ca, timeout: 5_000 }, headersTimeout: 90_000, bodyTimeout: 90_000 });
     this.#token = options.token;
     this.#random = options.random;
     this.#counts = options.counts;
-    this.#calmSince = options.calmSince ?? (() => -Infinity);
   }
 
   /** Asks until there is an answer. Rejects when there is one that must not be, and when there is none for long. */
@@ -79,7 +75,7 @@ export class PatientCaller {
       }
       tried.push(answer.code);
       this.#counts.refused(answer.code);
-      if (performance.now() > Math.max(begin, this.#calmSince()) + patienceMs)
+      if (performance.now() > begin + patienceMs)
         throw this.#wrong(asked, `there was no other answer than ${[...new Set(tried)].join(', ')}`);
       await delay(Math.min(longestPauseMs, answer.pauseMs) * (0.5 + this.#random.next() / 2));
     }

@@ -8,7 +8,6 @@ export class Faults {
   readonly #parts: ReadonlyMap<Target, Part>;
   /** When each part was ended, again and again; as `performance.now()`. */
   readonly #ends = new Map<Target, number[]>();
-  #lastAt = -Infinity;
   /** Sentences about parts that ended although nobody ended them. */
   readonly endedAlone: string[] = [];
 
@@ -25,11 +24,6 @@ export class Faults {
     const of = (kind: string) =>
       [...this.#ends].filter(([target]) => target.startsWith(kind)).reduce((sum, [, ends]) => sum + ends.length, 0);
     return { operators: of('operator'), agents: of('agent') };
-  }
-
-  /** When the last part so far was ended, or was back; as `performance.now()`. */
-  get calmSince(): number {
-    return this.#lastAt;
   }
 
   /** Whether the agent of a runner was ended since. */
@@ -51,7 +45,6 @@ export class Faults {
     }
     await Promise.all(busy.values());
     for (const part of this.#parts.values()) await part.start();
-    this.#lastAt = performance.now();
   }
 
   async #strike({ target, how, downMs }: Fault): Promise<void> {
@@ -61,12 +54,10 @@ export class Faults {
       await part.launch();
       return;
     }
-    this.#lastAt = performance.now();
-    this.#ends.set(target, [...(this.#ends.get(target) ?? []), this.#lastAt]);
+    this.#ends.set(target, [...(this.#ends.get(target) ?? []), performance.now()]);
     await (how === 'kill' ? part.kill() : part.stop());
     await delay(downMs);
     await part.start();
-    this.#lastAt = performance.now();
   }
 
   #part(target: Target): Part {
