@@ -15,6 +15,7 @@ const shared = {
 };
 export default {
   testSequencer: '<rootDir>/jest.sequencer.mjs',
+  reporters: ['default', '<rootDir>/jest.failures.mjs'],
   projects: [
     {
       ...shared,

@@ -49,6 +49,41 @@ describe('a task that containerd has lost', () => {
   });
 });
 
+describe('a task whose shim ends in the middle of its removal', () => {
+  const removal = (answers: ContainerdError[]) => {
+    const connection = {
+      namespace: 'berth',
+      call: (method: Method<unknown, unknown>) =>
+        Promise.reject(answers.shift() ?? new ContainerdError(method.path, status.notFound, 'gone')),
+    } as unknown as ContainerdConnection;
+    const groups = new ShimGroups({ connection, size: 10, logger: silentLogger });
+    const cgroups = new Cgroups({ parent: '/nowhere-at-all' });
+    const clock = new FakeClock();
+    const tasks = new Tasks({ connection, groups, cgroups, runtimeRoot: '/nowhere-at-all', clock, logger: silentLogger });
+    return { clock, done: tasks.delete('last', new AbortController().signal) };
+  };
+  const closed = () => new ContainerdError('Tasks/Delete', status.unknown, 'failed to delete task: ttrpc: closed');
+
+  it('is asked for again, and removed when containerd says that it is gone', async () => {
+    const { clock, done } = removal([closed()]);
+    await clock.run(20);
+    await expect(done).resolves.toBeUndefined();
+  });
+
+  it('fails when containerd goes on saying so', async () => {
+    const { clock, done } = removal(Array.from({ length: 1000 }, closed));
+    const failed = expect(done).rejects.toMatchObject({ said: expect.stringContaining('ttrpc: closed') });
+    await clock.run(3_000);
+    await failed;
+  });
+
+  it('fails at once by anything else', async () => {
+    await expect(removal([new ContainerdError('Tasks/Delete', status.unknown, 'disk full')]).done).rejects.toMatchObject({
+      said: 'disk full',
+    });
+  });
+});
+
 describe('what is left of a task that containerd has lost', () => {
   let root: string;
   beforeEach(async () => {

@@ -10,6 +10,7 @@ import type { ContainerdConnection } from './connection.client.ts';
 import { ContainerdError, isNotFound, status } from './containerd-error.ts';
 import { exitStatus, lostExit } from './exit-status.ts';
 import { type Process, Status } from './gen/types/task/task.ts';
+import { isShimGone } from './runtime-errors.ts';
 import type { ShimGroups } from './shim-groups.client.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 
@@ -109,17 +110,27 @@ export class Tasks {
 
   /** Removes a stopped task; what containerd has lost already counts as removed once no process is left. */
   async delete(id: string, signal: AbortSignal): Promise<void> {
-    const { connection, groups } = this.#options;
-    await groups.leave(id, async () => {
-      try {
-        await connection.call(TasksService.delete, { containerId: id });
-      } catch (error) {
-        if (!isNotFound(error)) throw error;
-        await this.removeLost(id, signal);
-      }
-    });
+    await this.#options.groups.leave(id, () => this.#delete(id, signal));
     FAILPOINT: failpoint('task.deleted');
     await this.#ended(id, signal);
+  }
+
+  async #delete(id: string, signal: AbortSignal): Promise<void> {
+    const { connection, clock } = this.#options;
+    for (const giveUpAt = clock.monotonic() + lostShimMs; ;) {
+      try {
+        await connection.call(TasksService.delete, { containerId: id });
+        return;
+      } catch (error) {
+        if (isNotFound(error)) {
+          await this.removeLost(id, signal);
+          return;
+        }
+        // A shim that lost its last two tasks at once ends before it has answered for both. Asked again, containerd knows what is true.
+        if (!hasShimGone(error) || clock.monotonic() >= giveUpAt) throw error;
+        await sleep(clock, pollMs, signal);
+      }
+    }
   }
 
   /** What the OCI runtime has, containers and whatever it keeps besides, and the containers of which only an empty cgroup is there. */
@@ -215,8 +226,8 @@ export class Tasks {
         all: signalNumber === sigkill,
       });
     } catch (error) {
-      // It has exited in the meantime.
-      if (!isNotFound(error)) throw error;
+      // It has exited in the meantime, or its shim has: who kills looks again, or deletes.
+      if (!isNotFound(error) && !hasShimGone(error)) throw error;
     }
   }
 
@@ -239,6 +250,10 @@ export class Tasks {
       await sleep(clock, pollMs, signal);
     }
   }
+}
+
+function hasShimGone(error: unknown): boolean {
+  return error instanceof ContainerdError && isShimGone(error.said);
 }
 
 function isBusy(error: unknown): boolean {

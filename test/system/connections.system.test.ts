@@ -36,8 +36,11 @@ describe('agents and three operator pods that DNS names', () => {
   }, startTimeoutMs);
 
   const pods = () => world.cluster.operators;
+  /** By the agents that run now: what one that was killed has said stays until the next one speaks. */
   const connected = async (operators: readonly Operator[] = pods().slice(0, 3)) => {
-    for (const { name } of world.cluster.runners) for (const operator of operators) await seen.until(name, operator, 'True');
+    for (const runner of world.cluster.runners)
+      for (const operator of operators)
+        await seen.until(runner.name, operator, 'True', { message: new RegExp(`^${baseOf(runner)}-${idOf(operator)}: `) });
   };
   /** Conditions of connections that must not change while something else happens. */
   const steady = async (operators: readonly Operator[], act: () => Promise<void>) => {
