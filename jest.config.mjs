@@ -15,7 +15,7 @@ const shared = {
 };
 export default {
   testSequencer: '<rootDir>/jest.sequencer.mjs',
-  reporters: ['default', '<rootDir>/jest.failures.mjs'],
+  reporters: ['default', ['summary', { summaryThreshold: 10_000 }], '<rootDir>/jest.failures.mjs'],
   projects: [
     {
       ...shared,

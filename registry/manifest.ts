@@ -51,6 +51,11 @@ export function blobsOf(what: string, { config, layers }: ImageManifest): readon
   return [...known.values()];
 }
 
+/** The bytes of all its blobs together, each counted once. */
+export function sizeOfBlobs(what: string, manifest: ImageManifest): number {
+  return blobsOf(what, manifest).reduce((sum, { size }) => sum + size, 0);
+}
+
 export function hasAnnotations(manifest: ImageManifest, wanted: Readonly<Record<string, string>>): boolean {
   return firstOther(manifest, wanted) === undefined;
 }

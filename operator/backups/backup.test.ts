@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { BackupOperation } from '../../crds/index.ts';
 import { aRunner } from '../../test/builders/a-runner-view.ts';
 import { aDigest, aRecord, aSandbox, at, type SandboxBuilder } from '../../test/builders/a-sandbox.ts';
-import { aBackup, aCopy, aLook, aWorld, anExit, subject, type WorldBuilder } from '../../test/builders/a-world.ts';
+import { aBackup, aCopy, aLook, aWorld, anExit, sizeInRegistry, subject, type WorldBuilder } from '../../test/builders/a-world.ts';
 import { decide } from '../lifecycle/decide.ts';
 import { mainOrder } from '../lifecycle/orders.ts';
 import type { BackupView } from '../lifecycle/snapshot.ts';
@@ -326,13 +326,13 @@ describe('a backup that runs', () => {
     expect(bytes(29_000, written)?.bytes).toBe(500);
   });
 
-  it('the record has what is known, and the newest is also told apart', () => {
+  it('the record has what is known, its size as the registry has it, and the newest is also told apart', () => {
     const { backup } = decide(
       told(running, aBackup('Done', { sizeBytes: 77 }))
         .registry(aLook('Whole'))
         .snapshot(),
     ).status;
-    const record = aRecord({ sizeBytes: 77, completionTime: at(0), verifiedTime: at(0) });
+    const record = aRecord({ sizeBytes: sizeInRegistry, completionTime: at(0), verifiedTime: at(0) });
     const { verifiedTime: _, ...latest } = record;
     expect(backup).toEqual({ lastID: 1, latest, history: [record], operation: undefined });
   });

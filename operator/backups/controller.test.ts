@@ -4,6 +4,7 @@ import { silentLogger } from '../../process/log.ts';
 import { noMetrics } from '../../process/metrics.ts';
 import type { RegistryCredential, RepositoryName } from '../../process/registry-credential.ts';
 import { RegistryError } from '../../registry/errors.ts';
+import type { ImageManifest } from '../../registry/manifest.ts';
 import type { Access, VerifyOptions } from '../../registry/registry.client.ts';
 import { aSandbox } from '../../test/builders/a-sandbox.ts';
 import { subject } from '../../test/builders/a-world.ts';
@@ -22,6 +23,17 @@ const remove = (n = 1): RegistryWork => ({ kind: 'Delete', repository: 'r.test/b
 const down = () => new RegistryError('Unavailable', 'it gives no answer', { mayPass: true, isOutage: true });
 
 /** A registry that answers when the test says so. */
+const manifest: ImageManifest = {
+  digest: '',
+  bytes: 100,
+  config: { mediaType: '', digest: 'config', size: 5 },
+  layers: [
+    { mediaType: '', digest: 'layer', size: 20 },
+    { mediaType: '', digest: 'layer', size: 20 },
+  ],
+  annotations: {},
+};
+
 class HeldRegistry {
   readonly asked: {
     readonly what: string;
@@ -48,7 +60,7 @@ class HeldRegistry {
     return new Promise<never>((resolve, reject) => {
       const end = (error?: Error) => {
         this.#open -= 1;
-        if (error === undefined) (resolve as () => void)();
+        if (error === undefined) (resolve as (value: unknown) => void)(manifest);
         else reject(error);
       };
       signal?.addEventListener('abort', () => end(signal.reason as Error), { once: true });
@@ -107,6 +119,7 @@ describe('the same work', () => {
     await end(0);
     expect(results()).toEqual(['Verify 02 Corrupt at 70', 'Verify 01 Whole at 70']);
     expect(woken).toEqual(['default/box', 'default/box']);
+    expect(worker.resultsFor(sandbox().metadata.uid).map(({ sizeBytes }) => sizeBytes)).toEqual([0, 25]);
     expect(worker.resultsFor(sandbox().metadata.uid)[0]?.message).toBe(`r.test/berth/default.web@${digest(2)}: bad bytes`);
   });
 

@@ -7,11 +7,22 @@ import type { Counter, Histogram, Metrics } from '../../process/metrics.ts';
 import type { RegistryCredential } from '../../process/registry-credential.ts';
 import { failpoint } from '../failpoints.ts';
 import { RegistryError } from '../../registry/errors.ts';
+import { sizeOfBlobs } from '../../registry/manifest.ts';
 import type { RegistryClient } from '../../registry/registry.client.ts';
 import { parseRepository } from '../../registry/repository.ts';
 import type { RegistryResult, RegistryWork } from '../lifecycle/snapshot.ts';
 import { backupCredential } from './credential.ts';
-import { annotationsOf, doneOutcome, failedOutcome, isRegistryDown, laneOf, subjectOf, workKey, type Lane } from './registry-work.ts';
+import {
+  annotationsOf,
+  doneOutcome,
+  failedOutcome,
+  isRegistryDown,
+  laneOf,
+  subjectOf,
+  workKey,
+  type Lane,
+  type WorkOutcome,
+} from './registry-work.ts';
 
 /** What is asked of registries. */
 export type BackupRegistryClient = Pick<RegistryClient, 'verify' | 'delete' | 'sweep'>;
@@ -146,7 +157,7 @@ export class RegistryWorker {
     }
     const host = parseRepository(work.repository)?.host ?? work.repository;
     if (laneOf(work) === 'Removal' && (this.#removesNothing.get(host) ?? 0) > now) {
-      this.#tell(sandbox, work, { outcome: 'Unsupported', message: `The registry ${host} removes no manifests.` });
+      this.#tell(sandbox, work, { outcome: 'Unsupported', sizeBytes: 0, message: `The registry ${host} removes no manifests.` });
       return;
     }
     const known = this.#results.get(uid)?.get(workKey(work));
@@ -160,8 +171,7 @@ export class RegistryWorker {
     const known = this.#results.get(sandbox.metadata.uid)?.get(workKey(work));
     if (known?.outcome === 'Unavailable' && this.#options.clock.monotonic() - known.at < answerMs) return;
     const message = `The registry ${host} gave no answer lately. It is asked again soon.`;
-    const { outcome, message: told } = known?.outcome === 'Unavailable' ? known : failedOutcome(work, new Error(message));
-    this.#tell(sandbox, work, { outcome, message: told });
+    this.#tell(sandbox, work, known?.outcome === 'Unavailable' ? known : failedOutcome(work, new Error(message)));
   }
 
   /** Begins what may be begun, and comes back when more may. */
@@ -216,11 +226,12 @@ export class RegistryWorker {
     const { id, sandbox, work, host } = job;
     const { clock, log } = this.#options;
     const began = clock.monotonic();
-    const failure = await this.#carryOut(sandbox, work).catch((error: unknown) => ({ error }));
+    const done = await this.#carryOut(sandbox, work).catch((error: unknown) => ({ error }));
+    const failure = 'error' in done ? done : undefined;
     const isWanted = this.#jobs.get(id) === job;
     if (isWanted) this.#jobs.delete(id);
     if (this.#stop.signal.aborted) return;
-    const outcome = failure === undefined ? doneOutcome(work) : failedOutcome(work, failure.error);
+    const outcome = 'error' in done ? failedOutcome(work, done.error) : doneOutcome(work, done.sizeBytes);
     if (outcome.outcome === 'Unsupported' && work.kind === 'Delete') this.#remembers(host, outcome.message);
     if (failure !== undefined && isRegistryDown(failure.error)) this.#isDown(host, outcome.message);
     else if (failure === undefined || failure.error instanceof RegistryError) this.#outages.delete(host);
@@ -231,7 +242,7 @@ export class RegistryWorker {
     if (isWanted) this.#tell(sandbox, work, outcome);
   }
 
-  async #carryOut(sandbox: Sandbox, work: RegistryWork): Promise<undefined> {
+  async #carryOut(sandbox: Sandbox, work: RegistryWork): Promise<{ readonly sizeBytes: number }> {
     const { registry, credentialsOf } = this.#options;
     const repository = parseRepository(work.repository);
     if (repository === undefined) throw new RegistryError('Unsupported', `"${work.repository}" names no repository: write host/path.`);
@@ -240,15 +251,17 @@ export class RegistryWorker {
     switch (work.kind) {
       case 'Sweep':
         await registry.client.sweep(repository, work.tagPrefix, { ...access, annotations: { [LABELS.uid]: sandbox.metadata.uid } });
-        return undefined;
+        return { sizeBytes: 0 };
       case 'Delete':
         await registry.client.delete(repository, work.digest, access);
         FAILPOINT: failpoint('registry.deleted');
-        return undefined;
-      case 'Verify':
-        await registry.client.verify(repository, work.digest, work.depth, { ...access, annotations: annotationsOf(sandbox, work) });
+        return { sizeBytes: 0 };
+      case 'Verify': {
+        const annotations = annotationsOf(sandbox, work);
+        const manifest = await registry.client.verify(repository, work.digest, work.depth, { ...access, annotations });
         FAILPOINT: failpoint('registry.verified');
-        return undefined;
+        return { sizeBytes: sizeOfBlobs(work.digest, manifest) };
+      }
     }
   }
 
@@ -271,14 +284,14 @@ export class RegistryWorker {
   }
 
   /** The newest result counts; of too many the oldest goes. */
-  #tell(sandbox: Sandbox, work: RegistryWork, outcome: Pick<RegistryResult, 'outcome' | 'message'>): void {
+  #tell(sandbox: Sandbox, work: RegistryWork, { outcome, sizeBytes, message }: WorkOutcome): void {
     const { uid } = sandbox.metadata;
     const results = this.#results.get(uid) ?? new Map<string, RegistryResult>();
     const key = workKey(work);
-    const isDone = outcome.outcome === 'Whole' || outcome.outcome === 'Deleted';
+    const isDone = outcome === 'Whole' || outcome === 'Deleted';
     const failures = isDone ? 0 : (results.get(key)?.failures ?? 0) + 1;
     results.delete(key);
-    results.set(key, { work, at: this.#options.clock.monotonic(), failures, ...outcome });
+    results.set(key, { work, at: this.#options.clock.monotonic(), failures, outcome, sizeBytes, message });
     const [oldest] = results.keys();
     if (results.size > maxPerSandbox && oldest !== undefined) results.delete(oldest);
     this.#results.set(uid, results);

@@ -34,10 +34,12 @@ function judge(world: SandboxSnapshot, record: BackupRecord): Judged {
       event: { type: 'Warning', reason: 'BackupUnverified', action: 'Verify', note },
     };
   }
-  if (record.deletionTime !== undefined || verificationOf(world, record, 'Full').kind !== 'Whole') return { record };
+  if (record.deletionTime !== undefined) return { record };
+  const found = verificationOf(world, record, 'Full');
+  if (found.kind !== 'Whole') return { record };
   const note = `The backup ${digest} is relied on: every byte of it was read back.`;
   const event: SandboxEvent = { type: 'Normal', reason: 'BackupVerified', action: 'Verify', note };
-  return { record: { ...record, verifiedTime: pastTime(world.now.wall) }, event };
+  return { record: { ...record, sizeBytes: found.sizeBytes, verifiedTime: pastTime(world.now.wall) }, event };
 }
 
 /** A damaged backup seldom becomes whole again, and reading it back is dear. */

@@ -44,7 +44,7 @@ function verified(world: SandboxSnapshot, status: SandboxStatus, operation: Back
   const found = verificationOf(world, { digest, repository, contentVersion }, 'Meta');
   switch (found.kind) {
     case 'Whole':
-      return recorded(world, status, operation, view);
+      return recorded(world, status, operation, view, found.sizeBytes);
     case 'Bad':
       return failedTry(world, status, operation, 'BackupUnverified', found.message);
     case 'Asked':
@@ -56,8 +56,15 @@ function verified(world: SandboxSnapshot, status: SandboxStatus, operation: Back
   }
 }
 
-function recorded(world: SandboxSnapshot, status: SandboxStatus, operation: BackupOperation, view: BackupView): BackupStep {
-  const { digest, sizeBytes } = view;
+/** `sizeBytes`: what the registry has, whatever its runner says. */
+function recorded(
+  world: SandboxSnapshot,
+  status: SandboxStatus,
+  operation: BackupOperation,
+  view: BackupView,
+  sizeBytes: number,
+): BackupStep {
+  const { digest } = view;
   const { repository, contentVersion, requestID } = operation;
   const time = pastTime(world.now.wall);
   const latest: BackupRecord = {

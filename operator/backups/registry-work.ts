@@ -4,7 +4,7 @@ import { messageOf } from '../../process/errors.ts';
 import { RegistryError } from '../../registry/errors.ts';
 
 /** What becomes of a work is told as this. */
-export type WorkOutcome = Pick<RegistryResult, 'outcome' | 'message'>;
+export type WorkOutcome = Pick<RegistryResult, 'outcome' | 'sizeBytes' | 'message'>;
 
 /** Equal for the same work. */
 export function workKey(work: RegistryWork): string {
@@ -32,18 +32,19 @@ export function laneOf(work: RegistryWork): Lane {
   return work.depth === 'Full' ? 'Long' : 'Quick';
 }
 
-export function doneOutcome(work: RegistryWork): WorkOutcome {
+/** `sizeBytes`: what the blobs of a backup that was looked at measure together. */
+export function doneOutcome(work: RegistryWork, sizeBytes = 0): WorkOutcome {
   const name = subjectOf(work);
-  if (work.kind === 'Sweep') return { outcome: 'Deleted', message: `No backup is left under ${name}.` };
-  if (work.kind === 'Delete') return { outcome: 'Deleted', message: `The backup ${name} is not in the registry any more.` };
+  if (work.kind === 'Sweep') return { outcome: 'Deleted', sizeBytes, message: `No backup is left under ${name}.` };
+  if (work.kind === 'Delete') return { outcome: 'Deleted', sizeBytes, message: `The backup ${name} is not in the registry any more.` };
   const looked = work.depth === 'Full' ? 'every byte of it was read back' : 'its manifest and the sizes of its blobs are right';
-  return { outcome: 'Whole', message: `The backup ${name} is whole: ${looked}.` };
+  return { outcome: 'Whole', sizeBytes, message: `The backup ${name} is whole: ${looked}.` };
 }
 
 export function failedOutcome(work: RegistryWork, error: unknown): WorkOutcome {
   const told = messageOf(error);
   const message = told.includes(work.kind === 'Sweep' ? work.tagPrefix : work.digest) ? told : `${subjectOf(work)}: ${told}`;
-  return { outcome: outcomeOf(error), message };
+  return { outcome: outcomeOf(error), sizeBytes: 0, message };
 }
 
 /** Nobody answered, so that nothing else should be asked there for a while. */

@@ -7,13 +7,13 @@ const work = { kind: 'Verify', depth: 'Meta', ...sought } as const;
 const now = { wall: 1_000_000, monotonic: 500_000 };
 
 function known(outcome: RegistryResult['outcome'], ageMs: number): readonly RegistryResult[] {
-  return [{ work, failures: 0, at: now.monotonic - ageMs, outcome, message: 'said' }];
+  return [{ work, failures: 0, at: now.monotonic - ageMs, outcome, sizeBytes: outcome === 'Whole' ? 70 : 0, message: 'said' }];
 }
 
 describe('what is known of a backup in the registry', () => {
   it.each([
     { when: 'nobody has looked', registry: [], want: { kind: 'Asked', work, lookAgainMs: registryRetryMs } },
-    { when: 'it was whole a moment ago', registry: known('Whole', 10), want: { kind: 'Whole' } },
+    { when: 'it was whole a moment ago', registry: known('Whole', 10), want: { kind: 'Whole', sizeBytes: 70 } },
     {
       when: 'it was whole as a backup of another version',
       registry: known('Whole', 10).map((result) => ({ ...result, work: { ...work, contentVersion: 2 } })),

@@ -3,8 +3,8 @@ import type { RegistryResult, RegistryWork, SandboxSnapshot } from '../lifecycle
 
 /** What the registry is known to hold of a backup. */
 export type Verification =
-  /** Read back, and all there. */
-  | { readonly kind: 'Whole' }
+  /** Read back, and all there: so many bytes. */
+  | { readonly kind: 'Whole'; readonly sizeBytes: number }
   /** Not known yet, or not any more: `work` is to be done, and its result wakes the sandbox. */
   | { readonly kind: 'Asked'; readonly work: RegistryWork; readonly lookAgainMs: number }
   /** The registry can not be asked now. With `work` it is time to try again. */
@@ -31,7 +31,7 @@ export function verificationOf(
   if (result === undefined || age > freshMs) return { kind: 'Asked', work, lookAgainMs: registryRetryMs };
   switch (result.outcome) {
     case 'Whole':
-      return { kind: 'Whole' };
+      return { kind: 'Whole', sizeBytes: result.sizeBytes };
     case 'Missing':
     case 'Corrupt':
     case 'Deleted':

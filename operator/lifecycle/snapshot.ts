@@ -82,6 +82,8 @@ export interface RegistryResult {
    * digest says. Unavailable: nobody can say now. Unauthorized: the credentials do not suffice. Unsupported: the registry does not do this at all.
    */
   readonly outcome: 'Whole' | 'Deleted' | 'Missing' | 'Corrupt' | 'Unavailable' | 'Unauthorized' | 'Unsupported';
+  /** What its blobs measure together in the registry: of a backup that is Whole, else 0. */
+  readonly sizeBytes: number;
   /** One sentence, naming the digest. Never a secret. */
   readonly message: string;
 }
