@@ -63,7 +63,7 @@ export const agentFailpoints = [
   'command.removed',
   /** Its result is durable and nobody has been told. */
   'command.ended',
-  /** A lease and a view are there, and nothing is read yet. */
+  /** A lease is there, and where one is needed a view; nothing is read yet. */
   'backup.begun',
   /** The main program is paused. */
   'backup.paused',

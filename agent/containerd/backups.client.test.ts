@@ -37,10 +37,17 @@ const labels = snapshotLabels('install', {
 });
 const image = JSON.stringify({ layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: 'sha256:layer', size: 1 }] });
 
+/** The chain of the image's one layer. */
+const chain = 'sha256:diff';
+const upper = ['upperdir=/u', 'workdir=/w'];
+
 /** A containerd in which a comparison lasts until it is cancelled, and a copy whose task is in this state. */
 class Stage {
   readonly clock = new FakeClock();
   readonly called: string[] = [];
+  readonly compared: unknown[] = [];
+  parent = chain;
+  mounts: readonly object[] = [];
   task: Status | undefined = Status.RUNNING;
   processes: number[] = [];
   /** Then a pause finds no task, and the processes live on. */
@@ -69,12 +76,13 @@ class Stage {
     throw new ContainerdError(ContentService.write.path, status.notFound, 'not found');
   };
 
-  readonly #call = <Req, Res>(method: Method<Req, Res>, _: Req, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Res> => {
+  readonly #call = <Req, Res>(method: Method<Req, Res>, asked: Req, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Res> => {
     this.called.push(method.path);
+    if (method.path === DiffService.diff.path) this.compared.push((asked as { readonly left: unknown }).left);
     const answers: Readonly<Record<string, () => Promise<unknown>>> = {
-      [SnapshotsService.stat.path]: () => Promise.resolve({ info: { parent: 'chain', labels } }),
-      [SnapshotsService.view.path]: () => Promise.resolve({ mounts: [] }),
-      [SnapshotsService.mounts.path]: () => Promise.resolve({ mounts: [] }),
+      [SnapshotsService.stat.path]: () => Promise.resolve({ info: { parent: this.parent, labels } }),
+      [SnapshotsService.view.path]: () => Promise.resolve({ mounts: [view((asked as { readonly parent: string }).parent)] }),
+      [SnapshotsService.mounts.path]: () => Promise.resolve({ mounts: this.mounts }),
       [ContentService.status.path]: () => Promise.reject(new ContainerdError(method.path, status.notFound, 'not found')),
       [TasksService.pause.path]: () => this.#pause(),
       [TasksService.resume.path]: () => Promise.resolve((this.task = Status.RUNNING)),
@@ -99,6 +107,35 @@ class Stage {
     return this.backups.read(request, () => undefined, new AbortController().signal);
   }
 }
+
+const overlay = (...options: string[]) => ({ type: 'overlay', source: 'overlay', target: '', options });
+const view = (parent: string) => ({ type: 'bind', source: `/view/${parent}`, target: '', options: ['ro', 'rbind'] });
+
+describe('a copy is compared with the layers of its base image', () => {
+  const comparedWith = async (parent: string, mounts: readonly object[]) => {
+    const stage = new Stage();
+    [stage.parent, stage.mounts, stage.task] = [parent, mounts, Status.STOPPED];
+    stage.read().catch(() => undefined);
+    await stage.clock.run(1_000);
+    return { left: stage.compared[0], called: stage.called };
+  };
+
+  it('where they lie, when it stands on them', async () => {
+    const { left, called } = await comparedWith(chain, [overlay(...upper, 'lowerdir=/base')]);
+    expect(left).toEqual([{ type: 'bind', source: '/base', target: '', options: ['ro', 'rbind'] }]);
+    expect(called).not.toContain(SnapshotsService.view.path);
+  });
+
+  it('and not with the backup that it was restored from', async () => {
+    const { left } = await comparedWith('sha256:of-a-backup', [overlay(...upper, 'lowerdir=/backup:/base')]);
+    expect(left).toEqual([view(chain)]);
+  });
+
+  it('in a view, when its mounts do not say where they lie', async () => {
+    const { left } = await comparedWith(chain, [{ type: 'btrfs', source: '/dev/sda1', target: '', options: [] }]);
+    expect(left).toEqual([view(chain)]);
+  });
+});
 
 describe('a backup of a sandbox that runs', () => {
   it('pauses it no longer than it may: then it goes on, and the backup fails with what to do', async () => {

@@ -28,6 +28,7 @@ import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
 import { TasksService } from './gen/services/tasks/v1/tasks.ts';
 import type { Mount } from './gen/types/mount.ts';
 import { Status } from './gen/types/task/task.ts';
+import { belowOf } from './layers.ts';
 import { backupLabel, copyID, parseCopyLabels } from './labels.ts';
 import { settle } from './settle.ts';
 import type { Tasks } from './tasks.client.ts';
@@ -55,14 +56,25 @@ const prefix = 'berth-backup-';
 const imagePrefix = 'backup.berth.dev/';
 const retryMs = 200;
 const awayMs = 30_000;
+const mostBases = 64;
 const pushDeadlineMs = 3_600_000;
 /** Only for what nobody removes: whoever made it is gone, and no agent ever starts here again. */
 const leaseMs = 24 * 3_600_000;
+
+/** Where the files of a copy are. */
+interface CopyContent {
+  /** The snapshot that its own stands on: of the base image, or of a backup. */
+  readonly parent: string;
+  readonly baseDigest: string;
+  readonly namespace: string;
+}
 
 /** Backups of copies: read with containerd's Diff service, sent away with its Transfer service. */
 export class Backups {
   readonly #options: Required<BackupsOptions>;
   readonly #differ: Differ;
+  /** What was found of images that copies stand on, which is named by digests and never changes. Whether their layers are here still is asked each time. */
+  readonly #bases = new Map<string, BackupBase>();
 
   constructor(options: BackupsOptions) {
     this.#options = { stallMs: 300_000, maxPauseMs: 300_000, ...options };
@@ -169,41 +181,40 @@ export class Backups {
     signal: AbortSignal,
   ): Promise<LocalBackup> {
     const { connection, snapshotter, installID, clock } = this.#options;
-    const id = copyID(request.key);
     const labels = { [backupLabel]: installID };
     const expiry = new Date(clock.now() + leaseMs).toISOString();
     const leased = connection.call(LeasesService.create, { id: attempt, labels: { ...labels, 'containerd.io/gc.expire': expiry } });
-    const [base] = await settle(this.#baseOf(request, signal), leased);
-    const parent = chainID(base.diffIDs, sha256);
+    const mounted = connection.call(SnapshotsService.mounts, { snapshotter, key: copyID(request.key) });
+    const [[content, { mounts: right }]] = await settle(settle(this.#contentOf(request.key), mounted), leased);
     // Before anything is paused: this takes its time.
-    const view = { snapshotter, key: attempt, parent, labels };
-    const [{ mounts: left }, { mounts: right }] = await settle(
-      connection.call(SnapshotsService.view, view, { lease: attempt }),
-      connection.call(SnapshotsService.mounts, { snapshotter, key: id }),
-    );
+    const [base, isRunning] = await settle(this.#baseOf(content, request, signal), this.#runs(request.key));
+    const parent = chainID(base.diffIDs, sha256);
+    // What was restored stands on a backup, and is compared with what that stands on: then there is a snapshot between the two.
+    const below = content.parent === parent ? belowOf(right) : undefined;
+    const left = below ?? (await this.#view(attempt, parent));
     FAILPOINT: failpoint('backup.begun');
     signal.throwIfAborted();
-    const { layer, takenWhileStopped } = await this.#whileStill(request.key, { attempt, left, right }, onProgress, signal);
-    const removed = connection.call(SnapshotsService.remove, { snapshotter, key: attempt }).catch(unlessNotFound);
-    const [image] = await settle(this.#assemble(attempt, base, request, layer), removed);
+    const compare = (until: AbortSignal) =>
+      this.#differ.compare({ left, right, ref: attempt, lease: attempt }, (bytes) => onProgress({ bytes, totalBytes: 0 }), until);
+    const layer = isRunning ? await this.#whilePaused(request.key, compare, signal) : await compare(signal);
+    const removed =
+      below === undefined ? connection.call(SnapshotsService.remove, { snapshotter, key: attempt }).catch(unlessNotFound) : undefined;
+    const checked = settle(isRunning ? undefined : this.#runs(request.key), removed);
+    const [image, [ranThen]] = await settle(this.#assemble(attempt, base, request, layer), checked);
     FAILPOINT: failpoint('backup.read');
     signal.throwIfAborted();
-    return { ...image, request, takenWhileStopped };
+    return { ...image, request, takenWhileStopped: ranThen === false };
+  }
+
+  /** The base image's own layers, where the mounts of the copy do not say where they lie. */
+  async #view(attempt: string, parent: string): Promise<readonly Mount[]> {
+    const { connection, snapshotter, installID } = this.#options;
+    const view = { snapshotter, key: attempt, parent, labels: { [backupLabel]: installID } };
+    return (await connection.call(SnapshotsService.view, view, { lease: attempt })).mounts;
   }
 
   /** Compares while nothing changes the files: what runs is paused, and goes on in any case, at once when this is given up. */
-  async #whileStill(
-    key: CopyKey,
-    { attempt, left, right }: { readonly attempt: string; readonly left: readonly Mount[]; readonly right: readonly Mount[] },
-    onProgress: (progress: BackupProgress) => void,
-    signal: AbortSignal,
-  ): Promise<{ readonly layer: BlobDescriptor; readonly takenWhileStopped: boolean }> {
-    const compare = (until: AbortSignal) =>
-      this.#differ.compare({ left, right, ref: attempt, lease: attempt }, (bytes) => onProgress({ bytes, totalBytes: 0 }), until);
-    if (!(await this.#runs(key))) {
-      const layer = await compare(signal);
-      return { layer, takenWhileStopped: !(await this.#runs(key)) };
-    }
+  async #whilePaused(key: CopyKey, compare: (until: AbortSignal) => Promise<BlobDescriptor>, signal: AbortSignal): Promise<BlobDescriptor> {
     const goOn = () => {
       this.#untilAnswered(() => this.resume(key)).catch(() => undefined);
     };
@@ -218,7 +229,7 @@ export class Backups {
         await this.#pause(key);
         FAILPOINT: failpoint('backup.paused');
         until.throwIfAborted();
-        return { layer: await compare(until), takenWhileStopped: false };
+        return await compare(until);
       } finally {
         timer.cancel();
         until.removeEventListener('abort', goOn);
@@ -273,15 +284,22 @@ export class Backups {
     return { name, digest: manifest.digest, sizeBytes };
   }
 
-  /** What the copy's snapshot stands on, with all layers of the base image: they go with the backup. */
-  async #baseOf({ key, credentials }: BackupRequest, signal: AbortSignal): Promise<BackupBase> {
+  async #contentOf(key: CopyKey): Promise<CopyContent> {
     const { connection, snapshotter, installID } = this.#options;
     const found = await connection.call(SnapshotsService.stat, { snapshotter, key: copyID(key) }).catch(unlessNotFound);
     const info = found?.info;
     const labels = parseCopyLabels(installID, info?.labels ?? {});
     if (info === undefined || labels === undefined) throw new BackupError('ContentMissing', 'The files are not on the runner any more.');
-    const { baseDigest, namespace } = labels;
-    const known = await this.#standingOn(info.parent, baseDigest);
+    return { parent: info.parent, baseDigest: labels.baseDigest, namespace: labels.namespace };
+  }
+
+  /** What the copy's snapshot stands on, with all layers of the base image: they go with the backup. */
+  async #baseOf(
+    { parent, baseDigest, namespace }: CopyContent,
+    { key, credentials }: BackupRequest,
+    signal: AbortSignal,
+  ): Promise<BackupBase> {
+    const known = await this.#standingOn(parent, baseDigest);
     if (known !== undefined && (await this.#hasLayers(known))) return known;
     const image = await this.#imageOf(key);
     if (image === undefined)
@@ -294,12 +312,25 @@ export class Backups {
     const digest = reference.digest === '' ? baseDigest : reference.digest;
     const request = { image, digest, policy: 'Always', namespace, credentials } as const;
     await this.#options.images.ensure(request, () => undefined, signal).catch(refuse);
-    const again = await this.#standingOn(info.parent, baseDigest);
+    const again = await this.#standingOn(parent, baseDigest);
     if (again === undefined) throw new BackupError('BackupFailed', `The sandbox does not stand on the image ${image}.`);
     return again;
   }
 
   async #standingOn(chain: string, baseDigest: string): Promise<BackupBase | undefined> {
+    const key = `${chain} ${baseDigest}`;
+    const known = this.#bases.get(key);
+    if (known !== undefined) return known;
+    const found = await this.#lookFor(chain, baseDigest);
+    if (found !== undefined) {
+      const [oldest] = this.#bases.keys();
+      if (oldest !== undefined && this.#bases.size >= mostBases) this.#bases.delete(oldest);
+      this.#bases.set(key, found);
+    }
+    return found;
+  }
+
+  async #lookFor(chain: string, baseDigest: string): Promise<BackupBase | undefined> {
     const { images } = this.#options;
     const candidates = await images.onChain(chain);
     const read = async (local: LocalImage) => backupBase(await images.contents(local), local.digest, baseDigest);
@@ -368,10 +399,6 @@ function unlessUnsuitable(error: unknown): undefined {
   return undefined;
 }
 
-function sha256(text: string): string {
-  return `sha256:${sha256Hex(text)}`;
-}
-
 function pausedTooLong(ms: number): BackupError {
   return new BackupError(
     'BackupFailed',
@@ -382,4 +409,8 @@ function pausedTooLong(ms: number): BackupError {
 function unlessNotFound(error: unknown): undefined {
   if (!isNotFound(error)) throw error;
   return undefined;
+}
+
+function sha256(text: string): string {
+  return `sha256:${sha256Hex(text)}`;
 }
