@@ -19,6 +19,18 @@ describe('the bundles', () => {
     60_000,
   );
 
+  it.each(binaries.filter(({ drop }) => drop.length > 0))(
+    '$output maps our own code, and not its dependencies',
+    async (binary) => {
+      const [map] = (await bundle(binary)).filter(({ path }) => path.endsWith('.map'));
+      const { sources } = JSON.parse(map?.text ?? '') as { readonly sources: readonly string[] };
+      expect(sources).toContain(`../${binary.entry}`);
+      // What stands in the place of this file is our own.
+      expect(sources.filter((source) => /[/]node_modules[/].*[.][cm]?js$/.test(source))).toEqual(['../node_modules/pino/lib/caller.js']);
+    },
+    60_000,
+  );
+
   it.each(binaries.filter(({ drop }) => drop.length === 0))(
     '$output, which is crashed, reaches every failpoint',
     async (binary) => {

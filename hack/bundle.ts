@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { build, type OutputFile, type Plugin } from 'esbuild';
 import { BerthError, messageOf } from '../process/errors.ts';
@@ -50,6 +51,22 @@ const pinoWithoutCallers: Plugin = {
   },
 };
 
+/** The map of a file of which nothing but the beginning is mapped: esbuild passes over one without any mapping. */
+const emptySourceMap = Buffer.from(JSON.stringify({ version: 3, sources: ['dependency'], mappings: 'AAAA' })).toString('base64');
+
+/**
+ * Maps only our own code. Node reads the whole map of a bundle for the first stack that anything looks at, which is that of any stream that is
+ * destroyed with an error, and keeps it: with the dependencies that is 55 MiB and a quarter of a second in which nothing else happens.
+ */
+const ownSourceMap: Plugin = {
+  name: 'own-source-map',
+  setup: (bundler) => {
+    bundler.onLoad({ filter: /[/\\]node_modules[/\\].*\.[cm]?js$/ }, async ({ path }) => ({
+      contents: `${await readFile(path, 'utf8')}\n//# sourceMappingURL=data:application/json;base64,${emptySourceMap}`,
+    }));
+  },
+};
+
 /** The bundle and its source map; nothing is written. @throws BerthError `EntryMissing`, `BundleFailed`. */
 export async function bundle({ entry, output, drop }: Binary): Promise<readonly OutputFile[]> {
   if (!existsSync(join(repository, entry))) throw new BerthError('EntryMissing', `${entry} is missing: this is not a complete clone.`);
@@ -70,7 +87,7 @@ export async function bundle({ entry, output, drop }: Binary): Promise<readonly 
     minifyWhitespace: true,
     legalComments: 'none',
     loader: { '.yaml': 'text' },
-    plugins: [leanKubernetesClient, pinoWithoutCallers],
+    plugins: [leanKubernetesClient, pinoWithoutCallers, ownSourceMap],
     logLevel: 'silent',
   }).catch((error: unknown) => {
     throw new BerthError('BundleFailed', `${entry} could not be bundled: ${messageOf(error)}`);

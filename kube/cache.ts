@@ -73,7 +73,7 @@ class WatchCache<T extends KubeObject> implements RunnableCache<T> {
   }
 
   list(): readonly T[] {
-    return [...this.#store.objects()];
+    return this.#store.objects();
   }
 
   byIndex(index: string, value: string): readonly T[] {

@@ -83,8 +83,8 @@ export class Store<T extends KubeObject> {
     return this.#entries.get(key)?.unreadable ?? false;
   }
 
-  *objects(): Generator<T> {
-    for (const { object } of this.#entries.values()) if (object !== undefined) yield object;
+  objects(): readonly T[] {
+    return Array.from(this.#entries.values(), ({ object }) => object).filter((object) => object !== undefined);
   }
 
   /** To be called before the first page of a list is asked for. */

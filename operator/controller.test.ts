@@ -125,6 +125,21 @@ class Stage {
   }
 }
 
+it('an operator lets agents in once its caches know the world', async () => {
+  const stage = new Stage();
+  const listed = Promise.withResolvers<undefined>();
+  stage.api.intercept = ({ verb, resource }) => (verb === 'list' && resource === 'sandboxes' ? listed.promise : undefined);
+  await stage.runner('r1');
+  await stage.start();
+  const agent = new ScriptedAgent('r1').dial(stage.operator.hub);
+  await stage.clock.run(5_000);
+  expect([stage.operator.notReady(), agent.heard]).toEqual(['the caches have not synced yet', []]);
+  listed.resolve(undefined);
+  await stage.clock.run(100);
+  expect([stage.operator.notReady(), agent.heard.map(({ $case }) => $case)]).toEqual([undefined, ['welcome']]);
+  await stage.stop();
+});
+
 describe('an operator', () => {
   let stage: Stage;
   beforeEach(async () => {

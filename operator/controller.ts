@@ -6,7 +6,7 @@ import { equalJson } from '../kube/diff.ts';
 import { createEventRecorder } from '../kube/events.ts';
 import { leases as leaseResource, parseLease, type Lease } from '../kube/lease.ts';
 import { keyOf } from '../kube/object.ts';
-import type { Elector, KubeTransport } from '../kube/types.ts';
+import type { Elector, KubeObject, KubeTransport } from '../kube/types.ts';
 import type { Clock, Random } from '../process/clock.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
@@ -107,7 +107,7 @@ export class Operator {
       operatorName: options.podName,
       operatorVersion: options.version,
       operatorID: options.identity,
-      authenticator: options.authenticator,
+      authenticator: this.#onceSynced(options.authenticator),
       ...(options.tokenRecheckMs !== undefined && { tokenRecheckMs: options.tokenRecheckMs }),
     });
     const { podName: operatorName, version: operatorVersion, peerAuthenticator, peers } = options;
@@ -147,7 +147,7 @@ export class Operator {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
     const began = clock.monotonic();
-    const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
+    const caches = this.#caches();
     const running = [...caches, ...(this.#peers === undefined ? [] : [this.#peers])].map((part) => part.run(signal));
     try {
       await Promise.all(caches.map((cache) => cache.whenSynced(signal)));
@@ -167,8 +167,7 @@ export class Operator {
 
   /** Why it can not work yet, in a sentence: for readiness. */
   notReady(): string | undefined {
-    const caches = [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
-    const synced = caches.every((cache) => cache.hasSynced());
+    const synced = this.#caches().every((cache) => cache.hasSynced());
     return synced ? undefined : 'the caches have not synced yet';
   }
 
@@ -180,6 +179,19 @@ export class Operator {
   /** Why it is not alive, in a sentence: a reconcile that takes longer than `limitMs`. */
   stuck(limitMs: number): string | undefined {
     return this.#term?.controllers.map((controller) => controller.stuck(limitMs)).find((reason) => reason !== undefined);
+  }
+
+  /**
+   * Agents are let in when the caches know the world: before, this pod has nothing to tell them, and the checks of a whole fleet that comes
+   * back at once, and what it writes of its connections, would keep the API server from answering the lists.
+   */
+  #onceSynced(authenticator: AgentAuthenticator): AgentAuthenticator {
+    const synced = Promise.all(this.#caches().map((cache) => cache.whenSynced()));
+    return { authenticate: (token) => synced.then(() => authenticator.authenticate(token)) };
+  }
+
+  #caches(): readonly RunnableCache<KubeObject>[] {
+    return [this.#sandboxes, this.#runners, this.#leases, ...(this.#nodes === undefined ? [] : [this.#nodes])];
   }
 
   #nodeOf(name: string): NodeView {

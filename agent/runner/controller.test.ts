@@ -91,8 +91,14 @@ describe('the agent publishes its Runner', () => {
     expect(seen()).toEqual([2, 4]);
     now.facts = { ...now.facts, connections: [{ id: '10-0-0-1-3001', isConnected: false, reason: 'ConnectionLost', message: 'gone' }] };
     publisher.conditionsChanged();
+    const written = writes().length;
     await clock.run(0);
-    expect(status()?.status.connections?.summary).toBe('0/1');
+    expect(status()?.status).toMatchObject({
+      connections: { summary: '0/1' },
+      conditions: [{ status: 'False', reason: 'ConnectionLost' }],
+    });
+    await clock.run(5_000);
+    expect(writes().length - written).toBe(1);
     stop.abort();
     await done;
   });

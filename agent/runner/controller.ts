@@ -12,6 +12,7 @@ import type { Logger } from '../../process/log.ts';
 import {
   areStored,
   connectionConditions,
+  connectionCounts,
   isConnection,
   isPressure,
   ownStatus,
@@ -148,7 +149,7 @@ export class RunnerPublisher {
       ...pressureConditions(before.filter(isPressure), machine, now),
     ];
     if (equalJson(conditions, written)) return;
-    await this.#apply(name, { conditions }, connectionsManager, signal);
+    await this.#apply(name, { connections: connectionCounts(connections), conditions }, connectionsManager, signal);
     this.#connections = { uid, conditions };
   }
 

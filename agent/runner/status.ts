@@ -47,33 +47,21 @@ export interface RunnerFacts {
   readonly machine: MachineReport | undefined;
 }
 
-/** What the agent says in its Runner's status beside the conditions. */
+/** What the agent says in its Runner's status beside its connections and the conditions. */
 export type OwnStatus = Required<
   Pick<
     RunnerStatus,
-    | 'storeID'
-    | 'incarnation'
-    | 'agentID'
-    | 'bootID'
-    | 'version'
-    | 'capacity'
-    | 'allocated'
-    | 'startedSandboxes'
-    | 'tasks'
-    | 'connections'
-    | 'unclaimed'
+    'storeID' | 'incarnation' | 'agentID' | 'bootID' | 'version' | 'capacity' | 'allocated' | 'startedSandboxes' | 'tasks' | 'unclaimed'
   >
 > &
   Pick<RunnerStatus, 'usage'>;
 
 /** `before` is the list that is stored: it has the times at which copies were first seen unclaimed. */
 export function ownStatus(
-  { identity, report, taskSlots, connections, copies, unclaimed, machine }: RunnerFacts,
+  { identity, report, taskSlots, copies, unclaimed, machine }: RunnerFacts,
   before: readonly UnclaimedCopy[],
   nowMs: number,
 ): OwnStatus {
-  const known = connections.length;
-  const connected = connections.filter(({ isConnected }) => isConnected).length;
   return {
     ...identity,
     capacity: amounts(report.capacity),
@@ -83,7 +71,6 @@ export function ownStatus(
     }),
     startedSandboxes: report.startedSandboxes,
     tasks: tasksOf(report.tasks, taskSlots),
-    connections: { connected, known, summary: `${connected}/${known}` },
     unclaimed: unclaimedCopies(copies, unclaimed ?? before, before, nowMs),
   };
 }
@@ -134,6 +121,13 @@ export function connectionConditions(
       setCondition(all, { type: typeOf(id), status: isConnected ? 'True' : 'False', reason, message }, nowMs),
     kept.length === before.length ? before : kept,
   );
+}
+
+/** How many of the operator pods are connected. It goes with their conditions, so that what becomes of a connection is one write. */
+export function connectionCounts(connections: readonly ConnectionState[]): NonNullable<RunnerStatus['connections']> {
+  const known = connections.length;
+  const connected = connections.filter(({ isConnected }) => isConnected).length;
+  return { connected, known, summary: `${connected}/${known}` };
 }
 
 const pressureClaims = {

@@ -1,7 +1,7 @@
 import type { ResourceAmounts, Runner } from '../../crds/index.ts';
 import type { Cache } from '../../kube/types.ts';
 import { NOTHING, add, subtract } from '../../crds/resources.ts';
-import type { AgentView, Load, RunnerView } from '../assignment/runner-view.ts';
+import type { AgentView, FailureView, Load, RunnerView } from '../assignment/runner-view.ts';
 import type { RunnerFacts } from '../hub/facts.ts';
 import { fencingOf, type Fencing, type NodeView } from '../assignment/fencing.ts';
 import type { Claim } from '../sandboxes/claims.ts';
@@ -84,6 +84,12 @@ export interface FleetSources {
 /** Every runner as a decision about one sandbox sees it. */
 export class Fleet {
   readonly #sources: FleetSources;
+  /**
+   * Views that hold for every sandbox that takes nothing of the runner: made anew only when something has changed. With hundreds of runners
+   * and thousands of sandboxes to look at, views are most of what is computed, and of the garbage: V8 learns that views live long, and puts
+   * all of them where garbage is seldom collected.
+   */
+  readonly #views = new WeakMap<Runner, { readonly facts: RunnerFacts | undefined; readonly view: RunnerView }>();
   #failures: FailureHistory = noFailures;
 
   constructor(sources: FleetSources) {
@@ -96,15 +102,15 @@ export class Fleet {
 
   /** `key` is the sandbox that is decided on; `now` is monotonic. */
   views(key: string, now: number): readonly RunnerView[] {
-    const isSuspended = suspensionOf(this.health()).kind === 'Suspended';
-    return this.#sources.runners.list().map((runner) => this.#view(runner, key, now, isSuspended));
+    const glimpses = this.#glimpses();
+    const isSuspended = suspensionOf(healthOf(glimpses)).kind === 'Suspended';
+    const viewer = { key, own: this.claims.of(key), now, isSuspended };
+    return glimpses.map((glimpse) => this.#view(glimpse, viewer));
   }
 
   /** How many runners are lost. One that never had a Lease counts for nothing. */
   health(): FleetHealth {
-    const { runners, liveness } = this.#sources;
-    const known = runners.list().filter(({ metadata: { name } }) => liveness.remaining(name) !== undefined);
-    return { known: known.length, lost: known.filter(({ metadata: { name } }) => this.isLost(name)).length };
+    return healthOf(this.#glimpses());
   }
 
   /** Its Lease has expired and its agent is not reached. */
@@ -138,26 +144,94 @@ export class Fleet {
     return fencingOf(spec.fenced, this.#sources.nodeOf(name), isSuspended);
   }
 
-  #view(runner: Runner, key: string, now: number, isSuspended: boolean): RunnerView {
-    const { metadata, spec, status } = runner;
-    const { facts, liveness, claims } = this.#sources;
-    const { name } = metadata;
-    const known = facts(name);
-    const own = claims.of(key);
-    const agent = known?.isConnected === true ? agentView(known, own?.runnerName === name ? own.amounts : NOTHING) : undefined;
-    return {
-      name,
-      labels: metadata.labels,
-      spec,
-      isReady: liveness.isReady(name),
+  /** Each runner looked at once. */
+  #glimpses(): readonly Glimpse[] {
+    const { runners, liveness, facts } = this.#sources;
+    return runners.list().map((runner) => {
+      const { name } = runner.metadata;
+      return { runner, remaining: liveness.remaining(name), facts: facts(name) };
+    });
+  }
+
+  #view(glimpse: Glimpse, { key, own, now, isSuspended }: Viewer): RunnerView {
+    const { runner, remaining, facts } = glimpse;
+    const { name } = runner.metadata;
+    const parts: ViewParts = {
+      facts,
+      isReady: isReady(remaining),
       fencing: this.#fencing(runner, isSuspended),
-      storeID: agent?.storeID ?? status.storeID,
-      bootID: agent?.bootID ?? status.bootID,
-      agent,
-      load: claims.load(name, key),
+      load: this.claims.load(name, key),
       failures: failureView(this.#failures, name, now),
     };
+    if (own?.runnerName === name) return viewOf(runner, parts, own.amounts);
+    const before = this.#views.get(runner);
+    if (before !== undefined && before.facts === facts && isStillSo(before.view, parts)) return before.view;
+    const view = viewOf(runner, parts, NOTHING);
+    this.#views.set(runner, { facts, view });
+    return view;
   }
+}
+
+/** A runner's object, the time that its Lease has left, and what its agent says. */
+interface Glimpse {
+  readonly runner: Runner;
+  readonly remaining: number | undefined;
+  readonly facts: RunnerFacts | undefined;
+}
+
+/** The sandbox that is decided on, and when. */
+interface Viewer {
+  readonly key: string;
+  readonly own: Claim | undefined;
+  readonly now: number;
+  readonly isSuspended: boolean;
+}
+
+/** What a view is made of beside the runner's object. Values: what is the same one has not changed. */
+interface ViewParts {
+  readonly facts: RunnerFacts | undefined;
+  readonly isReady: boolean;
+  readonly fencing: Fencing | undefined;
+  readonly load: Load;
+  readonly failures: FailureView;
+}
+
+function isStillSo({ isReady, fencing, load, failures }: RunnerView, parts: ViewParts): boolean {
+  return (
+    isReady === parts.isReady &&
+    fencing === parts.fencing &&
+    load === parts.load &&
+    failures.sandboxes === parts.failures.sandboxes &&
+    failures.until === parts.failures.until
+  );
+}
+
+function isReady(remaining: number | undefined): boolean {
+  return (remaining ?? 0) > 0;
+}
+
+function healthOf(glimpses: readonly Glimpse[]): FleetHealth {
+  const known = glimpses.filter(({ remaining }) => remaining !== undefined);
+  const lost = known.filter(({ remaining, facts }) => !isReady(remaining) && facts?.isConnected !== true);
+  return { known: known.length, lost: lost.length };
+}
+
+/** `own` is what the sandbox that is decided on takes of this runner. */
+function viewOf({ metadata, spec, status }: Runner, parts: ViewParts, own: ResourceAmounts): RunnerView {
+  const { facts, isReady, fencing, load, failures } = parts;
+  const agent = facts?.isConnected === true ? agentView(facts, own) : undefined;
+  return {
+    name: metadata.name,
+    labels: metadata.labels,
+    spec,
+    isReady,
+    fencing,
+    storeID: agent?.storeID ?? status.storeID,
+    bootID: agent?.bootID ?? status.bootID,
+    agent,
+    load,
+    failures,
+  };
 }
 
 function agentView({ storeID, bootID, isComplete, capacity, allocated, images }: RunnerFacts, own: ResourceAmounts): AgentView {
