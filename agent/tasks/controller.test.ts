@@ -187,6 +187,31 @@ describe('the tasks of an agent', () => {
     expect(runtime.done).toEqual(['start t1']);
   });
 
+  it('a task whose shim gives no answer holds up nothing, and is followed and cancelled when it does', async () => {
+    const before = await anAgent();
+    const pod = before.pod();
+    for (const id of ['t1', 't2']) await pod.submit(task(id));
+    await soon(() => (runtime.done.length === 2 ? true : undefined));
+    await before.end();
+    runtime.silent.add('t1');
+    const agent = await anAgent();
+    const next = agent.pod();
+    for (const taskId of ['t1', 't2']) expect(await next.code({ $case: 'watch', value: { taskId } })).toBe('task');
+    runtime.end('t2', 7);
+    expect(await next.until(TaskPhase.TASK_PHASE_ENDED)).toMatchObject({ taskId: 't2', end: { exitCode: 7 } });
+    expect(agent.capacities.at(-1)).toMatchObject({ used: 1 });
+    expect(await next.code({ $case: 'cancel', value: { taskId: 't1' } })).toBe('task');
+    await clock.run(10_000);
+    runtime.silent.clear();
+    await clock.run(10_000);
+    await soon(() => {
+      clock.advance(1);
+      return next.states.find(({ taskId, phase }) => taskId === 't1' && phase === TaskPhase.TASK_PHASE_ENDED);
+    });
+    expect(next.states.at(-1)?.end).toMatchObject({ outcome: TaskOutcome.TASK_OUTCOME_CANCELLED });
+    expect(runtime.done).toEqual(['start t1', 'start t2']);
+  });
+
   it('a task that was cancelled is killed by the next agent when this one does not come to it', async () => {
     const first = await anAgent();
     const pod = first.pod();

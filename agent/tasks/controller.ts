@@ -1,6 +1,7 @@
-import type { Clock, Timer } from '../../process/clock.ts';
+import { type Clock, sleep, type Timer } from '../../process/clock.ts';
 import { messageOf } from '../../process/errors.ts';
 import type { Logger } from '../../process/log.ts';
+import { ContainerdError } from '../containerd/containerd-error.ts';
 import { failpoint } from '../failpoints.ts';
 import type { RecordFile } from '../journal/record-file.client.ts';
 import { CopyState, type CopyReport } from '../proto/gen/berth/agent/v1/agent.ts';
@@ -35,6 +36,7 @@ export interface TaskControllerOptions {
 }
 
 const sweepMs = 30_000;
+const recoverMs = 10_000;
 
 /** One task that has not ended, and who is told of it. */
 interface Live {
@@ -79,7 +81,7 @@ export class TaskController implements TaskService {
     const open = [...tasks.values()].filter(({ result }) => result === undefined);
     const ids = open.map(({ task }) => task.id);
     this.#desk.restore(ids, reservations);
-    for (const entry of open) await this.#recover(entry);
+    await this.#recoverAll(open);
     for (const { task, result } of tasks.values()) {
       // Its result was durable before its process was removed.
       const isLeft = result !== undefined && task.place.kind === 'Sandbox' && files.of(task.id).notedExit() !== undefined;
@@ -324,7 +326,39 @@ export class TaskController implements TaskService {
     }
   }
 
-  async #recover(entry: TaskEntry): Promise<void> {
+  /** Returns when they are, or after a while: whoever asks for one that gives no answer is told what the journal says of it. */
+  async #recoverAll(open: readonly TaskEntry[]): Promise<void> {
+    const over = new AbortController();
+    const recovered = Promise.all(open.map((entry) => this.#recover(entry, this.#goOn(entry))));
+    const waited = sleep(this.#options.clock, recoverMs, over.signal).catch(() => undefined);
+    await Promise.race([recovered, waited]);
+    over.abort();
+    recovered.catch((error: unknown) => this.#fail(error));
+  }
+
+  /** A task of an agent before this one is there, also while it is not known yet how it goes on with it. */
+  #goOn({ task }: TaskEntry): TaskRun {
+    const run = this.#run(task, Promise.resolve(), []);
+    this.#live.set(task.id, { run, durable: Promise.resolve() });
+    return run;
+  }
+
+  /** One whose shim gives no answer holds up no other, nor the agent: it is looked for again, for as long as it takes. */
+  async #recover(entry: TaskEntry, run: TaskRun): Promise<void> {
+    const { clock, log } = this.#options;
+    try {
+      await this.#takeOver(entry, run);
+    } catch (error) {
+      if (this.#ended.signal.aborted) return;
+      if (!(error instanceof ContainerdError)) throw error;
+      log.warn({ task: entry.task.id, said: messageOf(error) }, 'It is not known what became of a task: it is looked for again');
+      clock.after(recoverMs, () => {
+        this.#recover(entry, run).catch((failure: unknown) => this.#fail(failure));
+      });
+    }
+  }
+
+  async #takeOver(entry: TaskEntry, run: TaskRun): Promise<void> {
     const { runtime, files, identity, clock, log } = this.#options;
     const { task, started } = entry;
     const own = files.of(task.id);
@@ -334,12 +368,11 @@ export class TaskController implements TaskService {
       own.spec(),
       task.place.kind === 'Sandbox' ? runtime.sandbox(ref.containerID) : 'Gone',
     ]);
+    if (this.#ended.signal.aborted) return;
     const hasSandbox = sandbox !== 'Gone' && this.#isStill(task.place);
     const remains = { process: state.kind, hasSandbox, hasExit: own.notedExit() !== undefined, hasSpec: spec !== undefined };
     const recovery = decideRecovery(entry, { ...remains, bootID: identity.bootID });
     log.info({ task: task.id, ...remains, recovery: recovery.kind }, 'A task is taken over from the agent before this one');
-    const run = this.#run(task, Promise.resolve(), []);
-    this.#live.set(task.id, { run, durable: Promise.resolve() });
     if (recovery.kind === 'Done') return;
     if (recovery.kind !== 'Lost') {
       void this.#finishWhenEnded(task, run, recovery.kind, started?.timeMs ?? 0);

@@ -1,3 +1,4 @@
+import { ContainerdError, status } from '../containerd/containerd-error.ts';
 import type { OutputFile } from './record.ts';
 import { nothingMeasured, type Measures, type ProcessRef, type ProcessState, type TaskRuntime } from './runtime.ts';
 import type { Exit } from './verdict.ts';
@@ -16,6 +17,8 @@ export class FakeTaskRuntime implements TaskRuntime {
   isStartHeld = false;
   /** What a start waits for. */
   beforeStart: Promise<unknown> | undefined;
+  /** Tasks whose shim gives no answer. */
+  readonly silent = new Set<string>();
   /** What was found of a process that was to be taken back; undefined: it never ran. */
   withdrawn: (() => Promise<ProcessState>) | undefined;
 
@@ -55,6 +58,7 @@ export class FakeTaskRuntime implements TaskRuntime {
   }
 
   stateOf(ref: ProcessRef): Promise<ProcessState> {
+    if (this.silent.has(idOf(ref))) return Promise.reject(new ContainerdError('Tasks/Get', status.deadlineExceeded, 'no answer'));
     return Promise.resolve(this.processes.get(idOf(ref))?.state ?? { kind: 'None', exit: undefined });
   }
 
