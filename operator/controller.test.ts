@@ -134,9 +134,13 @@ it('an operator lets agents in once its caches know the world', async () => {
   const agent = new ScriptedAgent('r1').dial(stage.operator.hub);
   await stage.clock.run(5_000);
   expect([stage.operator.notReady(), agent.heard]).toEqual(['the caches have not synced yet', []]);
+  await stage.clock.run(4_000);
+  expect(agent.ended).toMatchObject({ code: 'Unavailable', message: expect.stringContaining('the caches have not synced yet') });
+  const again = new ScriptedAgent('r1').dial(stage.operator.hub);
+  await stage.clock.run(5_000);
   listed.resolve(undefined);
   await stage.clock.run(100);
-  expect([stage.operator.notReady(), agent.heard.map(({ $case }) => $case)]).toEqual([undefined, ['welcome']]);
+  expect([stage.operator.notReady(), again.heard.map(({ $case }) => $case)]).toEqual([undefined, ['welcome']]);
   await stage.stop();
 });
 

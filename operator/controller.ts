@@ -7,7 +7,8 @@ import { createEventRecorder } from '../kube/events.ts';
 import { leases as leaseResource, parseLease, type Lease } from '../kube/lease.ts';
 import { keyOf } from '../kube/object.ts';
 import type { Elector, KubeObject, KubeTransport } from '../kube/types.ts';
-import type { Clock, Random } from '../process/clock.ts';
+import { type Clock, type Random, sleep } from '../process/clock.ts';
+import { BerthError } from '../process/errors.ts';
 import type { Logger } from '../process/log.ts';
 import type { Metrics } from '../process/metrics.ts';
 import type { NodeView } from './assignment/fencing.ts';
@@ -28,6 +29,9 @@ import { claimOf } from './sandboxes/claims.ts';
 import { SandboxController, countByState, sandboxIndexes } from './sandboxes/controller.ts';
 import type { TaskWorld } from './tasks/gather.ts';
 import { UnclaimedController } from './unclaimed/controller.ts';
+
+/** An agent waits so long for this pod to know the world: less than it waits for an answer, so that it is told why. */
+const [letInMs, letInPollMs] = [8_000, 100];
 
 export interface OperatorOptions {
   readonly transport: KubeTransport;
@@ -143,7 +147,7 @@ export class Operator {
     return this.#peers?.addresses ?? [];
   }
 
-  /** Runs until the signal is aborted: hub and caches at once, the election as soon as the caches know the world. */
+  /** Runs until the signal is aborted: caches at once, agents and the election as soon as they know the world. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
     const began = clock.monotonic();
@@ -183,11 +187,21 @@ export class Operator {
 
   /**
    * Agents are let in when the caches know the world: before, this pod has nothing to tell them, and the checks of a whole fleet that comes
-   * back at once, and what it writes of its connections, would keep the API server from answering the lists.
+   * back at once, and what it writes of its connections, would keep the API server from answering the lists. Who has waited for too long is
+   * told so, and comes again: nothing of those that have gone is kept.
    */
   #onceSynced(authenticator: AgentAuthenticator): AgentAuthenticator {
-    const synced = Promise.all(this.#caches().map((cache) => cache.whenSynced()));
-    return { authenticate: (token) => synced.then(() => authenticator.authenticate(token)) };
+    const { clock } = this.#options;
+    return {
+      authenticate: async (token) => {
+        const giveUpAt = clock.monotonic() + letInMs;
+        for (let why = this.notReady(); why !== undefined; why = this.notReady()) {
+          if (clock.monotonic() >= giveUpAt) throw new BerthError('NotReady', why);
+          await sleep(clock, letInPollMs);
+        }
+        return authenticator.authenticate(token);
+      },
+    };
   }
 
   #caches(): readonly RunnableCache<KubeObject>[] {

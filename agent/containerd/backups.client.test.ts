@@ -8,6 +8,7 @@ import type { Cgroups } from './cgroups.client.ts';
 import type { ContainerdConnection, Method } from './connection.client.ts';
 import { ContainerdError, status } from './containerd-error.ts';
 import { Freezes } from './freezes.client.ts';
+import { ContainersService } from './gen/services/containers/v1/containers.ts';
 import { ContentService } from './gen/services/content/v1/content.ts';
 import { DiffService } from './gen/services/diff/v1/diff.ts';
 import { SnapshotsService } from './gen/services/snapshots/v1/snapshots.ts';
@@ -46,6 +47,9 @@ class Stage {
   readonly clock = new FakeClock();
   readonly called: string[] = [];
   readonly compared: unknown[] = [];
+  contentsRead = 0;
+  pulls = 0;
+  hasLayer = true;
   parent = chain;
   mounts: readonly object[] = [];
   task: Status | undefined = Status.RUNNING;
@@ -58,7 +62,14 @@ class Stage {
     const tasks = { get: () => Promise.resolve(this.task === undefined ? undefined : { status: this.task }) };
     const images = {
       onChain: () => Promise.resolve([{ name: 'base', digest: 'sha256:base' }]),
-      contents: () => Promise.resolve({ manifest: image, config: JSON.stringify({ rootfs: { diff_ids: ['sha256:diff'] } }) }),
+      contents: () => {
+        this.contentsRead += 1;
+        return Promise.resolve({ manifest: image, config: JSON.stringify({ rootfs: { diff_ids: ['sha256:diff'] } }) });
+      },
+      ensure: () => {
+        this.pulls += 1;
+        return Promise.resolve();
+      },
     };
     this.backups = new Backups({
       connection: { call: this.#call, duplex: this.#duplex } as unknown as ContainerdConnection,
@@ -81,6 +92,9 @@ class Stage {
     if (method.path === DiffService.diff.path) this.compared.push((asked as { readonly left: unknown }).left);
     const answers: Readonly<Record<string, () => Promise<unknown>>> = {
       [SnapshotsService.stat.path]: () => Promise.resolve({ info: { parent: this.parent, labels } }),
+      [ContentService.info.path]: () =>
+        this.hasLayer ? Promise.resolve({}) : Promise.reject(new ContainerdError(method.path, status.notFound, 'not found')),
+      [ContainersService.get.path]: () => Promise.resolve({ container: { image: 'registry.example.com/base:1' } }),
       [SnapshotsService.view.path]: () => Promise.resolve({ mounts: [view((asked as { readonly parent: string }).parent)] }),
       [SnapshotsService.mounts.path]: () => Promise.resolve({ mounts: this.mounts }),
       [ContentService.status.path]: () => Promise.reject(new ContainerdError(method.path, status.notFound, 'not found')),
@@ -129,6 +143,21 @@ describe('a copy is compared with the layers of its base image', () => {
   it('and not with the backup that it was restored from', async () => {
     const { left } = await comparedWith('sha256:of-a-backup', [overlay(...upper, 'lowerdir=/backup:/base')]);
     expect(left).toEqual([view(chain)]);
+  });
+
+  it('of which is asked each time whether they are here still; what is known of the image is not read again', async () => {
+    const stage = new Stage();
+    [stage.mounts, stage.task] = [[overlay(...upper, 'lowerdir=/base')], Status.STOPPED];
+    const read = async () => {
+      stage.read().catch(() => undefined);
+      await stage.clock.run(1_000);
+    };
+    await read();
+    await read();
+    expect([stage.contentsRead, stage.compared.length, stage.pulls]).toEqual([1, 2, 0]);
+    stage.hasLayer = false;
+    await read();
+    expect([stage.contentsRead, stage.compared.length, stage.pulls]).toEqual([1, 3, 1]);
   });
 
   it('in a view, when its mounts do not say where they lie', async () => {

@@ -57,11 +57,13 @@ const imagePrefix = 'backup.berth.dev/';
 const retryMs = 200;
 const awayMs = 30_000;
 const mostBases = 64;
+/** In characters. Somebody's image may have a configuration of megabytes, which is read anew each time. */
+const mostKeptConfig = 64 * 1024;
 const pushDeadlineMs = 3_600_000;
 /** Only for what nobody removes: whoever made it is gone, and no agent ever starts here again. */
 const leaseMs = 24 * 3_600_000;
 
-/** Where the files of a copy are. */
+/** What a copy stands on, and whose it is. */
 interface CopyContent {
   /** The snapshot that its own stands on: of the base image, or of a backup. */
   readonly parent: string;
@@ -322,7 +324,7 @@ export class Backups {
     const known = this.#bases.get(key);
     if (known !== undefined) return known;
     const found = await this.#lookFor(chain, baseDigest);
-    if (found !== undefined) {
+    if (found !== undefined && JSON.stringify(found.config).length <= mostKeptConfig) {
       const [oldest] = this.#bases.keys();
       if (oldest !== undefined && this.#bases.size >= mostBases) this.#bases.delete(oldest);
       this.#bases.set(key, found);

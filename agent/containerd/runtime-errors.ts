@@ -81,7 +81,7 @@ function essence(said: string): string {
   return (text.split('\n')[0] ?? '').slice(0, 300);
 }
 
-/** The shim of a task, or the one that it was to join, is gone: nothing was made. */
+/** The shim of a task is gone, or the one that it was to join: then nothing was made. */
 export function isShimGone(said: string): boolean {
   return /can't find shim for sandbox|failed to load sandbox task|failed to get bootstrap params of sandbox|ttrpc: closed|dial unix .*connect: (connection refused|no such file)/.test(
     said,

@@ -22,7 +22,6 @@ const verify = (n = 1, depth: 'Meta' | 'Full' = 'Meta', host = 'r.test', content
 const remove = (n = 1): RegistryWork => ({ kind: 'Delete', repository: 'r.test/berth/default.web', digest: digest(n) });
 const down = () => new RegistryError('Unavailable', 'it gives no answer', { mayPass: true, isOutage: true });
 
-/** A registry that answers when the test says so. */
 const manifest: ImageManifest = {
   digest: '',
   bytes: 100,
@@ -34,6 +33,7 @@ const manifest: ImageManifest = {
   annotations: {},
 };
 
+/** A registry that answers when the test says so. */
 class HeldRegistry {
   readonly asked: {
     readonly what: string;

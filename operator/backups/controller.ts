@@ -226,12 +226,14 @@ export class RegistryWorker {
     const { id, sandbox, work, host } = job;
     const { clock, log } = this.#options;
     const began = clock.monotonic();
-    const done = await this.#carryOut(sandbox, work).catch((error: unknown) => ({ error }));
-    const failure = 'error' in done ? done : undefined;
+    const [done, failure] = await this.#carryOut(sandbox, work).then(
+      (found) => [found, undefined] as const,
+      (error: unknown) => [undefined, { error }] as const,
+    );
     const isWanted = this.#jobs.get(id) === job;
     if (isWanted) this.#jobs.delete(id);
     if (this.#stop.signal.aborted) return;
-    const outcome = 'error' in done ? failedOutcome(work, done.error) : doneOutcome(work, done.sizeBytes);
+    const outcome = failure === undefined ? doneOutcome(work, done.sizeBytes) : failedOutcome(work, failure.error);
     if (outcome.outcome === 'Unsupported' && work.kind === 'Delete') this.#remembers(host, outcome.message);
     if (failure !== undefined && isRegistryDown(failure.error)) this.#isDown(host, outcome.message);
     else if (failure === undefined || failure.error instanceof RegistryError) this.#outages.delete(host);

@@ -60,7 +60,7 @@ export function withRoom(history: readonly BackupRecord[]): readonly BackupRecor
 
 /**
  * The registry has what this try made of a stopped sandbox, and nobody has found it whole yet: it is recorded without being relied on, and looked at again for
- * as long as no other backup holds this version (distrust.ts): it may be all that there is.
+ * as long as no other backup holds this version (distrust.ts): it may be all that there is. Until then its size is what the runner says.
  */
 export function withUnverified(world: SandboxSnapshot, status: SandboxStatus): SandboxStatus {
   const operation = runningOperation(status);

@@ -281,6 +281,25 @@ describe('an agent that is ordered to back up and to restore, with a real contai
       },
     );
 
+    it('at backup.begun, of a copy that was restored: the view of its base goes, too', async () => {
+      const uid = randomUUID();
+      await started(uid, 'echo first > /data');
+      here.stop(uid, 2, { backup: toBackUp(1, 1, repository(uid)) });
+      const { digest } = await here.done(uid, 1);
+      await removeFrom(here, uid, 3);
+      here.start(uid, 4, 2, { epoch: 2, source: aBackup(digest, repository(uid)) });
+      await here.told(uid, CopyState.COPY_STATE_RUNNING, 4);
+      crashable.arm('backup.begun');
+      here.start(uid, 5, 2, { epoch: 2, backup: toBackUp(2, 2, repository(uid)) });
+      await crashable.died();
+      expect(await here.runner.ctr('berth', 'snapshots', 'ls')).toContain('backup-');
+      await here.runner.agent.start();
+      await here.another();
+      await noTraceOfBackups();
+      await removeFrom(here, uid, 6, 2);
+      await nothingIsLeftOn(here);
+    });
+
     const noTraceOfBackups = () =>
       eventually('nothing of the backup is left', async () => {
         const listed = await Promise.all([
