@@ -331,9 +331,12 @@ export class TaskController implements TaskService {
     const over = new AbortController();
     const recovered = Promise.all(open.map((entry) => this.#recover(entry, this.#goOn(entry))));
     const waited = sleep(this.#options.clock, recoverMs, over.signal).catch(() => undefined);
-    await Promise.race([recovered, waited]);
-    over.abort();
     recovered.catch((error: unknown) => this.#fail(error));
+    try {
+      await Promise.race([recovered, waited]);
+    } finally {
+      over.abort();
+    }
   }
 
   /** A task of an agent before this one is there, also while it is not known yet how it goes on with it. */
