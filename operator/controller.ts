@@ -196,7 +196,7 @@ export class Operator {
       authenticate: async (token) => {
         const giveUpAt = clock.monotonic() + letInMs;
         for (let why = this.notReady(); why !== undefined; why = this.notReady()) {
-          if (clock.monotonic() >= giveUpAt) throw new BerthError('NotReady', why);
+          if (clock.monotonic() >= giveUpAt) throw new BerthError('CachesNotSynced', `This operator pod lets agents in later: ${why}.`);
           await sleep(clock, letInPollMs);
         }
         return authenticator.authenticate(token);

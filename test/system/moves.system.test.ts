@@ -68,10 +68,19 @@ describe('a sandbox whose runner is cordoned', () => {
     expect(await world.boots('mover', 3)).toBe(3);
     await world.user.until({ name: 'mover' }, 'has no release left', ({ status }) => status.releases.length === 0);
     await nothingIsLeftOn(target);
-    const metrics = await (await fetch(`${world.cluster.operators[0]?.healthUrl ?? ''}/metrics`)).text();
+    const [operator] = world.cluster.operators;
+    const considered = {
+      ...{ sandboxId: back.metadata.uid, currentRunnerId: target, prevRunnerId: origin },
+      ...{ runnerUnschedulable: true, backupState: 'BackupCurrent' },
+    };
+    const lines = (operator?.log() ?? '').split('\n').filter((line) => line.includes('"Processing sandbox runner assignment"'));
+    expect(lines.map((line) => JSON.parse(line) as object)).toContainEqual(expect.objectContaining(considered));
+    const metrics = await (await fetch(`${operator?.healthUrl ?? ''}/metrics`)).text();
     expect(metrics).toMatch(/^berth_sandbox_migrations_total\{reason="RunnerUnschedulable",result="Succeeded"\} 2$/m);
     expect(metrics).not.toMatch(/^berth_sandbox_migrations_total\{.*result="Failed"\}/m);
     expect(metrics).toMatch(/^berth_restore_bytes_count 2$/m);
+    expect(metrics).toContain(`berth_runner_started_sandboxes{runner="${origin ?? ''}"} 1`);
+    expect(metrics).toMatch(/^berth_runner_started_sandboxes_spread 1$/m);
     await world.user.delete({ name: 'mover' });
     await cordon(target, false);
   });
