@@ -60,6 +60,12 @@ describe('a move on whose way something breaks', () => {
   const lies = async (name: string, uid: string) => lyingOn(world.cluster.runner(name), uid);
   const bootsOf = async ({ metadata, status }: Sandbox) =>
     writtenBy(world.cluster.runner(status.runnerName ?? ''), metadata.uid, 'data/boots');
+  /** How many moves have ended so, whatever they were for. */
+  const migrations = async (result: string) => {
+    const metrics = await (await fetch(`${world.cluster.operators[0]?.healthUrl ?? ''}/metrics`)).text();
+    const counts = metrics.matchAll(new RegExp(`^berth_sandbox_migrations_total\\{.*result="${result}".*\\} (\\d+)$`, 'gm'));
+    return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+  };
   const isBack = async (runner: Runner) => {
     await runner.start({ agent: true });
     await world.connected();
@@ -78,12 +84,14 @@ describe('a move on whose way something breaks', () => {
     await world.user.delete({ name: 'prepared' });
   });
 
-  it('goes back to where the files are when its only target dies before anything may start there', async () => {
+  it('goes back to where the files are when its only target dies before anything may start there, and counts as failed alone', async () => {
+    const counted = await Promise.all(['Failed', 'Succeeded'].map(migrations));
     await toBeMoved('alone');
     const runner = await diesAt('alone', 'image.pulling');
     const back = await world.user.untilState({ name: 'alone' }, 'Started');
     expect(back.status).toMatchObject({ runnerName: origin, assignment: { epoch: 1 } });
     expect(await world.boots('alone', 2)).toBe(2);
+    expect(await Promise.all(['Failed', 'Succeeded'].map(migrations))).toEqual([(counted[0] ?? 0) + 1, counted[1]]);
     await isBack(runner);
     await world.user.delete({ name: 'alone' });
   });
