@@ -36,6 +36,7 @@ export interface TaskControllerOptions {
 }
 
 const sweepMs = 30_000;
+/** A start of the agent waits so long for what became of its tasks, and it is looked so seldom for one that gives no answer. */
 const recoverMs = 10_000;
 
 /** One task that has not ended, and who is told of it. */
